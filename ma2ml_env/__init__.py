@@ -1,0 +1,70 @@
+"""MA2ML's environment: an image-classification training pipeline as a one-step cooperative game.
+
+    env = ma2ml_env.parallel_env("cifar10-v0", evaluator="surrogate")
+
+Importing this package loads numpy, gymnasium and pettingzoo; torch comes with the first game that trains.
+"""
+
+from importlib import import_module
+from typing import Any
+
+import gymnasium
+
+from ma2ml_env.env import AutoMLEnv, parallel_env
+from ma2ml_env.evaluators.base import Evaluator, Job, VectorEvaluator
+from ma2ml_env.game import Game, Protocol
+from ma2ml_env.games import NamedGame, make_game
+from ma2ml_env.module import Module
+from ma2ml_env.recipe import Operation, Recipe, Spec
+from ma2ml_env.registry import TABLE, names, register
+from ma2ml_env.reward import Accuracy, FlopsReward, Reward
+from ma2ml_env.space import Decision, SearchSpace
+from ma2ml_env.trial import Code, GameSpec, Outcome, Proposal, Trial, trial_seed
+from ma2ml_env.views.env_game import EnvGame, game_from_env
+from ma2ml_env.views.flat import FlatEnv, flat_env
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Accuracy",
+    "AutoMLEnv",
+    "Code",
+    "Decision",
+    "EnvGame",
+    "Evaluator",
+    "FlatEnv",
+    "FlopsReward",
+    "Game",
+    "GameSpec",
+    "Job",
+    "Module",
+    "NamedGame",
+    "Operation",
+    "Outcome",
+    "Proposal",
+    "Protocol",
+    "Recipe",
+    "Reward",
+    "SearchSpace",
+    "Spec",
+    "Trial",
+    "TrialStore",
+    "VectorEvaluator",
+    "flat_env",
+    "game_from_env",
+    "make_game",
+    "names",
+    "parallel_env",
+    "register",
+    "trial_seed",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "TrialStore":  # sqlite3 is loaded by those who store
+        return import_module("ma2ml_env.store").TrialStore
+    raise AttributeError(f"module 'ma2ml_env' has no attribute {name!r}")
+
+
+for _id in TABLE["games"]:
+    gymnasium.register(f"ma2ml/{_id}", entry_point="ma2ml_env.views.flat:flat_env", kwargs={"id": _id})

@@ -1,0 +1,1 @@
+"""Evaluators: jobs in, outcomes out. They know no agents and no rewards."""

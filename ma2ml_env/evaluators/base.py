@@ -1,0 +1,57 @@
+"""The contract between a game and whatever trains its pipelines."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ma2ml_env.recipe import Recipe
+from ma2ml_env.trial import Code, Outcome
+
+
+@dataclass(frozen=True)
+class Job:
+    """A recipe to train, with a seed and a share of the full training."""
+
+    number: int
+    """of the trial that it belongs to"""
+    recipe: Recipe
+    codes: Mapping[str, Code]
+    """what was decided; tables and surrogates look these up, trainers read the recipe"""
+    seed: int
+    fidelity: float
+    """share of the full training, in (0, 1]"""
+
+
+@runtime_checkable
+class Evaluator(Protocol):
+    """Turns jobs into outcomes.
+
+    Every index of `jobs` is yielded exactly once, in order of completion; work starts at the first `next()`; closing the
+    iterator cancels what is not done. A bad job never raises: it is an outcome with status `failed`. A job that was pre-empted
+    is started again by the evaluator and never becomes an outcome.
+    """
+
+    def evaluate(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Outcome]]:
+        """(index into `jobs`, outcome), in order of completion."""
+        ...
+
+
+@runtime_checkable
+class VectorEvaluator(Evaluator, Protocol):
+    """What is cheap offers this too: the same numbers as `evaluate`, without objects."""
+
+    def score(
+        self, codes: Mapping[str, NDArray[np.int64]], seeds: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Accuracies (n,) and MACs (n,) of n pipelines: agent -> codes (n, L_i), seeds (n,)."""
+        ...
+
+
+def close(evaluator: object) -> None:
+    """Close an evaluator that holds processes or files; others need nothing."""
+    method = getattr(evaluator, "close", None)
+    if callable(method):
+        method()

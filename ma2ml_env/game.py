@@ -1,0 +1,207 @@
+"""The game: a joint action in, a reward for everybody out. The heart of the project.
+
+    codes -> recipe -> job -> evaluator -> outcome -> reward -> trial
+
+A one-step cooperative game (paper, section 3.2): every agent chooses its share of a training pipeline, the pipeline is
+trained, and what it is worth is everybody's reward. The batch is the unit, because that is what can be trained in parallel.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ma2ml_env.evaluators.base import Evaluator, Job, VectorEvaluator
+from ma2ml_env.module import Module
+from ma2ml_env.recipe import Recipe
+from ma2ml_env.reward import Accuracy, Reward
+from ma2ml_env.trial import Code, GameSpec, Outcome, Proposal, Trial
+
+OnOutcome = Callable[[int, Outcome], None]
+"""Called with (trial number, outcome) the moment an outcome arrives."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a named game is searched and what follows. The defaults are the paper's on CIFAR-10 (section 4.2)."""
+
+    budget: int = 5016
+    """pipelines of a search"""
+    batch: int = 24
+    """pipelines proposed at a time"""
+    top_k: int = 30
+    """pipelines that are trained to the end after the search"""
+    proxy_epochs: int = 12
+    """epochs of training in the search"""
+    final_epochs: int = 600
+    """epochs of the final training"""
+    repeats: int = 5
+    """trainings of the winner, for a mean and deviation (Table 3)"""
+
+    def __post_init__(self) -> None:
+        for name, value in self.__dict__.items():
+            if value < 1:
+                raise ValueError(f"{name} is at least 1, not {value}")
+        if self.proxy_epochs > self.final_epochs:
+            raise ValueError(
+                f"the proxy has {self.proxy_epochs} epochs, more than the final training's {self.final_epochs}"
+            )
+
+    @property
+    def fidelity(self) -> float:
+        """The proxy's share of the full training."""
+        return self.proxy_epochs / self.final_epochs
+
+
+class Game:
+    """Modules, an evaluator and a reward.
+
+    Args:
+        modules: the agents, in order; names are unique.
+        evaluator: trains, or looks up.
+        reward: outcome -> shared reward.
+        base: what no module decides.
+        protocol: its `final_epochs` are `base.epochs`; without one, the full training is the proxy.
+        state_dim: length of each agent's random state.
+
+    Raises:
+        ValueError: if there are no modules, two of one name, or protocol and base disagree.
+    """
+
+    def __init__(
+        self,
+        modules: Sequence[Module],
+        evaluator: Evaluator,
+        reward: Reward = Accuracy(),  # noqa: B008 (frozen)
+        base: Recipe = Recipe(),  # noqa: B008 (frozen)
+        protocol: Protocol | None = None,
+        state_dim: int = 8,
+    ) -> None:
+        names = [module.name for module in modules]
+        if not names or len(set(names)) != len(names):
+            raise ValueError(f"a game needs modules of different names, not {names}")
+        self.protocol = protocol or Protocol(proxy_epochs=base.epochs, final_epochs=base.epochs)
+        if self.protocol.final_epochs != base.epochs:
+            raise ValueError(
+                f"final_epochs is {self.protocol.final_epochs} but the base recipe has {base.epochs} epochs"
+            )
+        self.modules = {module.name: module for module in modules}
+        self.evaluator = evaluator
+        self.reward = reward
+        self.base = base
+        self.spec = GameSpec({module.name: module.space.nvec for module in modules}, state_dim)
+        self._nvec = {agent: np.array(sizes) for agent, sizes in self.spec.nvec.items()}
+
+    def recipe(self, codes: Mapping[str, Code]) -> Recipe:
+        """The pipeline of a joint code.
+
+        Raises:
+            ValueError: if an agent is missing or unknown, or a code is not in its space; both are named.
+        """
+        if codes.keys() != self.modules.keys():
+            raise ValueError(f"the agents are {list(self.modules)}, not {list(codes)}")
+        recipe = self.base
+        for name, module in self.modules.items():
+            try:
+                values = module.space.decode(codes[name])
+            except ValueError as error:
+                raise ValueError(f"agent {name!r}: {error}") from None
+            recipe = module.apply(recipe, values)
+        return recipe
+
+    def values(self, codes: Mapping[str, Code]) -> dict[str, dict[str, Any]]:
+        """Agent -> decision -> chosen value, for people."""
+        return {name: module.space.decode(codes[name]) for name, module in self.modules.items()}
+
+    def job(self, number: int, codes: Mapping[str, Code], seed: int) -> Job:
+        """The job of one trial of a search, at the proxy's fidelity."""
+        return Job(number, self.recipe(codes), codes, seed, self.protocol.fidelity)
+
+    def play(
+        self,
+        proposals: Sequence[Proposal],
+        seeds: Sequence[int],
+        *,
+        first_number: int = 0,
+        known: Mapping[int, Outcome] = {},
+        on_outcome: OnOutcome | None = None,
+    ) -> list[Trial]:
+        """Play a batch.
+
+        Args:
+            proposals: n joint actions.
+            seeds: n trial seeds.
+            first_number: number of the first trial; the others follow.
+            known: trial number -> outcome that is already there and is not evaluated again.
+            on_outcome: told of each new outcome as it arrives.
+
+        Returns:
+            n trials in the order of the proposals.
+
+        Raises:
+            ValueError: if a proposal does not fit the game; nothing has been evaluated then.
+        """
+        if len(proposals) != len(seeds):
+            raise ValueError(f"{len(proposals)} proposals need as many seeds, not {len(seeds)}")
+        jobs = [self.job(first_number + i, p.codes, s) for i, (p, s) in enumerate(zip(proposals, seeds, strict=True))]
+        outcomes = {job.number: known[job.number] for job in jobs if job.number in known}
+        self._remember([job for job in jobs if job.number in outcomes], outcomes)
+        waiting = [job for job in jobs if job.number not in outcomes]
+        for index, outcome in self.evaluator.evaluate(waiting):
+            number = waiting[index].number
+            outcomes[number] = outcome
+            if on_outcome is not None:
+                on_outcome(number, outcome)
+        return [
+            Trial(job.number, job.seed, proposal, outcomes[job.number], self.reward(outcomes[job.number]))
+            for job, proposal in zip(jobs, proposals, strict=True)
+        ]
+
+    def remember(self, trials: Sequence[Trial]) -> None:
+        """Give finished trials of an earlier session to the evaluator's cache, if it has one."""
+        if hasattr(self.evaluator, "remember"):
+            jobs = [self.job(trial.number, trial.proposal.codes, trial.seed) for trial in trials]
+            self._remember(jobs, {trial.number: trial.outcome for trial in trials})
+
+    def score(self, codes: Mapping[str, NDArray[np.int64]], seeds: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Rewards (n,) of agent -> codes (n, L_i) under trial seeds (n,): those of `play`, bit for bit.
+
+        What is cheap is looked up without building an object; anything else is played.
+
+        Raises:
+            ValueError: if the codes do not fit the game.
+        """
+        codes = self._checked(codes, len(seeds))
+        if isinstance(self.evaluator, VectorEvaluator):
+            return self.reward.vector(*self.evaluator.score(codes, seeds))
+        rows = [{agent: tuple(code[i].tolist()) for agent, code in codes.items()} for i in range(len(seeds))]
+        trials = self.play([Proposal(row) for row in rows], seeds.tolist())
+        return np.array([trial.reward for trial in trials], dtype=np.float64)
+
+    def _remember(self, jobs: Sequence[Job], outcomes: Mapping[int, Outcome]) -> None:
+        remember = getattr(self.evaluator, "remember", None)
+        if remember is not None:
+            for job in jobs:
+                remember(job, outcomes[job.number])
+
+    def _checked(self, codes: Mapping[str, NDArray[np.int64]], n: int) -> dict[str, NDArray[np.int64]]:
+        if codes.keys() != self.modules.keys():
+            raise ValueError(f"the agents are {list(self.modules)}, not {list(codes)}")
+        checked = {}
+        for agent, sizes in self._nvec.items():
+            array = np.asarray(codes[agent])
+            if array.shape != (n, len(sizes)) or not np.issubdtype(array.dtype, np.integer):
+                raise ValueError(
+                    f"agent {agent!r}: codes are integers of shape {(n, len(sizes))}, not {array.dtype} {array.shape}"
+                )
+            if ((array < 0) | (array >= sizes)).any():
+                row, column = np.argwhere((array < 0) | (array >= sizes))[0]
+                decision = self.modules[agent].space.decisions[column].name
+                raise ValueError(
+                    f"agent {agent!r}, row {row}: decision {decision!r} takes an index in 0..{sizes[column] - 1}, "
+                    f"not {array[row, column]}"
+                )
+            checked[agent] = array.astype(np.int64, copy=False)
+        return checked

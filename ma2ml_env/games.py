@@ -1,0 +1,286 @@
+"""Named games: data, modules, base recipe and protocol under one versioned id, and `make_game`.
+
+A change of a reward, a space or a split bumps the version, so that a result always says what it was measured on. Every large
+game has a smaller sibling, `...-small-v0`, with the same spaces, that a laptop searches in an hour or so.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ma2ml_env.evaluators.base import Evaluator
+from ma2ml_env.game import Game, Protocol
+from ma2ml_env.module import Module
+from ma2ml_env.recipe import Recipe
+from ma2ml_env.registry import closest, resolve
+from ma2ml_env.reward import Accuracy, FlopsReward, Reward
+
+
+@dataclass(frozen=True)
+class NamedGame:
+    """What stands behind an id."""
+
+    id: str
+    title: str
+    """one line for `ma2ml list`"""
+    data: str
+    """data set, a name of `training/data.py`"""
+    base: Recipe
+    protocol: Protocol
+    modules: tuple[tuple[str, Mapping[str, Any]], ...] = (("aug", {}), ("nas_cell", {}), ("hpo_sgd", {}))
+    """registry name and settings of each module"""
+    flops_limit: float | None = None
+    """MACs; with it the reward is accuracy x (MACs / limit)^-0.07, without it the accuracy"""
+    source: Mapping[str, Any] = field(default_factory=dict)
+    """further options of the data source"""
+
+
+def _network(cells: int, reductions: tuple[int, ...], filters: int) -> Any:
+    return Recipe().network.with_args(cells=cells, reductions=reductions, filters=filters)
+
+
+_PAPER = Recipe()  # 17 cells, reductions at 5 and 11, 36 filters, 600 epochs
+_SMALL = Recipe(network=_network(4, (1, 3), 8), batch_size=64, cutout=8, drop_path=0.1, auxiliary=0.0, epochs=60)
+_SMALL_PROTOCOL = Protocol(budget=240, top_k=5, proxy_epochs=3, final_epochs=60, repeats=3)
+
+DIGITS = NamedGame(
+    id="digits-v0",
+    title="scikit-learn's 8x8 digits, embedded; a search takes minutes on two cores",
+    data="digits",
+    base=Recipe(
+        network=_network(3, (1,), 4),
+        crop_padding=1,
+        flip=False,
+        cutout=0,
+        batch_size=64,
+        drop_path=0.0,
+        auxiliary=0.0,
+        epochs=30,
+    ),
+    protocol=Protocol(budget=192, top_k=3, proxy_epochs=2, final_epochs=30, repeats=3),
+    flops_limit=250e3,
+)
+CIFAR10 = NamedGame(
+    id="cifar10-v0",
+    title="CIFAR-10 as in the paper: 17 cells, 36 filters, 12 epochs of 600",
+    data="cifar10",
+    base=_PAPER,
+    protocol=Protocol(),
+)
+CIFAR10_SMALL = replace(
+    CIFAR10, id="cifar10-small-v0", title="CIFAR-10 on a laptop: 4 cells, 8 filters, 4,000 images, 3 epochs",
+    base=_SMALL, protocol=_SMALL_PROTOCOL, source={"limit": 4000},
+)  # fmt: skip
+CIFAR10_600M = replace(
+    CIFAR10, id="cifar10-600m-v0", title="cifar10-v0 with the reward accuracy x (MACs / 600M)^-0.07", flops_limit=600e6,
+)  # fmt: skip
+CIFAR10_600M_SMALL = replace(
+    CIFAR10_SMALL, id="cifar10-600m-small-v0",
+    title="cifar10-small-v0 with a FLOPs reward, its limit scaled down with the network", flops_limit=6e6,
+)  # fmt: skip
+CIFAR100 = replace(
+    CIFAR10, id="cifar100-v0", title="CIFAR-100 as in the paper: 17 cells, 36 filters, 12 epochs of 600", data="cifar100",
+    protocol=Protocol(budget=4008),
+)  # fmt: skip
+CIFAR100_SMALL = replace(
+    CIFAR10_SMALL, id="cifar100-small-v0", title="CIFAR-100 on a laptop: 4 cells, 8 filters, 10,000 images, 3 epochs",
+    data="cifar100", source={"limit": 10000},
+)  # fmt: skip
+FASHION_MNIST = NamedGame(
+    id="fashion-mnist-v0",
+    title="Fashion-MNIST with the paper's CIFAR protocol",
+    data="fashion-mnist",
+    base=_PAPER,
+    protocol=Protocol(),
+)
+FASHION_MNIST_SMALL = replace(
+    FASHION_MNIST, id="fashion-mnist-small-v0",
+    title="Fashion-MNIST on a laptop: 4 cells, 8 filters, 4,000 images, 3 epochs",
+    base=_SMALL, protocol=_SMALL_PROTOCOL, source={"limit": 4000},
+)  # fmt: skip
+OWN = NamedGame(
+    id="own-v0",
+    title="your own images (--images DIR or --npz FILE) with the paper's CIFAR protocol",
+    data="own",
+    base=_PAPER,
+    protocol=Protocol(),
+)
+OWN_SMALL = replace(
+    OWN, id="own-small-v0", title="your own images on a laptop: 4 cells, 8 filters, 3 epochs",
+    base=_SMALL, protocol=_SMALL_PROTOCOL,
+)  # fmt: skip
+
+OWN_SIZE = 32
+"""pixels to which a user's images are brought unless told otherwise"""
+
+
+def make_game(
+    id: str,
+    evaluator: str = "train",
+    *,
+    data: str | Path | None = None,
+    download: bool = False,
+    images: str | Path | None = None,
+    npz: str | Path | None = None,
+    size: int | None = None,
+    device: str = "auto",
+    workers: int = 1,
+    modules: Sequence[str | Module] | None = None,
+    reward: str | Reward | None = None,
+    flops_limit: float | None = None,
+    seed: int = 0,
+    time_limit: float | None = None,
+    **overrides: Any,
+) -> Game:
+    """A named game, ready to play.
+
+    Args:
+        id: a registered name, `ma2ml list` shows them.
+        evaluator: `train` trains for real, `surrogate` is a synthetic landscape over the same spaces.
+        data: folder of the data set; digits need none.
+        download: fetch the data set into `data` if it is not there.
+        images: of `own-*`: a folder with train/val/test folders of classes, or of classes, to be split by `seed`.
+        npz: of `own-*`: a file with `x_train` uint8 (N, H, W[, C]), `y_train`, optionally `x_test`, `y_test`.
+        size: of `own-*`: images are brought to size x size pixels.
+        device: `auto`, `cpu` or `cuda`.
+        workers: local processes that train; results do not depend on it.
+        modules: agents, by their names in this game or in the registry, or as objects; None is the game's own.
+        reward: `accuracy`, `flops` (soft limit), `hard` (hard limit), or an object; None is the game's own.
+        flops_limit: MACs of the reward; None is the game's own.
+        seed: of the data split or the synthetic landscape (not of the search).
+        time_limit: seconds after which a pipeline counts as failed; None is no limit.
+        **overrides: fields of `Protocol`, `Recipe` or the nasnet `Spec`, and options of the data source or the surrogate.
+
+    Raises:
+        ValueError: unknown game, module or option (with the closest name), an impossible value.
+        FileNotFoundError: the data set is not where it was looked for; the message says how to get it.
+    """
+    named: NamedGame = resolve("games", id)
+    options = _route(named, evaluator, overrides)
+    protocol = replace(named.protocol, **options["protocol"])
+    base = replace(named.base, **options["recipe"], epochs=protocol.final_epochs)
+    base = replace(base, network=base.network.with_args(**options["network"]))
+    if size is None and named.data == "own":
+        size = OWN_SIZE
+    if size is not None and named.data == "own":  # the base recipes are for 32 pixels
+        scaled: dict[str, Any] = {
+            name: round(getattr(named.base, name) * size / 32) for name in ("crop_padding", "cutout")
+        }
+        base = replace(base, **{name: value for name, value in scaled.items() if name not in overrides})
+    agents = _modules(named, modules)
+    limit = named.flops_limit if flops_limit is None else flops_limit
+    shared = _reward(reward, limit)
+    player: Evaluator
+    if evaluator == "surrogate":
+        scale = {"flops": limit} if limit and "flops" not in options["source"] else {}
+        nvec = {module.name: module.space.nvec for module in agents}
+        player = resolve("evaluators", "surrogate")(nvec, seed=seed, **scale, **options["source"])
+    elif evaluator == "train":
+        source = _source(named, data, download, images, npz, size, seed, options["source"])
+        max_flops = limit if isinstance(shared, FlopsReward) and shared.hard else None
+        player = _trainer(source, device, workers, time_limit, max_flops)
+    else:
+        player = resolve("evaluators", evaluator)(**options["source"])
+    return Game(agents, player, shared, base, protocol)
+
+
+def _trainer(source: Any, device: str, workers: int, time_limit: float | None, max_flops: float | None) -> Evaluator:
+    """Train, in this process or in several, never twice the same, and not what is above a hard limit."""
+    from ma2ml_env.evaluators.pool import Pool  # torch and pebble are imported by those who train
+    from ma2ml_env.evaluators.train import Train
+    from ma2ml_env.evaluators.wrap import Cached, Feasible
+
+    if workers < 1:
+        raise ValueError(f"workers is at least 1, not {workers}")
+    factory = partial(Train, source, device=device)
+    trainer = factory()
+    trainer.check()
+    pooled = workers > 1 or time_limit is not None
+    player: Evaluator = Pool(factory, workers, time_limit=time_limit) if pooled else trainer
+    if max_flops is not None:
+        player = Feasible(player, max_flops, trainer.flops)
+    return Cached(player)
+
+
+def _source(
+    named: NamedGame,
+    data: str | Path | None,
+    download: bool,
+    images: str | Path | None,
+    npz: str | Path | None,
+    size: int | None,
+    seed: int,
+    options: Mapping[str, Any],
+) -> Any:
+    from ma2ml_env.training.data import DataSource
+
+    name, folder = named.data, data
+    if name == "own":
+        if (images is None) == (npz is None):
+            raise ValueError(f"{named.id} needs your data: give either images (a folder) or npz (a file)")
+        name, folder = ("images", images) if images is not None else ("npz", npz)
+    elif images is not None or npz is not None:
+        raise ValueError(f"{named.id} has its own data; your images go with own-v0 or own-small-v0")
+    return DataSource(
+        name=name, folder=None if folder is None else str(folder), download=download, size=size, seed=seed,
+        **{**named.source, **options},
+    )  # fmt: skip
+
+
+def _modules(named: NamedGame, wanted: Sequence[str | Module] | None) -> list[Module]:
+    own = {module.name: module for name, settings in named.modules for module in [resolve("modules", name)(**settings)]}
+    if wanted is None:
+        return list(own.values())
+    chosen: list[Module] = []
+    for item in wanted:
+        if not isinstance(item, str):
+            chosen.append(item)
+        else:
+            chosen.append(own[item] if item in own else resolve("modules", item)())
+    return chosen
+
+
+def _reward(reward: str | Reward | None, limit: float | None) -> Reward:
+    if reward is not None and not isinstance(reward, str):
+        return reward
+    name = reward or ("accuracy" if limit is None else "flops")
+    if name == "accuracy":
+        return Accuracy()
+    if name in ("flops", "hard"):
+        if limit is None:
+            raise ValueError(f"the reward {name!r} needs a limit on MACs: give flops_limit")
+        return FlopsReward(limit, hard=name == "hard")
+    made: Reward = resolve("rewards", name)()
+    return made
+
+
+def _route(named: NamedGame, evaluator: str, overrides: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Each override to the one dataclass that has the field."""
+    known = {
+        "protocol": {f.name for f in fields(Protocol)},
+        "recipe": {f.name for f in fields(Recipe)} - {"epochs"},
+        "network": set(named.base.network.args),
+        "source": _source_options(evaluator),
+    }
+    routed: dict[str, dict[str, Any]] = {name: {} for name in known}
+    for option, value in overrides.items():
+        home = next((name for name, options in known.items() if option in options), None)
+        if home is None:
+            raise ValueError(f"unknown option {option!r} of a game{closest(option, set().union(*known.values()))}")
+        routed[home][option] = value
+    return routed
+
+
+def _source_options(evaluator: str) -> set[str]:
+    if evaluator == "surrogate":
+        from ma2ml_env.evaluators.surrogate import Landscape
+
+        return {f.name for f in fields(Landscape)} - {"seed"}
+    if evaluator == "train":
+        from ma2ml_env.training.data import DataSource
+
+        return {f.name for f in fields(DataSource)} - {"name", "folder", "download", "size", "seed"}
+    resolve("evaluators", evaluator)  # an unknown one is an error here, with the closest name
+    return set()

@@ -1,0 +1,88 @@
+"""AUG: an augmentation policy, after AutoAugment (Cubuk et al. 2019, arXiv 1805.09501).
+
+A policy has 5 sub-policies (CIFAR) or 25 (ImageNet) of two operations; each operation is a type, a probability and a
+magnitude: (15 x 11 x 10)^(2 x 5) = 10^32.17 policies, or 10^160.87 (paper, sections 4.1 and 4.2, where exponents are floored).
+The fifteen operations are AutoAugment's sixteen without SamplePairing, which needs a second image.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from functools import cache
+from math import gcd
+from typing import Any
+
+from ma2ml_env.recipe import Operation, Recipe, SubPolicy
+from ma2ml_env.space import Decision, SearchSpace
+
+OPERATIONS = (
+    "shear_x", "shear_y", "translate_x", "translate_y", "rotate", "auto_contrast", "invert", "equalize", "solarize",
+    "posterize", "contrast", "color", "brightness", "sharpness", "cutout",
+)  # fmt: skip
+PROBABILITIES = tuple(tenths / 10 for tenths in range(11))
+LEVELS = tuple(range(10))
+
+_WITHOUT_LEVEL = {"auto_contrast", "invert", "equalize"}
+# Level 0 of these leaves every image as it is: no shear, no shift, factor 1, eight bits, a hole of no pixels.
+_NOTHING_AT_ZERO = set(OPERATIONS) - _WITHOUT_LEVEL - {"solarize"}
+
+
+class Aug:
+    """The augmentation agent.
+
+    Args:
+        sub_policies: how many; 5 in the paper's CIFAR space, 25 in its ImageNet space.
+        name: agent id.
+    """
+
+    def __init__(self, sub_policies: int = 5, name: str = "aug") -> None:
+        if sub_policies < 1:
+            raise ValueError(f"a policy needs at least one sub-policy, not {sub_policies}")
+        self.name = name
+        self.sub_policies = sub_policies
+        self.space = SearchSpace(
+            [
+                decision
+                for sub in range(sub_policies)
+                for op in range(2)
+                for decision in (
+                    Decision(f"sub{sub}.op{op}.type", OPERATIONS),
+                    Decision(f"sub{sub}.op{op}.probability", PROBABILITIES),
+                    Decision(f"sub{sub}.op{op}.level", LEVELS),
+                )
+            ]
+        )
+
+    def apply(self, recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
+        """Writes `recipe.augment`, canonically: see `canonical_policy`."""
+        flat = list(values.values())
+        operations = [canonical_operation(*flat[i : i + 3]) for i in range(0, len(flat), 3)]
+        policy = [tuple(op for op in operations[i : i + 2] if op is not None) for i in range(0, len(operations), 2)]
+        return recipe.with_slots(augment=canonical_policy(policy))
+
+
+@cache  # few arguments are possible, and every pipeline asks ten times
+def canonical_operation(name: str, probability: float, level: int) -> Operation | None:
+    """The operation without what has no effect; None if nothing is left of it."""
+    if probability == 0.0 or (level == 0 and name in _NOTHING_AT_ZERO):
+        return None
+    if name in _WITHOUT_LEVEL:
+        return Operation(name, probability, None)
+    if name == "posterize":  # 8, 8, 7, 7, 6, 6, 5, 5, 4, 4 bits: two levels each
+        return Operation(name, probability, level - level % 2) if level > 1 else None
+    return Operation(name, probability, level)
+
+
+def canonical_policy(policy: list[SubPolicy]) -> tuple[SubPolicy, ...]:
+    """Sub-policies in one order and smallest number.
+
+    An image draws one of them uniformly, so their order means nothing, and twice the same three are the same three.
+    """
+    if not any(policy):
+        return ()
+    counts = Counter(policy)
+    divisor = gcd(*counts.values())
+    return tuple(sub for sub in sorted(counts, key=_order) for _ in range(counts[sub] // divisor))
+
+
+def _order(sub: SubPolicy) -> list[tuple[str, float, int]]:
+    return [(op.name, op.probability, -1 if op.level is None else op.level) for op in sub]

@@ -1,0 +1,102 @@
+"""The registry: every named part of the environment, as lazy `"package.module:attr"` strings.
+
+Nothing is imported before it is asked for. Third parties add rows with `register`, or without a line of code by entry points
+of the groups `ma2ml.modules`, `.evaluators`, `.rewards`, `.games` and `.learners`. Conformance tests run over all rows.
+"""
+
+import difflib
+import importlib
+from collections.abc import Iterable
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Any
+
+TABLE: dict[str, dict[str, str]] = {
+    "modules": {
+        "aug": "ma2ml_env.modules.aug:Aug",
+        "nas_cell": "ma2ml_env.modules.nas_cell:NasCell",
+        "hpo_sgd": "ma2ml_env.modules.hpo_sgd:HpoSgd",
+    },
+    "evaluators": {
+        "surrogate": "ma2ml_env.evaluators.surrogate:Surrogate",
+        "train": "ma2ml_env.evaluators.train:Train",
+        "pool": "ma2ml_env.evaluators.pool:Pool",
+    },
+    "rewards": {
+        "accuracy": "ma2ml_env.reward:Accuracy",
+        "flops": "ma2ml_env.reward:FlopsReward",
+    },
+    "games": {
+        "digits-v0": "ma2ml_env.games:DIGITS",
+        "fashion-mnist-v0": "ma2ml_env.games:FASHION_MNIST",
+        "fashion-mnist-small-v0": "ma2ml_env.games:FASHION_MNIST_SMALL",
+        "cifar10-v0": "ma2ml_env.games:CIFAR10",
+        "cifar10-small-v0": "ma2ml_env.games:CIFAR10_SMALL",
+        "cifar10-600m-v0": "ma2ml_env.games:CIFAR10_600M",
+        "cifar10-600m-small-v0": "ma2ml_env.games:CIFAR10_600M_SMALL",
+        "cifar100-v0": "ma2ml_env.games:CIFAR100",
+        "cifar100-small-v0": "ma2ml_env.games:CIFAR100_SMALL",
+        "own-v0": "ma2ml_env.games:OWN",
+        "own-small-v0": "ma2ml_env.games:OWN_SMALL",
+    },
+    "learners": {},  # the project's own stand in ma2ml_agents/registry.py; this row is for those of third parties
+}
+
+
+def register(kind: str, name: str, target: str) -> None:
+    """Add a row.
+
+    Args:
+        kind: `modules`, `evaluators`, `rewards`, `games` or `learners` (the singular will do).
+        name: what users will type.
+        target: `"package.module:attr"`, imported when it is first used.
+
+    Raises:
+        ValueError: if the kind is unknown, the name is taken by another target, or the target has another form.
+    """
+    rows = TABLE[_kind(kind)]
+    module, _, attribute = target.partition(":")
+    if not module or not attribute:
+        raise ValueError(f'a target has the form "package.module:attr", not {target!r}')
+    if rows.get(name, target) != target:
+        raise ValueError(f"{_kind(kind)[:-1]} {name!r} is already registered as {rows[name]}")
+    rows[name] = target
+
+
+def names(kind: str) -> list[str]:
+    """Every registered name of a kind, the project's own first."""
+    return [*TABLE[_kind(kind)], *(name for name in _entry_points(_kind(kind)) if name not in TABLE[_kind(kind)])]
+
+
+def resolve(kind: str, name: str) -> Any:
+    """Import what a name stands for.
+
+    Raises:
+        ValueError: if there is no such name; the closest one is offered.
+        ImportError: if its module cannot be imported.
+    """
+    kind = _kind(kind)
+    target = TABLE[kind].get(name) or _entry_points(kind).get(name)
+    if target is None:
+        raise ValueError(f"unknown {kind[:-1]} {name!r}{closest(name, names(kind))}")
+    module, _, attribute = target.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def closest(name: str, known: Iterable[str]) -> str:
+    """The end of an error message: `; did you mean 'x'?`, or all that is known."""
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {near[0]!r}?" if near else f"; known are: {', '.join(known)}"
+
+
+def _kind(kind: str) -> str:
+    plural = kind if kind in TABLE else f"{kind}s"
+    if plural not in TABLE:
+        raise ValueError(f"unknown kind {kind!r}{closest(kind, TABLE)}")
+    return plural
+
+
+@cache
+def _entry_points(kind: str) -> dict[str, str]:
+    return {entry.name: entry.value for entry in entry_points(group=f"ma2ml.{kind}")}

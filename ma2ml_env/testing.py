@@ -1,0 +1,196 @@
+"""Conformance checks for users' own parts. Plain asserts: they work in any test framework, or in none.
+
+    check_module(MyModule()); check_evaluator(MyEvaluator(), jobs); check_reward(my_reward)
+    check_env(parallel_env("digits-v0", "surrogate")); check_learner(lambda: make_learner("ma2ml", spec))
+
+Each raises AssertionError with what is wrong and where.
+"""
+
+import copy
+import itertools
+import json
+import pickle
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ma2ml_env.env import INFO_KEYS, AutoMLEnv
+from ma2ml_env.evaluators.base import Evaluator, Job, VectorEvaluator
+from ma2ml_env.module import Module
+from ma2ml_env.recipe import Recipe
+from ma2ml_env.reward import Reward
+from ma2ml_env.trial import Code, GameSpec, Outcome, Proposal, Trial, trial_seed
+
+
+class _Learner(Protocol):
+    def ask(self, n: int, states: Sequence[Mapping[str, Any]] | None = None) -> list[Proposal]: ...
+    def tell(self, trials: Sequence[Trial]) -> dict[str, float]: ...
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+def random_codes(nvec: Mapping[str, Sequence[int]], n: int, seed: int = 0) -> dict[str, NDArray[np.int64]]:
+    """Uniform codes: agent -> (n, L_i)."""
+    rng = np.random.default_rng(seed)
+    return {agent: rng.integers(np.array(sizes), size=(n, len(sizes))) for agent, sizes in nvec.items()}
+
+
+def check_module(module: Module, base: Recipe | None = None, samples: int = 200) -> None:
+    """Name, space and `apply`: codes come back, recipes are new, equal for equal codes, keyed and JSON both ways."""
+    assert isinstance(module, Module), f"{module!r} lacks name, space or apply"
+    tail = module.name.rpartition("_")[2]
+    assert module.name, "an agent needs a name"
+    assert "_" not in module.name or not tail.isdigit(), f"agent id {module.name!r} ends in _<int>"
+    assert module.space.log10_size >= 0
+    base = base or Recipe()
+    before = base.key
+    codes = random_codes({module.name: module.space.nvec}, samples)[module.name].tolist()
+    codes += [[0] * len(module.space.nvec), [n - 1 for n in module.space.nvec]]
+    for code in codes:
+        values = module.space.decode(code)
+        assert module.space.encode(values) == tuple(code), f"encode does not invert decode at {code}"
+        recipe = module.apply(base, values)
+        assert isinstance(recipe, Recipe), f"apply returns a Recipe, not {type(recipe)}"
+        assert recipe.key == module.apply(base, dict(values)).key, f"apply is not a function of its values at {code}"
+        again = Recipe.from_json(json.loads(json.dumps(recipe.to_json())))
+        assert again == recipe, f"the recipe does not survive JSON at {code}"
+        assert again.key == recipe.key
+        assert module.apply(recipe, values).key == recipe.key, f"apply twice is not apply once at {code}"
+    assert replace(base).key == before, "apply changed the recipe that it was given"
+
+
+def check_reward(reward: Reward) -> None:
+    """Defined and finite for every status, 0.0 for what failed, `vector` equal to the scalar, no less for more accuracy."""
+    for status, error in (("infeasible", ""), ("failed", "CRASH")):
+        value = reward(Outcome(status=status, error=error, flops=10**9))  # type: ignore[arg-type]
+        assert value == 0.0, f"an outcome that is {status} has reward 0.0, not {value}"
+    rng = np.random.default_rng(0)
+    accuracy = np.concatenate([rng.random(500), [0.0, 1.0, 0.5]])
+    flops = np.concatenate([rng.integers(1, 10**10, 500), [0, 1, 10**12]])
+    rewards = reward.vector(accuracy, flops)
+    assert rewards.shape == accuracy.shape
+    assert np.isfinite(rewards).all(), "a reward is finite"
+    for a, f, r in zip(accuracy.tolist(), flops.tolist(), rewards.tolist(), strict=True):
+        assert reward(Outcome(accuracy=a, flops=f)) == r, f"vector and scalar differ at accuracy {a}, {f} MACs"
+        assert reward(Outcome(accuracy=min(1.0, a + 0.1), flops=f)) >= r, f"more accuracy is worth less at {a}"
+
+
+def check_evaluator(evaluator: Evaluator, jobs: Sequence[Job]) -> dict[int, Outcome]:
+    """Every index once, lazily, the same again, and equal to `score` where there is one. Returns the outcomes."""
+    assert not list(evaluator.evaluate([])), "no jobs, no outcomes"
+    evaluator.evaluate(jobs)  # work starts at the first next(): this must not begin anything
+    outcomes: dict[int, Outcome] = {}
+    for index, outcome in evaluator.evaluate(jobs):
+        assert 0 <= index < len(jobs), f"index {index} is not one of the {len(jobs)} jobs"
+        assert index not in outcomes, f"index {index} came twice"
+        assert isinstance(outcome, Outcome)
+        assert Outcome.from_json(json.loads(json.dumps(outcome.to_json()))) == outcome
+        outcomes[index] = outcome
+    assert len(outcomes) == len(jobs), f"missing: {sorted(set(range(len(jobs))) - set(outcomes))}"
+    if isinstance(evaluator, VectorEvaluator):
+        codes = {agent: np.array([job.codes[agent] for job in jobs]) for agent in jobs[0].codes}
+        accuracy, flops = evaluator.score(codes, np.array([job.seed for job in jobs]))
+        for index, outcome in outcomes.items():
+            assert outcome.accuracy == accuracy[index], f"score and evaluate differ at job {index}"
+            assert outcome.flops == flops[index]
+    return outcomes
+
+
+def check_env(env: AutoMLEnv, episodes: int = 100) -> None:
+    """Spaces, shared reward, infos, the end after one step, and two copies that stay equal, episode for episode.
+
+    PettingZoo's own seed test looks at the first step alone; this one plays `episodes` of them, and again after pickling.
+    """
+    assert env.agents == [], "before reset there are no agents"
+    assert all(env.action_space(a) is env.action_space(a) for a in env.possible_agents), "spaces are built once"
+    twin, batched = (pickle.loads(pickle.dumps(env)) for _ in range(2))
+    nvec = env.game.spec.nvec
+    actions = random_codes(nvec, episodes, seed=1)
+    rewards = []
+    for copy_ in (env, twin, batched):
+        copy_.reset(seed=7)
+    for episode in range(episodes):
+        observations, infos = env.reset()
+        others, _ = twin.reset()
+        assert env.agents == env.possible_agents
+        for agent in env.possible_agents:
+            assert env.observation_space(agent).contains(observations[agent])
+            assert np.array_equal(observations[agent], others[agent]), f"copies differ in episode {episode}"
+            assert list(infos[agent]) == list(INFO_KEYS)
+        joint = {agent: codes[episode] for agent, codes in actions.items()}
+        _, reward, terminations, truncations, infos = env.step(joint)
+        _, same, _, _, _ = twin.step(joint)
+        assert reward == same, f"rewards of two copies differ in episode {episode}: {reward} and {same}"
+        assert len(set(reward.values())) == 1, "the reward is shared"
+        assert all(terminations.values()), "an episode is one step"
+        assert not any(truncations.values())
+        assert env.agents == []
+        assert all(isinstance(v, float) for info in infos.values() for v in info.values()), "infos are floats"
+        rewards.append(next(iter(reward.values())))
+    assert batched.evaluate_batch(actions).tolist() == rewards, "evaluate_batch and n times reset and step differ"
+    env.reset()
+    batched.reset()
+    assert np.array_equal(env.state(), batched.state()), "evaluate_batch leaves the environment elsewhere"
+
+
+def check_learner(make: Callable[[], _Learner], spec: GameSpec, batches: int = 3, batch: int = 6) -> None:
+    """Codes in range, same seed same proposals, tell takes anything, state_dict continues to the bit.
+
+    Args:
+        make: a new learner over `spec`, always with the same seed.
+        spec: the game.
+        batches: told before the state is saved.
+        batch: proposals at a time.
+    """
+    learner, twin = make(), make()
+    number = itertools.count()
+    for _ in range(batches):
+        proposals = learner.ask(batch)
+        assert len(proposals) == batch
+        for proposal in proposals:
+            _check_proposal(proposal, spec)
+        assert _as_json(twin.ask(batch)) == _as_json(proposals), "two learners of one seed propose different codes"
+        trials = [_trial(next(number), proposal) for proposal in proposals]
+        metrics = learner.tell(trials)
+        assert all(isinstance(k, str) and np.isfinite(v) for k, v in metrics.items()), f"metrics are finite: {metrics}"
+        assert twin.tell(trials) == metrics, "two learners of one seed learn differently"
+    states = [{agent: np.ones(spec.state_dim, dtype=np.float32) for agent in spec.nvec}] * 2
+    for proposal in learner.ask(2, states):
+        assert all(proposal.states[agent] == (1.0,) * spec.state_dim for agent in spec.nvec), "states were not used"
+    twin.ask(2, states)
+    saved = copy.deepcopy(learner.state_dict())
+    later = make()
+    later.load_state_dict(saved)
+    foreign = [_trial(next(number), Proposal(codes)) for codes in _rows(random_codes(spec.nvec, batch))]
+    failed = replace(foreign[0], outcome=Outcome(status="failed", error="CRASH"), reward=0.0)
+    for told in ([], foreign, [failed], [foreign[1]] * 3):
+        assert learner.tell(told) == later.tell(told), f"a restored learner learns differently from {len(told)} trials"
+        assert _as_json(learner.ask(batch)) == _as_json(later.ask(batch)), "a restored learner proposes differently"
+
+
+def _check_proposal(proposal: Proposal, spec: GameSpec) -> None:
+    assert proposal.codes.keys() == spec.nvec.keys(), f"codes of {list(proposal.codes)}, agents {list(spec.nvec)}"
+    for agent, sizes in spec.nvec.items():
+        code = proposal.codes[agent]
+        assert len(code) == len(sizes), f"agent {agent!r}: {len(code)} decisions, not {len(sizes)}"
+        assert all(type(c) is int and 0 <= c < n for c, n in zip(code, sizes, strict=True)), f"{agent!r}: {code}"
+    assert Proposal.from_json(json.loads(json.dumps(proposal.to_json()))) == proposal
+
+
+def _trial(number: int, proposal: Proposal) -> Trial:
+    """A made-up result: the share of first choices."""
+    codes: list[int] = [c for code in proposal.codes.values() for c in code]
+    accuracy = sum(c == 0 for c in codes) / len(codes)
+    return Trial(number, trial_seed(0, number), proposal, Outcome(accuracy=accuracy), accuracy)
+
+
+def _rows(codes: Mapping[str, NDArray[np.int64]]) -> list[dict[str, Code]]:
+    n = len(next(iter(codes.values())))
+    return [{agent: tuple(c[i].tolist()) for agent, c in codes.items()} for i in range(n)]
+
+
+def _as_json(proposals: Sequence[Proposal]) -> list[dict[str, Any]]:
+    return [proposal.to_json() for proposal in proposals]

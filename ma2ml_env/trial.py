@@ -1,0 +1,209 @@
+"""The words that cross boundaries, as frozen data with JSON both ways.
+
+    Learner.ask -> Proposal -> Game -> Recipe -> Job -> Evaluator -> Outcome -> Reward -> Trial -> TrialStore -> Learner.tell
+
+This file is all that a learner may import of the environment.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Code = tuple[int, ...]
+"""An agent's choice: one index per decision of its space."""
+
+Status = Literal["ok", "infeasible", "failed"]
+Error = Literal["", "OOM", "NAN", "TIMEOUT", "CRASH", "INVALID"]
+STATUSES: tuple[Status, ...] = ("ok", "infeasible", "failed")
+ERRORS: tuple[Error, ...] = ("", "OOM", "NAN", "TIMEOUT", "CRASH", "INVALID")
+
+
+@dataclass(frozen=True)
+class GameSpec:
+    """All that a learner may know of a game."""
+
+    nvec: Mapping[str, tuple[int, ...]]
+    """agent -> number of choices of each of its decisions"""
+    state_dim: int = 8
+    """length of each agent's random state S_i (paper, section 3.2)"""
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """One joint action A with the states S that it was sampled from (paper, section 3.2)."""
+
+    codes: Mapping[str, Code]
+    """agent -> code, as sampled"""
+    states: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """agent -> S_i: drawn by the learner in a search, by the environment in an episode"""
+    log_probs: Mapping[str, float] | None = None
+    """agent -> log-probability under the behaviour policy; None where there is none"""
+    origin: str = "policy"
+    """what made it: `policy`, `random`, `mutation`, ..."""
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object; `from_json` reads it back, floats bit for bit."""
+        return {
+            "codes": {agent: list(code) for agent, code in self.codes.items()},
+            "states": {agent: list(state) for agent, state in self.states.items()},
+            "log_probs": None if self.log_probs is None else dict(self.log_probs),
+            "origin": self.origin,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Proposal":
+        """Inverse of `to_json`.
+
+        Raises:
+            ValueError: if a field is missing or has the wrong type.
+        """
+        try:
+            return cls(
+                codes={agent: tuple(int(c) for c in code) for agent, code in data["codes"].items()},
+                states={agent: tuple(float(s) for s in state) for agent, state in data["states"].items()},
+                log_probs=None
+                if data["log_probs"] is None
+                else {agent: float(value) for agent, value in data["log_probs"].items()},
+                origin=str(data["origin"]),
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"not a proposal: {error!r}") from None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a job.
+
+    Raises:
+        ValueError: if a value is out of its range; an outcome never carries a NaN to a learner.
+    """
+
+    status: Status = "ok"
+    accuracy: float = 0.0
+    """primary metric in [0, 1]; 0.0 unless ok"""
+    flops: int = 0
+    """multiply-adds (MACs) of one forward pass; 0 if unknown"""
+    params: int = 0
+    """number of parameters; 0 if unknown"""
+    seconds: float = 0.0
+    """wall-clock time of the evaluation"""
+    fidelity: float = 1.0
+    """share of the full training that was spent"""
+    attempts: int = 1
+    """how often the job was started"""
+    error: Error = ""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """anything else that was measured, finite floats"""
+    note: str = ""
+    """for people: what went wrong"""
+
+    def __post_init__(self) -> None:
+        if self.status not in STATUSES:
+            raise ValueError(f"status is one of {STATUSES}, not {self.status!r}")
+        if self.error not in ERRORS:
+            raise ValueError(f"error is one of {ERRORS}, not {self.error!r}")
+        if not 0.0 <= self.accuracy <= 1.0:  # false for NaN too
+            raise ValueError(f"accuracy lies in [0, 1], not {self.accuracy!r}")
+        if self.accuracy and self.status != "ok":
+            raise ValueError(f"accuracy is 0.0 unless the outcome is ok; it is {self.status!r}")
+        if self.flops < 0 or self.params < 0 or self.attempts < 0:
+            raise ValueError("flops, params and attempts are not negative")
+        if self.metrics and not all(math.isfinite(value) for value in self.metrics.values()):
+            raise ValueError(f"metrics are finite: {dict(self.metrics)}")
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object; `from_json` reads it back."""
+        return {**self.__dict__, "metrics": dict(self.metrics)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Outcome":
+        """Inverse of `to_json`.
+
+        Raises:
+            ValueError: if a field is unknown or out of range.
+        """
+        unknown = sorted(set(data) - {f.name for f in fields(cls)})
+        if unknown:
+            raise ValueError(f"not fields of an outcome: {', '.join(unknown)}")
+        try:
+            return cls(**data)
+        except TypeError as error:
+            raise ValueError(f"not an outcome: {error}") from None
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A proposal that was played: with its outcome and reward."""
+
+    number: int
+    """position in the search, from 0"""
+    seed: int
+    """of the training, from `trial_seed`"""
+    proposal: Proposal
+    outcome: Outcome
+    reward: float
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object; `from_json` reads it back."""
+        return {
+            "number": self.number,
+            "seed": self.seed,
+            "proposal": self.proposal.to_json(),
+            "outcome": self.outcome.to_json(),
+            "reward": self.reward,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Trial":
+        """Inverse of `to_json`.
+
+        Raises:
+            ValueError: if a field is missing or out of range.
+        """
+        try:
+            return cls(
+                number=int(data["number"]),
+                seed=int(data["seed"]),
+                proposal=Proposal.from_json(data["proposal"]),
+                outcome=Outcome.from_json(data["outcome"]),
+                reward=float(data["reward"]),
+            )
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"not a trial: {error!r}") from None
+
+
+_MASK = (1 << 64) - 1
+
+
+def trial_seed(seed: int, number: int) -> int:
+    """The seed of trial `number` of a search with seed `seed`, in [0, 2^63).
+
+    A trial's result thus depends neither on the batch size, nor on the worker, nor on the order of completion. The mixing is
+    splitmix64's finaliser (Steele et al. 2014), twice, so neighbouring numbers and seeds give unrelated streams.
+    """
+    return _mix(_mix(seed & _MASK) + number) >> 1
+
+
+def trial_seeds(seed: int, first_number: int, n: int) -> NDArray[np.int64]:
+    """`trial_seed` of the n numbers from `first_number` on, shape (n,)."""
+    numbers = np.arange(first_number, first_number + n, dtype=np.uint64)
+    return (mix64(numbers + np.uint64(_mix(seed & _MASK))) >> np.uint64(1)).astype(np.int64)
+
+
+def _mix(value: int) -> int:
+    value = (value + 0x9E3779B97F4A7C15) & _MASK
+    value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+    value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & _MASK
+    return value ^ (value >> 31)
+
+
+def mix64(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """splitmix64's finaliser over an array; arithmetic is modulo 2^64."""
+    values = values + np.uint64(0x9E3779B97F4A7C15)
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))

@@ -1,0 +1,81 @@
+import pytest
+
+from ma2ml_env.games import make_game
+from ma2ml_env.modules.hpo_sgd import HpoSgd
+from ma2ml_env.reward import Accuracy, FlopsReward
+
+
+def test_the_papers_protocol():
+    game = make_game("cifar10-v0", "surrogate")
+    assert vars(game.protocol) == {
+        "budget": 5016, "batch": 24, "top_k": 30, "proxy_epochs": 12, "final_epochs": 600, "repeats": 5,
+    }  # fmt: skip
+    network = game.base.network.args
+    assert (network["cells"], network["reductions"], network["filters"]) == (17, (5, 11), 36)
+    assert isinstance(game.reward, Accuracy)
+    assert make_game("cifar100-v0", "surrogate").protocol.budget == 4008
+    assert make_game("cifar10-600m-v0", "surrogate").reward == FlopsReward(600e6)
+    assert sum(len(nvec) for nvec in game.spec.nvec.values()) == 100
+
+
+def test_digits():
+    game = make_game("digits-v0", "surrogate")
+    assert game.protocol.budget == 192
+    assert game.protocol.proxy_epochs == 2
+    assert game.base.flip is False
+    assert (game.base.network.args["cells"], game.base.network.args["filters"]) == (3, 4)
+
+
+def test_overrides_go_to_the_one_place_that_has_them():
+    game = make_game(
+        "cifar10-v0", "surrogate", cells=5, filters=8, budget=48, final_epochs=20, batch_size=32, noise=0.0
+    )
+    assert game.base.network.args["cells"] == 5
+    assert game.protocol.budget == 48
+    assert game.base.epochs == 20
+    assert game.base.batch_size == 32
+    assert game.evaluator.landscape.noise == 0.0
+
+
+def test_modules_and_rewards():
+    game = make_game("cifar10-v0", "surrogate", modules=["aug", HpoSgd(3)], flops_limit=1e6)
+    assert list(game.spec.nvec) == ["aug", "hpo"]
+    assert len(game.spec.nvec["hpo"]) == 6
+    assert game.reward == FlopsReward(1e6)
+    assert make_game("cifar10-v0", "surrogate", reward="hard", flops_limit=1e6).reward.hard
+    assert isinstance(make_game("cifar10-600m-v0", "surrogate", reward="accuracy").reward, Accuracy)
+    assert make_game("cifar10-v0", "surrogate", modules=["nas_cell"]).spec.nvec.keys() == {"nas"}
+
+
+def test_the_landscape_depends_on_the_games_seed_alone():
+    one, same, other = (make_game("cifar10-v0", "surrogate", seed=s).evaluator.optimum()[0] for s in (1, 1, 2))
+    assert one == same != other
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("cifar-10-v0", "surrogate"), "unknown game 'cifar-10-v0'; did you mean 'cifar10-v0'"),
+        (("digits-v0", "surogate"), "unknown evaluator 'surogate'; did you mean 'surrogate'"),
+    ],
+)
+def test_unknown_names(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        make_game(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch_sise": 3}, "unknown option 'batch_sise' of a game; did you mean 'batch_size'"),
+        ({"modules": ["augm"]}, "unknown module 'augm'; did you mean 'aug'"),
+        ({"reward": "flops"}, "needs a limit on MACs"),
+        ({"reward": "flopps"}, "unknown reward"),
+        ({"flops_limit": -5}, "must be positive"),
+        ({"noise": -1}, "not negative"),
+        ({"main": 0.9, "across": 0.4}, "add up to at most 1"),
+    ],
+)
+def test_bad_options(options, message):
+    with pytest.raises(ValueError, match=message):
+        make_game("cifar10-v0", "surrogate", **options)

@@ -1,0 +1,86 @@
+import json
+import math
+
+import numpy as np
+import pytest
+
+from ma2ml_env.recipe import Operation, Recipe, Spec
+from ma2ml_env.trial import Outcome, Proposal, Trial, trial_seed, trial_seeds
+
+
+def test_trial_survives_json():
+    proposal = Proposal({"a": (1, 2)}, {"a": (float(np.float32(0.1)), -1e-30)}, {"a": -math.pi}, "mutation")
+    trial = Trial(3, 2**62 + 1, proposal, Outcome(accuracy=1 / 3, metrics={"x": 0.1}), 0.25)
+    assert Trial.from_json(json.loads(json.dumps(trial.to_json()))) == trial
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [{"status": "fine"}, {"error": "OOPS"}, {"accuracy": math.nan}, {"accuracy": 1.5}, {"accuracy": -0.1}, {"flops": -1},
+     {"status": "failed", "accuracy": 0.5}, {"metrics": {"loss": math.inf}}],
+)  # fmt: skip
+def test_outcomes_out_of_range_are_refused(bad):
+    with pytest.raises(ValueError, match=r"."):
+        Outcome(**bad)
+
+
+@pytest.mark.parametrize("data", [{}, {"number": 1}, {"codes": 3}, {"surprise": 1}])
+def test_foreign_json_is_refused(data):
+    for kind in (Trial, Proposal):
+        with pytest.raises(ValueError, match="not a"):
+            kind.from_json(data)
+    if data:
+        with pytest.raises(ValueError, match="not"):
+            Outcome.from_json(data)
+        with pytest.raises(ValueError, match="not fields of a recipe"):
+            Recipe.from_json(data)
+
+
+def test_trial_seeds_are_a_function_of_seed_and_number():
+    assert trial_seeds(9, 5, 4).tolist() == [trial_seed(9, 5 + i) for i in range(4)]
+    seeds = {trial_seed(s, n) for s in range(-50, 50) for n in range(100)}
+    assert len(seeds) == 10_000
+    assert all(0 <= s < 2**63 for s in seeds)
+    bits = np.array([[trial_seed(0, n) >> b & 1 for b in range(63)] for n in range(4000)])
+    assert abs(bits.mean(axis=0) - 0.5).max() < 5 * 0.5 / math.sqrt(4000)  # five standard errors
+
+
+def test_recipe_survives_json_and_keeps_its_key():
+    recipe = Recipe(augment=((Operation("rotate", 0.3, 2),), ()), loss=Spec("cross_entropy", {"label_smoothing": 0.1}))
+    again = Recipe.from_json(json.loads(json.dumps(recipe.to_json())))
+    assert again == recipe
+    assert again.key == recipe.key
+    assert isinstance(again.augment[0][0], Operation)
+
+
+def test_keys_tell_recipes_apart():
+    base = Recipe()
+    others = [
+        base.with_slots(learning_rate=0.1),
+        base.with_slots(flip=False),
+        base.with_slots(network=base.network.with_args(filters=20)),
+    ]
+    assert len({base.key, *(other.key for other in others)}) == 4
+    assert others[0].network_key == base.network_key != others[2].network_key
+    assert Spec("a", {"x": 1, "y": 2}) == Spec("a", {"y": 2, "x": 1})
+
+
+def test_key_is_the_same_in_every_process():
+    # A constant: it changes only with the content of the default recipe, and then deliberately.
+    assert Recipe().key == "88641d86fdd7695707223b3e83e4ad9d"
+
+
+def test_with_slots_is_replace_and_forgets_the_key():
+    base = Recipe()
+    assert base.key != base.with_slots(warmup=0.5).key
+    with pytest.raises(TypeError, match="learning"):
+        base.with_slots(learning=1)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [{"network": "nasnet"}, {"network": {"kind": "nasnet"}}, {"augment": [[["rotate", 0.5, 1, 2]]]}, {"augment": 3}],
+)
+def test_recipes_of_the_wrong_shape_are_refused(data):
+    with pytest.raises(ValueError, match="recipe field"):
+        Recipe.from_json(data)
