@@ -50,19 +50,34 @@ __all__ = [
     "Trial",
     "TrialStore",
     "VectorEvaluator",
+    "aec_env",
+    "box_env",
     "flat_env",
     "game_from_env",
     "make_game",
     "names",
     "parallel_env",
     "register",
+    "token_env",
+    "token_parallel_env",
     "trial_seed",
+    "vector_env",
 ]
 
 
+_LAZY = {  # loaded by those who use them
+    "TrialStore": "ma2ml_env.store",
+    "aec_env": "ma2ml_env.views.aec",
+    "box_env": "ma2ml_env.views.box",
+    "token_env": "ma2ml_env.views.token",
+    "token_parallel_env": "ma2ml_env.views.token",
+    "vector_env": "ma2ml_env.views.vector",
+}
+
+
 def __getattr__(name: str) -> Any:
-    if name == "TrialStore":  # sqlite3 is loaded by those who store
-        return import_module("ma2ml_env.store").TrialStore
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
     raise AttributeError(f"module 'ma2ml_env' has no attribute {name!r}")
 
 

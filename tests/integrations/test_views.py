@@ -1,0 +1,110 @@
+"""Every view is the same game: the frameworks' checkers, and the rewards of the parallel environment."""
+
+import gymnasium.utils.env_checker
+import numpy as np
+import pytest
+from pettingzoo.test import api_test, parallel_api_test
+
+import ma2ml_env
+from ma2ml_env.testing import random_codes
+
+UNBOUNDED = "ignore:.*A Box observation space m.* value is -?infinity:UserWarning"
+
+
+def reference(n=5, seed=3):
+    env = ma2ml_env.parallel_env("digits-v0", "surrogate")
+    codes = random_codes(env.game.spec.nvec, n)
+    env.reset(seed=seed)
+    rewards = [env.step({a: c[0] for a, c in codes.items()})[1]["nas"]]
+    for i in range(1, n):
+        env.reset()
+        rewards.append(env.step({a: c[i] for a, c in codes.items()})[1]["nas"])
+    return codes, rewards
+
+
+def flat(codes):
+    return np.concatenate(list(codes.values()), axis=1)
+
+
+@pytest.mark.filterwarnings(UNBOUNDED)
+def test_checkers():
+    gymnasium.utils.env_checker.check_env(ma2ml_env.token_env("digits-v0", "surrogate"), skip_render_check=True)
+    gymnasium.utils.env_checker.check_env(ma2ml_env.box_env("digits-v0", "surrogate"), skip_render_check=True)
+    for mask in ("dict", "info", None):
+        parallel_api_test(ma2ml_env.token_parallel_env("digits-v0", "surrogate", mask=mask), num_cycles=120)
+
+
+# PettingZoo's checker would rather see Discrete and numbered agents; ours are named after their modules.
+@pytest.mark.filterwarnings("ignore:We recommend agents to be named:UserWarning")
+@pytest.mark.filterwarnings("ignore:Action space for each agent probably should be:UserWarning")
+def test_aec():
+    api_test(ma2ml_env.aec_env("digits-v0", "surrogate"), num_cycles=20)
+
+
+@pytest.mark.parametrize("mask", ["dict", "info", None])
+def test_token_parallel_gives_the_same_reward_at_the_end(mask):
+    codes, rewards = reference()
+    env = ma2ml_env.token_parallel_env("digits-v0", "surrogate", mask=mask)
+    for episode, reward in enumerate(rewards):
+        observations, infos = env.reset(seed=3 if episode == 0 else None)
+        steps, total = 0, 0.0
+        while env.agents:
+            actions = {a: int(c[episode][steps]) if steps < c.shape[1] else 0 for a, c in codes.items()}
+            if mask is not None:
+                masks = observations if mask == "dict" else infos
+                assert all(masks[a]["action_mask"][actions[a]] for a in actions)
+            observations, got, *_, infos = env.step(actions)
+            steps, total = steps + 1, total + got["nas"]
+        assert steps == 50
+        assert total == reward
+
+
+def test_token_env_gives_the_same_reward_at_the_end():
+    codes, rewards = reference(2)
+    env = ma2ml_env.token_env("digits-v0", "surrogate")
+    for episode, reward in enumerate(rewards):
+        env.reset(seed=3 if episode == 0 else None)
+        for i, token in enumerate(flat(codes)[episode]):
+            assert env.action_masks()[token]
+            _, got, done, _, _ = env.step(int(token))
+            assert done == (i == 99)
+        assert got == reward
+    with pytest.raises(ValueError, match="over"):
+        env.step(0)
+
+
+def test_masked_tokens_are_refused_or_taken_modulo():
+    strict = ma2ml_env.token_parallel_env("digits-v0", "surrogate")
+    strict.reset(seed=0)
+    with pytest.raises(ValueError, match=r"agent 'hpo': this decision has the choices 0\.\.3, 14 is masked"):
+        strict.step(dict.fromkeys(strict.agents, 0) | {"hpo": 14})
+    lenient = ma2ml_env.token_parallel_env("digits-v0", "surrogate", mask=None)
+    lenient.reset(seed=0)
+    lenient.step(dict.fromkeys(lenient.agents, 14))
+
+
+def test_box_covers_every_choice():
+    codes, rewards = reference(1)
+    env = ma2ml_env.box_env("digits-v0", "surrogate")
+    env.reset(seed=3)
+    nvec = env.nvec
+    middle = (flat(codes)[0] + 0.5) / nvec * 2 - 1
+    assert env.step(middle.astype(np.float32))[1] == rewards[0]
+    assert env.code(np.full(100, 1.0)).tolist() == (nvec - 1).tolist()
+    assert env.code(np.full(100, -1.5)).tolist() == [0] * 100
+
+
+def test_vector_env_trains_every_step():
+    codes, _ = reference(24)
+    env = ma2ml_env.vector_env("digits-v0", "surrogate")
+    twin = ma2ml_env.vector_env("digits-v0", "surrogate")
+    first, _ = env.reset(seed=1)
+    assert first.shape == (24, 24)
+    assert np.array_equal(first, twin.reset(seed=1)[0])
+    for _ in range(3):
+        observations, rewards, terminated, _, infos = env.step(flat(codes))
+        assert (rewards > 0).all()
+        assert terminated.all()
+        assert np.array_equal(infos["final_obs"][0], first[0])
+        first = observations
+        assert np.array_equal(rewards, twin.step(flat(codes))[1])
