@@ -261,7 +261,8 @@ def _planted_pair(rng: np.random.Generator, n: int, m: int, best_n: int, best_m:
     row, column = np.unravel_index(table.argmax(), table.shape)
     table[[row, best_n]] = table[[best_n, row]]
     table[:, [column, best_m]] = table[:, [best_m, column]]
-    return table * float(rng.lognormal(0.0, 0.5))
+    weighted: NDArray[np.float64] = table * float(rng.lognormal(0.0, 0.5))
+    return weighted
 
 
 def _contest(
