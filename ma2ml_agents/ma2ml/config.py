@@ -1,0 +1,84 @@
+"""Settings of MA2ML. The paper publishes none of them; what deviates from its letter says how to switch it back."""
+
+from dataclasses import dataclass
+
+from ma2ml_agents.ma2ml.credit import ACTIONS
+from ma2ml_agents.returns import TARGETS
+
+
+@dataclass(frozen=True)
+class MA2MLConfig:
+    """Settings of `MA2ML`. Defaults were tuned on synthetic landscapes of 5 to 100 decisions.
+
+    Raises:
+        ValueError: if a setting is out of its range.
+    """
+
+    hidden: int = 100
+    """LSTM units of a controller (NASNet, AutoAugment)"""
+    embedding: int = 32
+    """length of the vector that stands for a choice in a controller"""
+    policy_lr: float = 5e-3
+    """Adam's step size of the policies, eta_theta"""
+    actions: str = "fresh"
+    """where the actions of eq. 13's expectation come from: fresh, mixed or buffer (`credit.take`)"""
+    updates: int = 6
+    """updates U of the policies after each batch of trials; Algorithm 1 read to the letter has one per trial"""
+    minibatch: int = 32
+    """experiences in an update's minibatch B"""
+    samples: int = 4
+    """samples K of an agent's action in its counterfactual baseline (eq. 3)"""
+    lambda_: float = 3.0
+    """weight of the divergence (eq. 5), in units of the critic's targets"""
+    lambda_per_decision: bool = True
+    """divide lambda by the game's number of decisions, as the log-ratio is a sum over them; False: the paper's letter"""
+    tau: float = 0.05
+    """how far the target policies follow at each update (eq. 14), in (0, 1]"""
+    grad_clip: float = 10.0
+    """largest norm of a policy's gradient"""
+
+    distinct: bool = True
+    """draw a proposal anew, each time from hotter policies, while its code is in the replay; False: the paper's letter"""
+
+    targets: str = "ranks"
+    """what the critic learns of the rewards: ranks, standardised or raw (the paper's letter; see `returns.py`)"""
+    critic_hidden: tuple[int, ...] = (64, 64)
+    """widths of the critic's hidden layers"""
+    critic_lr: float = 3e-3
+    """AdamW's step size of the critic, eta_phi"""
+    critic_steps: int = 16
+    """steps of the critic per update; 1 is the paper's letter"""
+    critic_minibatch: int = 64
+    """experiences in a step of the critic"""
+    weight_decay: float = 1.0
+    """of the critic, AdamW"""
+    ensemble: int = 4
+    """critics with initial weights of their own, of which the mean is used; 1 is the paper's letter"""
+    linear: bool = True
+    """a linear term beside the critic's network; False: the network alone"""
+    critic_sees_states: bool = False
+    """True: Q(S, A) to the letter; False: Q(A), as S says nothing about the reward"""
+    capacity: int = 10_000
+    """trials in the replay buffer; all of a search of the paper"""
+
+    def __post_init__(self) -> None:
+        for name, known in (("actions", ACTIONS), ("targets", tuple(TARGETS))):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} is one of {', '.join(known)}, not {getattr(self, name)!r}")
+        for name in (
+            "hidden",
+            "embedding",
+            "minibatch",
+            "samples",
+            "critic_steps",
+            "critic_minibatch",
+            "ensemble",
+            "capacity",
+        ):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is at least 1, not {getattr(self, name)}")
+        for name in ("updates", "lambda_", "policy_lr", "critic_lr", "weight_decay"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is not negative; it is {getattr(self, name)}")
+        if not 0 < self.tau <= 1:
+            raise ValueError(f"tau lies in (0, 1], not {self.tau}")

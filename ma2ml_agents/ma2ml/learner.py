@@ -1,0 +1,190 @@
+"""MA2ML: Algorithm 1 of the paper, from top to bottom."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
+
+from ma2ml_agents.controllers import Controller, chosen, entropy
+from ma2ml_agents.joint import Codes, Joint
+from ma2ml_agents.learner import States
+from ma2ml_agents.ma2ml import credit, divergence
+from ma2ml_agents.ma2ml.config import MA2MLConfig
+from ma2ml_agents.ma2ml.critic import Critic, critic_loss
+from ma2ml_agents.replay import Replay, repeated
+from ma2ml_agents.returns import TARGETS
+from ma2ml_agents.saving import load_optimizer, optimizer_state, seeded
+from ma2ml_env.trial import GameSpec, Proposal, Trial
+
+_REDRAWS = 16
+_HEAT = 1.15
+"""a code that is known is drawn anew at most so often, from policies that get hotter by this factor each time"""
+
+
+class MA2ML:
+    """Policies pi_i and target policies rho_i of all agents, a central critic Q and a replay buffer D."""
+
+    Config: type[MA2MLConfig] = MA2MLConfig
+
+    def __init__(
+        self, spec: GameSpec, config: MA2MLConfig | None = None, *, seed: int = 0, device: str = "cpu"
+    ) -> None:
+        self.config = c = config or self.Config()
+        self.device = torch.device(device)
+        self.generator = g = seeded(seed)
+        self.joint = Joint(spec)
+        agents, decisions = self.joint.agents, len(self.joint.nvec)
+        # Line 1: initialise the critic phi, and the policy theta_i and target policy theta-bar_i of each agent.
+        self.policies = {
+            agent: Controller(spec.nvec[agent], spec.state_dim, hidden=c.hidden, embedding=c.embedding, generator=g).to(
+                self.device
+            )
+            for agent in agents
+        }
+        self.rho = copy.deepcopy(self.policies)
+        state_size = len(agents) * spec.state_dim if c.critic_sees_states else 0
+        self.critic = Critic(
+            self.joint.nvec,
+            hidden=c.critic_hidden,
+            members=c.ensemble,
+            linear=c.linear,
+            state_size=state_size,
+            generator=g,
+        ).to(self.device)
+        self.policy_optimizers = {a: torch.optim.Adam(p.parameters(), lr=c.policy_lr) for a, p in self.policies.items()}
+        self.critic_optimizer = torch.optim.AdamW(self.critic.parameters(), lr=c.critic_lr, weight_decay=c.weight_decay)
+        self.replay = Replay(c.capacity, decisions, len(agents), spec.state_dim)
+        self.weight = c.lambda_ / decisions if c.lambda_per_decision else c.lambda_
+
+    def ask(self, n: int, states: States | None = None) -> list[Proposal]:
+        """Lines 3 and 4: states S_i ~ N(0, I), actions A_i ~ pi_i(.|S_i); see `Learner.ask`."""
+        s = self.joint.states(n, states, self.generator)
+        codes, log_probs = self._act(s)
+        origins = ["policy"] * n
+        for redraw in range(1, _REDRAWS + 1 if self.config.distinct else 1):
+            again = repeated(codes.numpy(), self.replay.codes)
+            if not again:
+                break
+            codes[again], log_probs[again] = self._act(s[again], temperature=_HEAT**redraw)
+            for row in again:
+                origins[row] = "redraw"
+        return self.joint.proposals(codes, s, log_probs, origins)
+
+    def _act(self, s: Tensor, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
+        """Joint actions (n, L) at states (n, agents, state_dim), and each agent's log-probability of its part (n, agents)."""
+        s = s.to(self.device)
+        samples = [p.sample(s[:, i], self.generator, temperature) for i, p in enumerate(self.policies.values())]
+        codes, logs = [sample.codes for sample in samples], [sample.log_prob for sample in samples]
+        return torch.cat(codes, dim=1).cpu(), torch.stack(logs, dim=1).cpu()
+
+    def tell(self, trials: Sequence[Trial]) -> dict[str, float]:
+        """Lines 8 to 12: store <S, A, R>, then update critic, policies and target policies; see `Learner.tell`."""
+        if not trials:
+            return {}
+        codes, states, rewards = self.joint.read(trials, self.generator)
+        self._store(codes, states, rewards)  # line 8
+        data = self._tensors()
+        history = []
+        for _ in range(self.config.updates):
+            metrics = {"critic_loss": self._update_critic(*data)}  # line 10
+            rows = self.replay.rows(self.config.minibatch, self.generator).to(self.device)  # line 9
+            metrics |= self._update_policies(data[0][rows], data[1][rows])  # line 11
+            for agent, policy in self.policies.items():  # line 12
+                divergence.soft_update(self.rho[agent].parameters(), policy.parameters(), self.config.tau)
+            history.append(metrics)
+        mean = {key: sum(m[key] for m in history) / len(history) for key in history[0]} if history else {}
+        return {"reward": sum(rewards) / len(rewards), "updates": float(self.config.updates), **mean}
+
+    def _store(self, codes: Codes, states: NDArray[np.float32], rewards: list[float]) -> None:
+        self.replay.add(codes, states, rewards)
+
+    def _tensors(self) -> tuple[Tensor, Tensor, Tensor]:
+        targets = TARGETS[self.config.targets](self.replay.rewards)
+        return (
+            torch.from_numpy(self.replay.codes).to(self.device),
+            torch.from_numpy(self.replay.states).to(self.device),
+            torch.from_numpy(targets).float().to(self.device),
+        )
+
+    def _update_critic(self, codes: Tensor, states: Tensor, targets: Tensor) -> float:
+        c, total = self.config, 0.0
+        for _ in range(c.critic_steps):
+            rows = self.replay.rows(c.critic_minibatch, self.generator).to(self.device)
+            q = self._q(codes[rows], states[rows])
+            loss = critic_loss(q, targets[rows])  # eq. 11
+            self.critic_optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            self.critic_optimizer.step()
+            total += loss.item()
+        return total / c.critic_steps / c.ensemble
+
+    def _q(self, codes: Tensor, states: Tensor) -> Tensor:
+        values: Tensor = self.critic(codes, states.flatten(1) if self.config.critic_sees_states else None)
+        return values
+
+    @torch.no_grad()
+    def _value(self, codes: Tensor, states: Tensor) -> Tensor:
+        k, n, decisions = codes.shape
+        flat = self._q(codes.reshape(k * n, decisions), states.repeat(k, 1, 1))
+        return flat.mean(0).reshape(k, n)
+
+    def _update_policies(self, stored: Tensor, states: Tensor) -> dict[str, float]:
+        n, k = len(states), self.config.samples
+        metrics: dict[str, float] = {}
+        # K + 1 actions of every agent at every S: the first is eq. 13's A_i, the others estimate its expectations over A_i.
+        samples = {
+            agent: policy.sample(states[:, i].repeat(k + 1, 1), self.generator)
+            for i, (agent, policy) in enumerate(self.policies.items())
+        }
+        fresh = torch.cat([sample.codes[:n] for sample in samples.values()], dim=1)
+        for i, (agent, policy) in enumerate(self.policies.items()):
+            columns, sample, s_i = self.joint.slices[agent], samples[agent], states[:, i]
+            joint = credit.take(self.config.actions, fresh, stored, columns)  # A
+            own = sample.codes[n:].reshape(k, n, -1)
+            q_all = self._value(torch.cat([joint[None], credit.counterfactuals(joint, columns, own)]), states)
+            q, b = q_all[0], q_all[1:].mean(0)  # Q(S, A) and eq. 3
+            table = policy.log_probs(s_i, joint[:, columns])  # with gradient
+            with torch.no_grad():
+                rho = self.rho[agent].log_probs(s_i, joint[:, columns])
+                ratio = divergence.log_ratio(table, rho, joint[:, columns])
+                rho_k = self.rho[agent].log_probs(s_i.repeat(k, 1), sample.codes[n:])
+                kl = divergence.kl_along(sample.table[n:], rho_k).reshape(k, n).mean(0)
+            advantage = credit.advantage(q, b, ratio, kl, self.weight)  # eq. 13
+            loss = credit.policy_loss(chosen(table, joint[:, columns]), advantage)
+            optimizer = self.policy_optimizers[agent]
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            clip_grad_norm_(policy.parameters(), self.config.grad_clip)
+            optimizer.step()
+            metrics[f"entropy/{agent}"] = entropy(sample.table).mean().item()
+            metrics[f"kl/{agent}"] = kl.mean().item()
+            metrics[f"credit/{agent}"] = (q - b).abs().mean().item()
+        return metrics
+
+    def state_dict(self) -> dict[str, Any]:
+        """Exact state; see `Learner.state_dict`."""
+        return {
+            "policies": {agent: dict(policy.state_dict()) for agent, policy in self.policies.items()},
+            "targets": {agent: dict(policy.state_dict()) for agent, policy in self.rho.items()},
+            "critic": dict(self.critic.state_dict()),
+            "policy_optimizers": {agent: optimizer_state(o) for agent, o in self.policy_optimizers.items()},
+            "critic_optimizer": optimizer_state(self.critic_optimizer),
+            "replay": self.replay.state_dict(),
+            "generator": self.generator.get_state(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Inverse of `state_dict`."""
+        for agent, policy in self.policies.items():
+            policy.load_state_dict(state["policies"][agent])
+            self.rho[agent].load_state_dict(state["targets"][agent])
+            load_optimizer(self.policy_optimizers[agent], state["policy_optimizers"][agent])
+        self.critic.load_state_dict(state["critic"])
+        load_optimizer(self.critic_optimizer, state["critic_optimizer"])
+        self.replay.load_state_dict(state["replay"])
+        self.generator.set_state(state["generator"])

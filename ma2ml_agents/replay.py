@@ -1,0 +1,63 @@
+"""The replay buffer D of <S, A, R> (Algorithm 1, lines 8 and 9)."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+class Replay:
+    """Experiences in order of arrival; beyond `capacity` the oldest go.
+
+    `codes` (N, L), `states` (N, agents, state_dim) and `rewards` (N,) are what is held.
+    """
+
+    def __init__(self, capacity: int, decisions: int, agents: int, state_dim: int) -> None:
+        if capacity < 1:
+            raise ValueError(f"a replay buffer holds at least one trial, not {capacity}")
+        self.capacity = capacity
+        self.codes: NDArray[np.int64] = np.zeros((0, decisions), dtype=np.int64)
+        self.states: NDArray[np.float32] = np.zeros((0, agents, state_dim), dtype=np.float32)
+        self.rewards: NDArray[np.float64] = np.zeros(0)
+
+    def __len__(self) -> int:
+        return len(self.rewards)
+
+    def add(self, codes: NDArray[np.int64], states: NDArray[np.float32], rewards: Sequence[float]) -> None:
+        """Store n experiences: codes (n, L), states (n, agents, state_dim), rewards (n,)."""
+        self.codes = np.concatenate([self.codes, codes])[-self.capacity :]
+        self.states = np.concatenate([self.states, states])[-self.capacity :]
+        self.rewards = np.concatenate([self.rewards, np.asarray(rewards, dtype=np.float64)])[-self.capacity :]
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self.codes, self.states, self.rewards = self.codes[:0], self.states[:0], self.rewards[:0]
+
+    def rows(self, n: int, generator: torch.Generator) -> Tensor:
+        """Row numbers of a minibatch B: n of all, uniformly with replacement (line 9)."""
+        return torch.randint(len(self), (n,), generator=generator)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that is held."""
+        return {"codes": self.codes.copy(), "states": self.states.copy(), "rewards": self.rewards.copy()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Inverse of `state_dict`."""
+        self.codes = np.array(state["codes"], dtype=np.int64)
+        self.states = np.array(state["states"], dtype=np.float32)
+        self.rewards = np.array(state["rewards"], dtype=np.float64)
+
+
+def repeated(codes: NDArray[np.int64], known: NDArray[np.int64]) -> list[int]:
+    """Positions of the rows of `codes` (n, L) that stand in `known` (N, L) or further up in `codes`."""
+    seen = {row.tobytes() for row in known}
+    again = []
+    for position, row in enumerate(codes):
+        key = row.tobytes()
+        if key in seen:
+            again.append(position)
+        seen.add(key)
+    return again
