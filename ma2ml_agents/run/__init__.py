@@ -1,0 +1,1 @@
+"""What a user runs: search, retrain, export, report and the command line."""

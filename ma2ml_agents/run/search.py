@@ -1,0 +1,148 @@
+"""The search: ask, play, tell, batch after batch, and resume.
+
+What is stored when makes it safe to kill: proposals before they are played, each outcome as it arrives, rewards and the
+learner's state together when the batch closes. A resumed search loads the state of the last closed batch, asks again, and must
+get what is stored; then it plays what has no outcome. It ends with the same bytes as if nothing had happened.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from ma2ml_agents.learner import Learner
+from ma2ml_env.store import TrialStore
+from ma2ml_env.trial import GameSpec, Outcome, Proposal, Trial, trial_seed
+
+
+class Playable(Protocol):
+    """What a search plays: a `Game`, or anything with its `spec` and `play`."""
+
+    spec: GameSpec
+
+    def play(
+        self,
+        proposals: Sequence[Proposal],
+        seeds: Sequence[int],
+        *,
+        first_number: int = 0,
+        known: Mapping[int, Outcome] = ...,
+        on_outcome: Callable[[int, Outcome], None] | None = None,
+    ) -> list[Trial]:
+        """See `ma2ml_env.game.Game.play`."""
+        ...
+
+
+class Callback:
+    """Hears how a search goes; override what is of interest. An exception ends the search, and nothing stored is lost."""
+
+    def on_start(self, budget: int, trials: Sequence[Trial]) -> None:
+        """Before the first batch: the budget, and the trials of closed batches of an earlier session."""
+
+    def on_outcome(self, number: int, outcome: Outcome) -> None:
+        """An outcome is there and stored; those of an interrupted batch are told again first."""
+
+    def on_batch(self, batch: int, trials: Sequence[Trial], metrics: Mapping[str, float]) -> None:
+        """A batch is closed: its index, its trials, and what `tell` measured with the batch's `seconds`."""
+
+
+def search(
+    game: Playable,
+    learner: Learner,
+    *,
+    budget: int,
+    batch: int = 24,
+    seed: int = 0,
+    store: TrialStore | None = None,
+    callbacks: Sequence[Callback] = (),
+) -> Trial:
+    """Play `budget` trials and return the best one: highest reward, ties to the lower number.
+
+    Args:
+        game: what is played.
+        learner: proposes and learns.
+        budget: trials in all, those of earlier sessions of the run included.
+        batch: trials that are proposed at a time; the last batch is smaller if it does not divide the budget.
+        seed: of the trials, see `trial_seed`; the learner has its own.
+        store: remembers the run; if it holds one already, the search goes on from there. None keeps nothing.
+        callbacks: told in order.
+
+    Raises:
+        ValueError: if the budget or the batch is below 1; if the stored run has another game, learner class, batch or seed;
+            if the learner does not propose again what is stored; if the budget ends within a batch that is proposed already.
+        OSError: if the store cannot be written. What was acknowledged is stored, and the search can be resumed.
+    """
+    if budget < 1 or batch < 1:
+        raise ValueError(f"budget and batch are at least 1, not {budget} and {batch}")
+    trials, index = _resume(game, learner, {"budget": budget, "batch": batch, "seed": seed}, store)
+    for callback in callbacks:
+        callback.on_start(budget, tuple(trials))
+    best = _best(game, trials, store)
+
+    def arrived(number: int, outcome: Outcome) -> None:
+        if store is not None:
+            store.add_outcome(number, outcome)
+        for callback in callbacks:
+            callback.on_outcome(number, outcome)
+
+    while len(trials) < budget:
+        began = time.monotonic()
+        first = len(trials)
+        n = min(batch, budget - first)
+        known: dict[int, Outcome] = {}
+        if store is not None and (stored := len(store.stored_proposals(index))):
+            if first + stored > budget:
+                raise ValueError(
+                    f"trials {first} to {first + stored - 1} are proposed already: a budget of {budget} is too small"
+                )
+            n, known = stored, store.outcomes(index)
+        proposals = learner.ask(n)
+        seeds = [trial_seed(seed, number) for number in range(first, first + n)]
+        if store is not None:
+            store.propose(index, first, proposals, seeds)
+        for number, outcome in known.items():
+            for callback in callbacks:
+                callback.on_outcome(number, outcome)
+        played = game.play(proposals, seeds, first_number=first, known=known, on_outcome=arrived)
+        metrics = learner.tell(played)
+        if store is not None:
+            store.close_batch(index, played, learner.state_dict())
+        trials += played
+        best = _best(game, trials, store)
+        for callback in callbacks:
+            callback.on_batch(index, played, {**metrics, "seconds": time.monotonic() - began})
+        index += 1
+    assert best is not None
+    return best
+
+
+def _resume(
+    game: Playable, learner: Learner, protocol: Mapping[str, int], store: TrialStore | None
+) -> tuple[list[Trial], int]:
+    """(trials of closed batches, index of the first open one); the learner is brought to where it was."""
+    if store is None:
+        return [], 0
+    nvec = {agent: list(sizes) for agent, sizes in game.spec.nvec.items()}
+    kind = f"{type(learner).__module__}.{type(learner).__qualname__}"
+    store.configure({**protocol, "nvec": nvec, "state_dim": game.spec.state_dim, "learner": kind}, section="search")
+    closed = store.learner_state()
+    if closed is None:  # a new run; or its learner was dropped, then all batches are asked and told again
+        store.close_batch(-1, [], learner.state_dict())
+        return [], 0
+    learner.load_state_dict(closed.state)
+    trials = list(store.trials())[: closed.trials]
+    remember = getattr(game, "remember", None)
+    if remember is not None and trials:
+        remember(trials)
+    return trials, closed.batch + 1
+
+
+def _best(game: Any, trials: Sequence[Trial], store: TrialStore | None) -> Trial | None:
+    """The best trial so far, also in the store."""
+    if not trials:
+        return None
+    best = max(trials, key=lambda trial: (trial.reward, -trial.number))
+    if store is not None:
+        codes = best.proposal.codes
+        recipe = game.recipe(codes).to_json() if hasattr(game, "recipe") else None
+        store.write_best(best, recipe, game.values(codes) if hasattr(game, "values") else None)
+    return best

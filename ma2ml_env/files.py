@@ -1,0 +1,73 @@
+"""Two things that are easy to get wrong: a file that is never half-written, and a lock that dies with its holder."""
+
+import fcntl
+import os
+import socket
+import weakref
+from pathlib import Path
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write a file so that a reader, or whoever comes after a power cut, finds the old content or the new one.
+
+    Raises:
+        OSError: if it cannot be written; the old content is still there then.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # the new name must reach the disk as well
+    finally:
+        os.close(folder)
+
+
+class FolderLock:
+    """A lock on a folder that one process holds. The system frees it when the process ends, however it ends.
+
+    The file stays behind; what counts is the lock on it, so a file of a dead process holds nobody up.
+
+    Raises:
+        BlockingIOError: if somebody holds it; the message says who.
+        OSError: if the lock file cannot be opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(self._file, 200, 0).decode(errors="replace").strip() or "unknown"
+            os.close(self._file)
+            raise BlockingIOError(
+                f"{path.parent} is in use by another process ({holder}); wait until it ends, or end it"
+            ) from None
+        os.ftruncate(self._file, 0)
+        os.pwrite(self._file, f"pid {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+        _held.add(self)
+
+    def release(self) -> None:
+        """Free it; a second time does nothing."""
+        if self in _held:
+            _held.discard(self)
+            os.close(self._file)
+
+
+_held: "weakref.WeakSet[FolderLock]" = weakref.WeakSet()
+
+
+def _forget() -> None:
+    """In a forked child: it shares the lock through its copies of the files, and would hold it after its parent's death."""
+    for lock in list(_held):
+        lock.release()
+
+
+os.register_at_fork(after_in_child=_forget)

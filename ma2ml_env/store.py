@@ -1,0 +1,307 @@
+"""A run's memory: one folder with `run.sqlite` (the truth), `trials.jsonl` (a readable mirror) and `best.json`.
+
+Proposals are stored before they are evaluated, each outcome the moment it arrives, rewards and the learner's state when a batch
+closes; each in one transaction that is on the disk when the call returns. So a run may be killed at any moment: what was
+acknowledged is there, once, and the rest is asked and evaluated again.
+
+Every row and every line carries a digest of its content. What does not match its digest is never handed out.
+"""
+
+import json
+import math
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+from ma2ml_env.database import Database, digest
+from ma2ml_env.files import FolderLock
+from ma2ml_env.mirror import Mirror, best_is_whole, canonical, read_mirror, write_best
+from ma2ml_env.state import pack, unpack
+from ma2ml_env.trial import Outcome, Proposal, Trial
+
+SAFE_KEYS = ("budget", "workers", "device", "data", "download")
+"""of a run's config: what may be another when it goes on"""
+
+_TRIALS = """SELECT number, batch, seed, p.json, p.digest, number, o.json, reward, o.digest
+    FROM proposals p JOIN outcomes o USING (number) WHERE reward IS NOT NULL ORDER BY number"""
+
+
+class LearnerState(NamedTuple):
+    """A learner between two batches."""
+
+    batch: int
+    """the last one that it was told of; -1 is before the first"""
+    trials: int
+    """number of trials that it was told of"""
+    state: dict[str, Any]
+
+
+class TrialStore:
+    """The folder of one run.
+
+    Reading needs no lock and works while a search is going on. The first call that writes makes the folder if need be and
+    locks it for this process until `close()`; the system frees the lock if the process dies.
+
+    Args:
+        folder: of a run, empty, or not there yet.
+        create: whether a folder that holds no run is fine, and becomes one when it is written to.
+
+    Raises:
+        ValueError: if the folder holds something else than a run, or nothing and `create` is False. From any method: if the
+            database is damaged.
+        OSError: from any method: if the folder cannot be read or written. BlockingIOError if another process drives the run.
+    """
+
+    def __init__(self, folder: str | Path, create: bool = True) -> None:
+        self.folder = Path(folder)
+        self._path = self.folder / "run.sqlite"
+        self._mirror_path = self.folder / "trials.jsonl"
+        self._best_path = self.folder / "best.json"
+        self._database: Database | None = None
+        self._lock: FolderLock | None = None
+        self._mirror: Mirror | None = None
+        if not self._path.exists():
+            if not create:
+                raise ValueError(f"{self.folder} is not a run: it has no run.sqlite")
+            if self.folder.is_dir() and any(not path.name.startswith("run.") for path in self.folder.iterdir()):
+                raise ValueError(f"{self.folder} is not a run and not empty; name a new or an empty folder")
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What the run was configured with; {} if it was not."""
+        return self._config("run")
+
+    def configure(self, config: Mapping[str, Any], section: str = "run") -> None:
+        """Store what the run is, or make sure that it is still the same; the safe keys are updated.
+
+        Args:
+            config: a JSON object.
+            section: name under which it is kept; different callers check different things.
+
+        Raises:
+            ValueError: if it differs from what is stored in anything but `SAFE_KEYS`; each difference is named.
+        """
+        self._drive()  # who sets a run up is going to drive it
+        config = json.loads(canonical(config))
+        before = self._config(section)
+        changes = [line for key, line in _differences(before, config) if key not in SAFE_KEYS] if before else []
+        if changes:
+            raise ValueError(f"{self.folder} is a run of another game: {'; '.join(changes)}")
+        if config != before:
+            text = canonical(config)
+            with self._transaction() as db:
+                db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?, ?)", (section, text, digest(section, text)))
+
+    def propose(self, batch: int, first_number: int, proposals: Sequence[Proposal], seeds: Sequence[int]) -> None:
+        """Store a batch's proposals before they are evaluated.
+
+        Raises:
+            ValueError: if the batch is there already and not the same byte for byte; the first difference is named.
+        """
+        rows = []
+        for number, (proposal, seed) in enumerate(zip(proposals, seeds, strict=True), first_number):
+            fields = (number, batch, seed, canonical(proposal.to_json()))
+            rows.append((*fields, digest(*fields)))
+        stored = self._rows("SELECT * FROM proposals WHERE batch = ? ORDER BY number", (batch,))
+        if not stored:
+            with self._transaction() as db:
+                db.executemany("INSERT INTO proposals VALUES (?, ?, ?, ?, ?)", rows)
+        elif stored != rows:
+            pairs = zip(stored, rows, strict=False)
+            number = next((old[0] for old, new in pairs if old != new), first_number + min(len(stored), len(rows)))
+            raise ValueError(
+                f"{self.folder}: the learner does not propose what it proposed before (first difference: trial {number} of "
+                f"batch {batch}). The learner, its settings or its libraries have changed; start a new run"
+            )
+
+    def stored_proposals(self, batch: int) -> list[Proposal]:
+        """A batch's proposals in the order of their numbers; [] if there are none."""
+        rows = self._rows("SELECT * FROM proposals WHERE batch = ? ORDER BY number", (batch,))
+        return [Proposal.from_json(json.loads(row[3])) for row in rows]
+
+    def add_outcome(self, number: int, outcome: Outcome) -> None:
+        """Store what came of a trial. It is on the disk when this returns; a second outcome of the number is ignored.
+
+        Raises:
+            ValueError: if the number was not proposed.
+        """
+        with self._transaction() as db:
+            self._insert(db, number, outcome)
+
+    def outcomes(self, batch: int) -> dict[int, Outcome]:
+        """Trial number -> outcome of a batch, as far as they have arrived."""
+        rows = self._rows(
+            "SELECT o.* FROM outcomes o JOIN proposals USING (number) WHERE batch = ? ORDER BY number", (batch,)
+        )
+        return {row[0]: Outcome.from_json(json.loads(row[1])) for row in rows}
+
+    def close_batch(self, batch: int, trials: Sequence[Trial], learner_state: Mapping[str, Any]) -> None:
+        """Store the rewards of a whole batch and the learner's state after it, together; then add to the mirror.
+
+        Args:
+            batch: its index; -1 with no trials is the learner's state before the first.
+            trials: all of the batch.
+            learner_state: see `ma2ml_env.state`.
+
+        Raises:
+            ValueError: if a trial is not the one that was stored, a reward is not finite, or the state cannot be stored.
+        """
+        text, blob = pack(learner_state)
+        trials = [replace(trial, reward=trial.reward + 0.0) for trial in trials]  # SQLite knows no -0.0
+        with self._transaction() as db:
+            closed = {number for (number,) in db.execute("SELECT number FROM outcomes WHERE reward IS NOT NULL")}
+            for trial in trials:
+                if not math.isfinite(trial.reward):
+                    raise ValueError(f"the reward of trial {trial.number} is {trial.reward!r}; rewards are finite")
+                stored = self._insert(db, trial.number, trial.outcome)
+                if stored != canonical(trial.outcome.to_json()):
+                    raise ValueError(f"{self.folder}: trial {trial.number} has another outcome already")
+                mark = digest(trial.number, stored, trial.reward)
+                db.execute(
+                    "UPDATE outcomes SET reward = ?, digest = ? WHERE number = ?", (trial.reward, mark, trial.number)
+                )
+            ((count,),) = db.execute("SELECT COUNT(*) FROM proposals WHERE batch <= ?", (batch,)).fetchall()
+            fields = (batch, count, text, blob)
+            db.execute("DELETE FROM learner")  # a state is large, and one is enough to go on from
+            db.execute("INSERT INTO learner VALUES (?, ?, ?, ?, ?)", (*fields, digest(*fields)))
+        new = [trial for trial in trials if trial.number not in closed]
+        if new and self._mirror is not None:
+            self._mirror.append(new)
+
+    def learner_state(self) -> LearnerState | None:
+        """The learner as it was when the last batch closed, or None if nothing of it is stored."""
+        rows = self._rows("SELECT * FROM learner")
+        return LearnerState(rows[0][0], rows[0][1], unpack(rows[0][2], rows[0][3])) if rows else None
+
+    def forget_learner(self) -> None:
+        """Drop the learner's state, say because it is damaged: the next search rebuilds it from the stored trials."""
+        with self._transaction() as db:
+            db.execute("DELETE FROM learner")
+
+    def trials(self) -> Iterator[Trial]:
+        """All trials of closed batches, in order."""
+        for row in self._rows(_TRIALS):
+            proposal, outcome = Proposal.from_json(json.loads(row[3])), Outcome.from_json(json.loads(row[6]))
+            yield Trial(row[0], row[2], proposal, outcome, row[7])
+
+    def write_best(self, trial: Trial, recipe: Any = None, values: Any = None) -> None:
+        """Write `best.json`: the trial with its recipe and values (agent -> decision -> choice), for people."""
+        self._drive()
+        write_best(self._best_path, trial, recipe, values)
+
+    def check(self) -> list[str]:
+        """Everything that is wrong with the folder, one line each; [] if nothing is. Works while a search is going on."""
+        if not self._path.exists():
+            return [f"{self.folder}: run.sqlite is not there"]
+        problems = []
+        lines, damaged = read_mirror(self._mirror_path) if self._mirror_path.exists() else ([], [])
+        try:
+            database = self._reader()
+            problems += [f"run.sqlite: {line}" for line in database.problems()] if database else []
+            stored = {trial.number: trial for trial in self.trials()}
+            count = sum(row[1] for row in self._rows("SELECT * FROM learner"))
+            if not problems and (sorted(stored) != list(range(len(stored))) or count > len(stored)):
+                problems.append(
+                    f"run.sqlite: of {max([count, *(n + 1 for n in stored)])} finished trials some are missing"
+                )
+            lost = [trial.number for trial in lines if stored.get(trial.number) != trial]
+            if not problems and lost:
+                problems.append(
+                    f"run.sqlite does not hold trials that trials.jsonl holds, or not like that: {_short(lost)}"
+                )
+        except (ValueError, OSError) as error:
+            problems.append(str(error))
+        problems += [f"trials.jsonl: line {line} is damaged; going on with the run writes it anew" for line in damaged]
+        if self._best_path.exists() and not best_is_whole(self._best_path):
+            problems.append("best.json is damaged; going on with the run writes it anew")
+        return problems
+
+    def close(self) -> None:
+        """Close the database and free the lock. A later call opens it again."""
+        if self._database is not None:
+            self._database.close()
+        if self._lock is not None:
+            self._lock.release()
+        self._database = self._lock = self._mirror = None
+
+    def __del__(self) -> None:
+        self.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _config(self, section: str) -> dict[str, Any]:
+        rows = self._rows("SELECT * FROM meta WHERE key = ?", (section,))
+        config: dict[str, Any] = json.loads(rows[0][1]) if rows else {}
+        return config
+
+    def _insert(self, db: sqlite3.Connection, number: int, outcome: Outcome) -> str:
+        """The JSON of the number's outcome, which is this one unless there was one."""
+        text = canonical(outcome.to_json())
+        try:
+            db.execute(
+                "INSERT OR IGNORE INTO outcomes VALUES (?, ?, NULL, ?)", (number, text, digest(number, text, None))
+            )
+        except sqlite3.IntegrityError:
+            raise ValueError(f"{self.folder}: trial {number} was not proposed") from None
+        ((stored,),) = db.execute("SELECT json FROM outcomes WHERE number = ?", (number,)).fetchall()
+        return str(stored)
+
+    def _rows(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        database = self._reader()
+        return [] if database is None else database.rows(query, values)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._drive().transaction() as db:
+            yield db
+
+    def _reader(self) -> Database | None:
+        """The connection, or None where there is no run yet."""
+        if self._database is None and self._path.exists():
+            self._database = Database(self._path)
+        return self._database if self._database is not None and self._database.is_run() else None
+
+    def _drive(self) -> Database:
+        """The connection of the one process that may write."""
+        if self._lock is not None and self._database is not None:
+            return self._database
+        self.close()
+        try:
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                self._lock = FolderLock(self.folder / "run.lock")
+            except BlockingIOError:
+                raise
+            except OSError as error:
+                raise OSError(f"cannot write to the run's folder {self.folder}: {error.strerror or error}") from None
+            # the mirror is made after the database: where it is, there was one
+            self._database = Database(self._path, write=True, create=not self._mirror_path.exists())
+            self._mirror = Mirror(self._mirror_path, self.trials())
+        except BaseException:
+            self.close()
+            raise
+        return self._database
+
+
+def _differences(old: Any, new: Any, place: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
+    """(top-level key, line for people) of everything that differs between two JSON objects."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted(old.keys() | new.keys()):
+            yield from _differences(old.get(key), new.get(key), (*place, key))
+    elif old != new:
+        yield place[0], f"{'.'.join(place)} is {json.dumps(old)} there and {json.dumps(new)} here"
+
+
+def _short(numbers: Sequence[int]) -> str:
+    shown = ", ".join(map(str, sorted(numbers)[:5]))
+    return shown if len(numbers) <= 5 else f"{shown} and {len(numbers) - 5} more"

@@ -1,0 +1,154 @@
+"""A light learner and what the fault tests share. Importing it loads neither torch nor pytest."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from ma2ml_agents.run.search import search
+from ma2ml_env.evaluators.base import Job
+from ma2ml_env.evaluators.surrogate import Surrogate
+from ma2ml_env.evaluators.wrap import Cached
+from ma2ml_env.game import Game
+from ma2ml_env.recipe import Recipe
+from ma2ml_env.space import Decision, SearchSpace
+from ma2ml_env.store import TrialStore
+from ma2ml_env.trial import Outcome, Proposal
+
+HERE = Path(__file__).parent
+
+
+class Steps:
+    """A module of two decisions; 12 codes, so a search meets equal ones."""
+
+    name = "steps"
+    space = SearchSpace([Decision("epochs", (1, 2, 3, 4)), Decision("batch_size", (8, 16, 32))])
+
+    def apply(self, recipe, values):
+        return Recipe(epochs=recipe.epochs, batch_size=values["batch_size"], warmup=values["epochs"] / 10)
+
+
+class Light:
+    """Draws codes from counts of rewards: what it proposes depends on all that it was told."""
+
+    def __init__(self, spec, seed=0):
+        self.spec = spec
+        self.rng = np.random.default_rng(seed)
+        self.sums = {agent: [np.ones(n) for n in nvec] for agent, nvec in spec.nvec.items()}
+
+    def ask(self, n, states=None):
+        return [
+            Proposal(
+                {a: tuple(int(self.rng.choice(len(s), p=s / s.sum())) for s in sums) for a, sums in self.sums.items()}
+            )
+            for _ in range(n)
+        ]
+
+    def tell(self, trials):
+        for trial in trials:
+            for agent, code in trial.proposal.codes.items():
+                for sums, choice in zip(self.sums[agent], code, strict=True):
+                    sums[choice] += trial.reward
+        return {"told": float(len(trials))}
+
+    def state_dict(self):
+        return {"rng": self.rng.bit_generator.state, "sums": self.sums}
+
+    def load_state_dict(self, state):
+        self.rng.bit_generator.state = state["rng"]
+        self.sums = state["sums"]
+
+
+def make_game(evaluator=None):
+    spec = {"steps": Steps.space.nvec}
+    return Game([Steps()], Cached(evaluator or Surrogate(spec, seed=1)))
+
+
+def run(folder, budget=12, batch=5, evaluator=None, callbacks=(), **options):
+    """Search, or go on, in a folder."""
+    game = make_game(evaluator)
+    with TrialStore(folder) as store:
+        return search(game, Light(game.spec), budget=budget, batch=batch, store=store, callbacks=callbacks, **options)
+
+
+def comparable(trial):
+    """A trial but for what time and restarts may change."""
+    data = trial.to_json()
+    return {**data, "outcome": {**data["outcome"], "seconds": 0.0, "attempts": 0}}
+
+
+def result(folder):
+    """All that must be the same in the end: trials, learner to the bit, best pipeline."""
+    with TrialStore(folder, create=False) as store:
+        assert store.check() == []
+        trials = [comparable(trial) for trial in store.trials()]
+        row = store._rows("SELECT batch, trials, json, blob, digest FROM learner")
+    best = json.loads((Path(folder) / "best.json").read_text())
+    return trials, row, best
+
+
+def python(*args, **options):
+    """Start a script of this folder."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), *sys.path])}
+    return subprocess.Popen([sys.executable, *map(str, args)], env=environment, **options)
+
+
+def until(condition, seconds=10.0):
+    """Wait until something is so; whether it came to be."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def job(number, **args):
+    """A job whose code says what a faulty evaluator does with it."""
+    return Job(number, Recipe(epochs=number + 1), {key: (value,) for key, value in args.items()}, 1000 + number, 1.0)
+
+
+def group(pid):
+    """Processes, but no zombies, of the process group."""
+    members = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, pgrp = path.read_text().rpartition(")")[2].split()[:3]
+        except (OSError, ValueError):
+            continue
+        if int(pgrp) == pid and state != "Z":
+            members.append(int(path.parent.name))
+    return members
+
+
+class Faulty:
+    """An evaluator that does what a job's codes say, and tells its process. `folder` remembers who died once."""
+
+    def __init__(self, folder="."):
+        self.folder = folder
+
+    def evaluate(self, jobs):
+        import signal
+
+        for index, job in enumerate(jobs):
+            orders = {key: value for key, (value,) in job.codes.items()}
+            if orders.get("sleep"):
+                time.sleep(orders["sleep"])
+            if "child" in orders:
+                subprocess.Popen(["sleep", "600"])
+            if "stop" in orders:
+                os.kill(os.getpid(), signal.SIGSTOP)
+            if "raise" in orders:
+                raise [ValueError("bad job"), MemoryError("too large"), SystemExit(3)][orders["raise"]]
+            if "kill" in orders:
+                os.kill(os.getpid(), orders["kill"])
+            if "exit" in orders:
+                os._exit(orders["exit"])
+            if "die_once" in orders and not (marker := Path(self.folder) / str(job.number)).exists():
+                marker.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            yield index, Outcome(accuracy=job.seed / 1e4, metrics={"pid": float(os.getpid())})

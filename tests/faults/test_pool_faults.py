@@ -1,0 +1,185 @@
+"""F2 a worker dies, F10 it hangs, F11 what it leaves behind, F20 budget, F25 order of completion, F27 a storm."""
+
+import os
+import random
+import signal
+import subprocess
+import threading
+import time
+from contextlib import suppress
+from functools import partial
+
+import pytest
+from parts import Faulty, Steps, group, job, python, result, run, until
+
+from ma2ml_env.evaluators.pool import Pool
+from ma2ml_env.evaluators.surrogate import Surrogate
+
+SURROGATE = partial(Surrogate, {"steps": Steps.space.nvec}, seed=1, delay=0.02)
+
+
+@pytest.fixture
+def pool():
+    made = []
+
+    def make(*args, **options):
+        made.append(Pool(*args, **options))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+def accuracies(outcomes):
+    return {index: outcome.accuracy for index, outcome in outcomes.items()}
+
+
+def test_f2_a_worker_that_dies_costs_one_attempt_of_one_job(pool, tmp_path):
+    jobs = [job(0), job(1, die_once=1), job(2), job(3)]
+    found = dict(pool(partial(Faulty, str(tmp_path)), 2).evaluate(jobs))
+    assert accuracies(found) == {index: jobs[index].seed / 1e4 for index in range(4)}  # same seed, same outcome
+    assert [found[index].attempts for index in range(4)] == [1, 2, 1, 1]
+
+
+@pytest.mark.parametrize("order", [{"kill": signal.SIGKILL}, {"kill": signal.SIGSEGV}, {"exit": 3}, {"exit": 0}])
+def test_f2_a_job_that_kills_every_worker_fails_and_the_others_do_not(pool, order):
+    found = dict(pool(Faulty, 1).evaluate([job(0), job(1, **order), job(2)]))
+    assert [found[index].status for index in range(3)] == ["ok", "failed", "ok"]
+    assert (found[1].error, found[1].attempts) == ("CRASH", 2)
+    assert "the worker process died" in found[1].note
+
+
+def test_f2_an_exception_is_an_outcome_and_costs_no_worker(pool):
+    found = dict(pool(Faulty, 1).evaluate([job(n, **{"raise": n}) for n in range(3)] + [job(3)]))
+    assert [found[n].error for n in range(4)] == ["CRASH", "OOM", "CRASH", ""]
+    assert found[0].note == "ValueError: bad job"
+    assert all(outcome.attempts == 1 for outcome in found.values())
+
+
+def test_f2_an_idle_worker_that_was_killed_is_replaced(pool):
+    evaluator = pool(Faulty, 1)
+    (_, outcome), = evaluator.evaluate([job(0)])  # fmt: skip
+    os.kill(int(outcome.metrics["pid"]), signal.SIGKILL)
+    (_, again), = evaluator.evaluate([job(0)])  # fmt: skip
+    assert again.status == "ok"  # at the second attempt, if the job was sent before the death was seen
+    assert again.metrics["pid"] != outcome.metrics["pid"]
+
+
+@pytest.mark.parametrize("order", [{"sleep": 600}, {"stop": 1}])
+def test_f10_a_hanging_job_is_stopped_at_the_limit_and_the_others_are_not(pool, order):
+    began = time.monotonic()
+    found = dict(pool(Faulty, 2, time_limit=1.0).evaluate([job(0, **order), job(1), job(2), job(3)]))
+    assert [found[index].error for index in range(4)] == ["TIMEOUT", "", "", ""]
+    assert 1.0 <= found[0].seconds < 3.0
+    assert "stopped after 1." in found[0].note
+    assert time.monotonic() - began < 30
+
+
+def test_f11_nothing_that_a_job_started_is_left(pool):
+    evaluator = pool(Faulty, 2, time_limit=1.0)
+    found = dict(evaluator.evaluate([job(0, child=1), job(1, child=1, sleep=600), job(2, child=1, kill=9)]))
+    pids = {int(found[0].metrics["pid"])}
+    assert [found[index].error for index in range(3)] == ["", "TIMEOUT", "CRASH"]
+    pids |= {worker._pid for worker in evaluator._processes}
+    evaluator.close()
+    assert not [pid for pid in pids if group(pid)]
+    assert not [process for process in _children() if "sleep" in process]
+
+
+def _children():
+    return subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout.count("sleep 600") * ["sleep"]
+
+
+def test_f11_a_closed_iterator_ends_what_is_running(pool):
+    evaluator = pool(Faulty, 2)
+    outcomes = evaluator.evaluate([job(0, child=1, sleep=600), job(1)])  # the first is at work when the second is done
+    next(outcomes)
+    pids = [worker._pid for worker in evaluator._processes if worker.run]
+    assert pids
+    outcomes.close()
+    assert not [pid for pid in pids if group(pid)]
+
+
+def test_f11_workers_and_what_they_started_end_with_the_driver(tmp_path):
+    code = """
+from parts import Faulty, job
+from ma2ml_env.evaluators.pool import Pool
+pool = Pool(Faulty, 2)
+for _, outcome in pool.evaluate([job(0, child=1), job(1, child=1), job(2, sleep=600), job(3, sleep=600)]):
+    print(int(outcome.metrics["pid"]), flush=True)
+"""
+    process = python("-c", code, stdout=subprocess.PIPE)
+    pids = {int(process.stdout.readline()) for _ in range(2)}
+    assert all(group(pid) for pid in pids)  # the control: they are there
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    assert until(lambda: not any(group(pid) for pid in pids), 5)
+
+
+def test_f11_a_script_without_a_main_guard_is_told_so(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from parts import Faulty, job\n"
+        "from ma2ml_env.evaluators.pool import Pool\n"
+        "print(list(Pool(Faulty).evaluate([job(0)])))"
+    )
+    process = python(script, stderr=subprocess.PIPE)
+    assert b"__main__" in process.communicate(timeout=60)[1].splitlines()[-1]
+    assert process.returncode != 0
+
+
+def test_f20_f25_workers_and_order_of_completion_change_nothing(pool, tmp_path):
+    """And exactly the budget is played, with more workers than a batch has jobs as well."""
+    run(tmp_path / "0", evaluator=SURROGATE())
+    for workers in (1, 2, 7):
+        run(tmp_path / str(workers), evaluator=pool(SURROGATE, workers))
+        assert result(tmp_path / str(workers)) == result(tmp_path / "0")
+        assert len(result(tmp_path / str(workers))[0]) == 12
+
+
+class Shuffled:
+    """Completes in an order of its own."""
+
+    def __init__(self, seed):
+        self.inner, self.rng = SURROGATE(), random.Random(seed)
+
+    def evaluate(self, jobs):
+        outcomes = list(self.inner.evaluate(jobs))
+        yield from self.rng.sample(outcomes, len(outcomes))
+
+
+def test_f25_any_order_of_completion(tmp_path):
+    run(tmp_path / "calm", evaluator=SURROGATE())
+    for seed in range(5):
+        run(tmp_path / str(seed), evaluator=Shuffled(seed))
+        assert result(tmp_path / str(seed)) == result(tmp_path / "calm")
+
+
+def test_f27_a_storm_of_kills(pool, tmp_path):
+    """Workers are killed all the time; no job is lost, and what is not CRASH is what a calm run has."""
+    evaluator = pool(partial(Faulty, str(tmp_path)), 2)
+    over = threading.Event()
+
+    def storm():
+        rng = random.Random(0)
+        while not over.wait(0.15):
+            for worker in list(evaluator._processes):
+                if worker._pid and rng.random() < 0.15:
+                    with suppress(ProcessLookupError):
+                        os.kill(worker._pid, signal.SIGKILL)
+
+    thread = threading.Thread(target=storm)
+    thread.start()
+    try:
+        jobs = [job(n, sleep=0) for n in range(40)]
+        for each in jobs:
+            each.codes["sleep"] = (0.1,)
+        found = dict(evaluator.evaluate(jobs))
+    finally:
+        over.set()
+        thread.join()
+    assert sorted(found) == list(range(40))
+    assert max(outcome.attempts for outcome in found.values()) == 2  # the storm did hit
+    assert all(o.error == "CRASH" or o.accuracy == jobs[i].seed / 1e4 for i, o in found.items())
