@@ -1,0 +1,1 @@
+"""Training for real: data, augmentation, networks, MACs and the loop. torch lives here."""

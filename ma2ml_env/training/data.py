@@ -1,0 +1,278 @@
+"""Data sets as uint8 tensors in memory, with a fixed, seeded split into training, validation and test images.
+
+Rewards come from validation images, which are always taken out of the training part; test images only ever measure.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torchvision.transforms.v2 import functional as F
+
+from ma2ml_env.training import own_data
+from ma2ml_env.training.own_data import Raw
+
+VALIDATION = {"digits": 500, "fashion-mnist": 5000, "cifar10": 5000, "cifar100": 5000}
+"""validation images by default; the user's own data give a tenth"""
+OWN_SHARE = 0.1
+"""of the user's own images for validation, and for test, where the data come without"""
+
+# name -> mean and standard deviation of each channel in [0, 1]
+STATISTICS = {
+    "cifar10": ((0.49139968, 0.48215841, 0.44653091), (0.24703223, 0.24348513, 0.26158784)),
+    "cifar100": ((0.50707516, 0.48654887, 0.44091784), (0.26733429, 0.25643846, 0.27615047)),
+    "fashion-mnist": ((0.2860406,), (0.3530242,)),
+}
+FASHION_CLASSES = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Images (N, C, H, W) uint8 and labels (N,) int64 of one split."""
+
+    train_x: Tensor
+    train_y: Tensor
+    validation_x: Tensor
+    validation_y: Tensor
+    test_x: Tensor
+    test_y: Tensor
+    classes: int
+    class_names: tuple[str, ...]
+    mean: tuple[float, ...]
+    """of each channel, in [0, 1]"""
+    std: tuple[float, ...]
+
+    @property
+    def channels(self) -> int:
+        """1 or 3."""
+        return int(self.train_x.shape[1])
+
+    @property
+    def size(self) -> int:
+        """Side of the square images in pixels."""
+        return int(self.train_x.shape[2])
+
+    def merged(self) -> "Dataset":
+        """Validation images joined to the training images, none left for validation: for a winner's last training."""
+        return replace(
+            self,
+            train_x=torch.cat([self.train_x, self.validation_x]),
+            train_y=torch.cat([self.train_y, self.validation_y]),
+            validation_x=self.validation_x[:0],
+            validation_y=self.validation_y[:0],
+        )
+
+    def to(self, device: torch.device) -> "Dataset":
+        """The same images on another device."""
+        names = ("train_x", "train_y", "validation_x", "validation_y", "test_x", "test_y")
+        return replace(self, **{name: getattr(self, name).to(device) for name in names})
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """Where a data set comes from and how it is split. Picklable; nothing is read before `load`."""
+
+    name: str
+    """digits, fashion-mnist, cifar10, cifar100, images or npz"""
+    folder: str | None = None
+    """folder of the data; for npz the file; digits need none"""
+    download: bool = False
+    """fetch CIFAR or Fashion-MNIST into `folder` if it is not there"""
+    size: int | None = None
+    """side in pixels: shorter side resized, centre cropped; needed by images, None keeps the others as they are"""
+    seed: int = 0
+    """of the split"""
+    validation: int | None = None
+    """number of validation images; None is the data set's own. Images with a `val` folder bring theirs, whatever this says"""
+    limit: int | None = None
+    """train on the first so many images of the split's order only; None is all"""
+
+    def load(self) -> Dataset:
+        """Read the images and split them. The same source gives the same split in every process.
+
+        Raises:
+            FileNotFoundError: if the data are not there; the message says what to do.
+            ValueError: if the source or the data are not as described; the message names what is wrong.
+        """
+        if self.name not in SOURCES:
+            raise ValueError(f"unknown data set {self.name!r}; known are {', '.join(SOURCES)}")
+        if self.size is not None and self.size < 1:
+            raise ValueError(f"size is a number of pixels, at least 1, not {self.size}")
+        raw = SOURCES[self.name](self)
+        if len(raw.class_names) < 2:
+            raise ValueError(
+                f"{self._place}: a classifier needs at least 2 classes, the data have {len(raw.class_names)}"
+            )
+        train_x, train_y = self._square(raw.train_x), torch.from_numpy(raw.train_y)
+        order = torch.from_numpy(stratified_order(raw.train_y, np.random.default_rng(self.seed)))
+        # The parts that the data do not bring are taken off the front of the order, test images first.
+        if raw.test_x is None or raw.test_y is None:
+            count = 297 if self.name == "digits" else max(1, round(OWN_SHARE * len(train_y)))
+            test, order = order[:count], order[count:]
+            test_x, test_y = train_x[test], train_y[test]
+        else:
+            test_x, test_y = self._square(raw.test_x), torch.from_numpy(raw.test_y)
+        if raw.validation_x is None or raw.validation_y is None:
+            usual = VALIDATION.get(self.name, max(1, round(OWN_SHARE * len(train_y))))
+            count = usual if self.validation is None else self.validation
+            if not 1 <= count <= len(order) - 2:
+                raise ValueError(
+                    f"{self._place}: {count} validation images cannot be taken from {len(order)}; at least 2 must be left"
+                )
+            chosen, order = order[:count], order[count:]
+            validation_x, validation_y = train_x[chosen], train_y[chosen]
+        else:
+            validation_x, validation_y = self._square(raw.validation_x), torch.from_numpy(raw.validation_y)
+        if self.limit is not None and self.limit < 2:
+            raise ValueError(f"limit is at least 2 training images, not {self.limit}")
+        order = order[: self.limit]
+        train_x, train_y = train_x[order], train_y[order]
+        mean, std = STATISTICS.get(self.name) or _statistics(train_x)
+        return Dataset(
+            train_x,
+            train_y,
+            validation_x,
+            validation_y,
+            test_x,
+            test_y,
+            len(raw.class_names),
+            raw.class_names,
+            mean,
+            std,
+        )
+
+    @property
+    def _place(self) -> str:
+        return self.folder or self.name
+
+    def _square(self, images: NDArray[np.uint8]) -> Tensor:
+        """Images (N, C, H, W) as a tensor of squares, resized where a size is asked for."""
+        tensor = torch.from_numpy(images)
+        if self.size is not None and tensor.shape[2:] != (self.size, self.size):
+            resized = [F.center_crop(F.resize(part, [self.size]), [self.size]) for part in torch.split(tensor, 1000)]
+            tensor = torch.cat(resized)
+        if tensor.shape[2] != tensor.shape[3]:
+            raise ValueError(
+                f"{self._place}: images are {tensor.shape[2]} x {tensor.shape[3]} pixels; give --size to make them square"
+            )
+        return tensor
+
+
+def stratified_order(labels: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+    """A random order of the images, each prefix of which holds the classes in their shares (to within an image or so).
+
+    Within a class the order is random; an image's place is its rank within its class as a share of the class.
+    """
+    order = rng.permutation(len(labels))
+    place = np.empty(len(labels))
+    for label in np.unique(labels):
+        members = order[labels[order] == label]
+        place[members] = (np.arange(len(members)) + rng.random()) / len(members)
+    return np.argsort(place, kind="stable").astype(np.int64)
+
+
+def _statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel in [0, 1], from exact integer histograms."""
+    means, stds = [], []
+    for channel in range(images.shape[1]):
+        histogram = torch.bincount(images[:, channel].flatten(), minlength=256).double()
+        share, value = histogram / histogram.sum(), torch.arange(256).double() / 255
+        mean = float((share * value).sum())
+        means.append(mean)
+        # A blank channel has no deviation to divide by.
+        stds.append(max(float((share * (value - mean) ** 2).sum().sqrt()), 1 / 255))
+    return tuple(means), tuple(stds)
+
+
+def _digits(source: DataSource) -> Raw:
+    """scikit-learn's 1,797 digits of 8x8 pixels, which come with its wheel."""
+    from sklearn.datasets import load_digits  # slow to import, and needed here alone
+
+    digits = load_digits()
+    images = np.rint(digits.images * (255 / 16)).astype(np.uint8)[:, None]
+    return Raw(images, digits.target.astype(np.int64), tuple(map(str, range(10))))
+
+
+def _folder(source: DataSource) -> Path:
+    if source.folder is None:
+        raise FileNotFoundError(f"{source.name} needs a folder: give --data DIR, and --download to fetch it into it")
+    return Path(source.folder)
+
+
+def _cifar(source: DataSource) -> Raw:
+    """CIFAR-10 or CIFAR-100 by torchvision, which checks the files' digests."""
+    from torchvision.datasets import CIFAR10, CIFAR100
+
+    kind, folder = {"cifar10": CIFAR10, "cifar100": CIFAR100}[source.name], _folder(source)
+    try:
+        train, test = (kind(folder, train=part, download=source.download) for part in (True, False))
+    except RuntimeError as error:
+        raise FileNotFoundError(
+            f"no complete {source.name} in {folder} ({kind.base_folder}): give --data DIR, or --download to fetch it"
+        ) from error
+    images = [np.ascontiguousarray(part.data.transpose(0, 3, 1, 2)) for part in (train, test)]
+    labels = [np.asarray(part.targets, dtype=np.int64) for part in (train, test)]
+    return Raw(images[0], labels[0], tuple(train.classes), test_x=images[1], test_y=labels[1])
+
+
+def _fashion_mnist(source: DataSource) -> Raw:
+    """Fashion-MNIST's idx files, plain or gzipped: in `folder` (as Debian has them) or below it (as torchvision does)."""
+    folder = _folder(source)
+    if source.download:
+        from torchvision.datasets import FashionMNIST
+
+        FashionMNIST(folder, download=True)
+    places = [place for place in (folder, folder / "FashionMNIST" / "raw") if place.is_dir()]
+    parts = {}
+    for name in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
+        found = [p for place in places for end in ("", ".gz") if (p := place / f"{name}-ubyte{end}").is_file()]
+        if not found:
+            raise FileNotFoundError(f"no {name}-ubyte[.gz] in {folder}: give --data DIR, or --download to fetch it")
+        parts[name] = own_data.read_idx(found[0])
+    train_x, train_y, test_x, test_y = parts.values()
+    if len(train_x) != len(train_y) or len(test_x) != len(test_y):
+        raise ValueError(f"{folder}: images and labels differ in number")
+    if max(train_y.max(), test_y.max()) >= len(FASHION_CLASSES):
+        raise ValueError(f"{folder}: labels lie in 0..9")
+    labels = train_y.astype(np.int64), test_y.astype(np.int64)
+    return Raw(train_x[:, None], labels[0], FASHION_CLASSES, test_x=test_x[:, None], test_y=labels[1])
+
+
+def _images(source: DataSource) -> Raw:
+    if source.folder is None:
+        raise FileNotFoundError("no folder of images given: use --images DIR")
+    if source.size is None:
+        raise ValueError(f"{source.folder}: images of any size need --size, the side in pixels to bring them to")
+    return own_data.read_images(Path(source.folder), source.size)
+
+
+def _npz(source: DataSource) -> Raw:
+    if source.folder is None:
+        raise FileNotFoundError("no file of arrays given: use --npz FILE")
+    return own_data.read_npz(Path(source.folder))
+
+
+SOURCES: dict[str, Callable[[DataSource], Raw]] = {
+    "digits": _digits,
+    "fashion-mnist": _fashion_mnist,
+    "cifar10": _cifar,
+    "cifar100": _cifar,
+    "images": _images,
+    "npz": _npz,
+}
+"""name -> reader"""

@@ -1,0 +1,70 @@
+"""Multiply-adds (MACs) and parameters of a network: what the papers call FLOPs."""
+
+from functools import lru_cache
+
+import torch
+from torch import nn
+
+from ma2ml_env.recipe import Recipe, Spec
+from ma2ml_env.training import parts
+
+
+def count(network: nn.Module, channels: int, size: int) -> tuple[int, int]:
+    """MACs of the convolutions and linear layers for one image, and the number of parameters.
+
+    Batch norm, pools and activations do not count, as in the papers: batch norm is folded into the convolution before it.
+    The network is counted in evaluation mode and left in the mode that it came in.
+
+    Args:
+        network: takes (1, channels, size, size) float32 on its own device.
+        channels: of the image.
+        size: side of the image in pixels.
+
+    Returns:
+        (MACs, parameters).
+    """
+    # fvcore brings iopath and yacs along: only who counts pays for the import.
+    from fvcore.nn import FlopCountAnalysis
+
+    modes = {module: module.training for module in network.modules()}
+    parameters = list(network.parameters())
+    image = torch.zeros(1, channels, size, size, device=parameters[0].device if parameters else None)
+    try:
+        network.eval()
+        analysis = FlopCountAnalysis(network, image).unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+        flops = int(sum(analysis.by_operator()[name] for name in ("conv", "linear")))
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+    return flops, sum(parameter.numel() for parameter in parameters)
+
+
+def network_cost(recipe: Recipe, classes: int, channels: int, size: int) -> tuple[int, int]:
+    """(MACs, parameters) of a recipe's network, without its auxiliary head. Tracing is slow, so it is cached.
+
+    Raises:
+        InvalidRecipe: if the network cannot be built.
+    """
+    return _network_cost(_Keyed(recipe.network, recipe.network_key), classes, channels, size)
+
+
+class _Keyed:
+    """A network's spec that compares by its content key."""
+
+    def __init__(self, spec: Spec, key: str) -> None:
+        self.spec, self.key = spec, key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Keyed) and self.key == other.key
+
+
+@lru_cache(maxsize=10_000)
+def _network_cost(network: _Keyed, classes: int, channels: int, size: int) -> tuple[int, int]:
+    with torch.random.fork_rng(devices=[]):  # weights are drawn, and thrown away
+        built = parts.network(
+            network.spec, classes=classes, channels=channels, size=size, auxiliary=False, drop_path=0.0
+        )
+    return count(built, channels, size)

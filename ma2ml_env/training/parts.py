@@ -1,0 +1,90 @@
+"""Builds the parts of a recipe from their specs, by kind."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+
+from ma2ml_env.recipe import Recipe, Spec
+from ma2ml_env.training import augment
+from ma2ml_env.training.networks.nasnet import NASNet
+
+T = TypeVar("T")
+
+NETWORKS: dict[str, Callable[..., nn.Module]] = {"nasnet": NASNet}
+"""kind -> class; it takes the spec's arguments and classes, channels, size, auxiliary, drop_path"""
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {"sgd": torch.optim.SGD}
+LOSSES: dict[str, Callable[..., nn.Module]] = {"cross_entropy": nn.CrossEntropyLoss}
+
+
+class InvalidRecipe(ValueError):
+    """A recipe that cannot be built; the message names the slot."""
+
+
+def network(spec: Spec, **image: Any) -> nn.Module:
+    """The network of a recipe.
+
+    Args:
+        spec: kind and arguments.
+        image: what does not come from the spec: classes, channels, size, auxiliary, drop_path.
+
+    Raises:
+        InvalidRecipe: if the kind is unknown or does not take these arguments.
+    """
+    return _build("network", NETWORKS, spec, **image)
+
+
+def optimizer(recipe: Recipe, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    """The update rule. The decay acts on all weights, those of batch norm and biases included, as in DARTS.
+
+    Raises:
+        InvalidRecipe: if the kind is unknown or does not take these arguments.
+    """
+    rates = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay}
+    return _build("optimizer", OPTIMIZERS, recipe.optimizer, list(parameters), **rates)
+
+
+def loss(spec: Spec) -> nn.Module:
+    """The training loss: (logits (B, classes), labels (B,)) -> scalar.
+
+    Raises:
+        InvalidRecipe: if the kind is unknown or does not take these arguments.
+    """
+    return _build("loss", LOSSES, spec)
+
+
+def check(recipe: Recipe) -> None:
+    """Refuse numbers that no training can use.
+
+    Raises:
+        InvalidRecipe: if a slot is out of its range; it is named.
+    """
+    ranges = {
+        "crop_padding": recipe.crop_padding >= 0,
+        "cutout": recipe.cutout >= 0,
+        "learning_rate": 0.0 < recipe.learning_rate < float("inf"),
+        "weight_decay": 0.0 <= recipe.weight_decay < float("inf"),
+        "warmup": 0.0 <= recipe.warmup < 1.0,
+        "batch_size": recipe.batch_size >= 2,  # batch norm has no variance of one image
+        "clip_norm": recipe.clip_norm >= 0.0,
+        "drop_path": 0.0 <= recipe.drop_path < 1.0,
+        "auxiliary": recipe.auxiliary >= 0.0,
+        "epochs": recipe.epochs >= 1,
+    }
+    for name, fits in ranges.items():
+        if not fits:
+            raise InvalidRecipe(f"recipe field {name!r} is out of its range: {getattr(recipe, name)}")
+    try:
+        augment.check(recipe.augment)
+    except (ValueError, TypeError) as error:
+        raise InvalidRecipe(f"recipe field 'augment': {error}") from None
+
+
+def _build(slot: str, table: dict[str, Callable[..., T]], spec: Spec, *args: Any, **extra: Any) -> T:
+    if spec.kind not in table:
+        raise InvalidRecipe(f"unknown {slot} {spec.kind!r}; known are {', '.join(table)}")
+    try:
+        return table[spec.kind](*args, **spec.args, **extra)
+    except (TypeError, ValueError) as error:
+        raise InvalidRecipe(f"recipe field {slot!r}, kind {spec.kind!r}: {error}") from None

@@ -1,0 +1,82 @@
+"""MACs: by hand, against torch's own counter, and against published networks."""
+
+import logging
+
+import pytest
+import torch
+import torchvision
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from ma2ml_env.recipe import Recipe
+from ma2ml_env.training import flops
+
+SMALL = Recipe(network=Recipe().network.with_args(cells=3, reductions=(1,), filters=4))
+
+
+def torch_counter(network: nn.Module, channels: int, size: int) -> int:
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network.eval()(torch.zeros(1, channels, size, size))
+    return int(counter.get_total_flops())
+
+
+def test_by_hand() -> None:
+    network = nn.Sequential(
+        nn.Conv2d(3, 8, 3, stride=2, padding=1),  # 3 x 8 x 9 weights at 4 x 4 places
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.Conv2d(8, 8, 5, padding=2, groups=8),  # 8 x 25 weights at 4 x 4 places
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(8, 10),
+    )
+    macs, params = flops.count(network, 3, 8)
+    assert macs == 216 * 16 + 200 * 16 + 80
+    assert params == (216 + 8) + 16 + (200 + 8) + (80 + 10)
+
+
+def test_modes_of_all_modules_are_restored_and_nothing_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Hardswish(), nn.MaxPool2d(2))
+    network.train()
+    network[1].eval()
+    with caplog.at_level(logging.DEBUG):
+        flops.count(network, 1, 8)
+    assert [module.training for module in network] == [True, False, True, True]
+    assert not caplog.records
+    assert float(network[1].running_mean.abs().sum()) == 0.0
+
+
+def test_torch_counts_exactly_twice_as_much() -> None:
+    from ma2ml_env.training.networks.nasnet import NASNet
+
+    network = NASNet(**SMALL.network.args, classes=10, channels=1, size=8)
+    assert 2 * flops.count(network, 1, 8)[0] == torch_counter(network, 1, 8)
+
+
+def test_mobilenet_v3_large() -> None:
+    network = torchvision.models.mobilenet_v3_large()
+    assert flops.count(network, 3, 224)[0] == 216_589_760
+    assert torch_counter(network, 3, 224) == 2 * 216_589_760
+
+
+@pytest.mark.slow
+def test_resnet50() -> None:
+    assert flops.count(torchvision.models.resnet50(), 3, 224)[0] == 4_089_184_256
+
+
+def test_the_auxiliary_head_does_not_count() -> None:
+    from ma2ml_env.training.networks.nasnet import NASNet
+
+    network = NASNet(**SMALL.network.args, classes=10, channels=1, size=8, auxiliary=True)
+    assert flops.count(network, 1, 8)[0] == flops.network_cost(SMALL, 10, 1, 8)[0]
+
+
+def test_cost_is_cached_by_the_network_alone() -> None:
+    flops._network_cost.cache_clear()
+    state = torch.random.get_rng_state()
+    first = flops.network_cost(SMALL, 10, 1, 8)
+    assert flops.network_cost(Recipe.from_json({**SMALL.to_json(), "learning_rate": 0.1}), 10, 1, 8) == first
+    assert flops._network_cost.cache_info().misses == 1
+    assert flops.network_cost(SMALL, 10, 1, 16)[0] == pytest.approx(4 * first[0], rel=0.01)
+    assert flops._network_cost.cache_info().misses == 2
+    assert torch.equal(state, torch.random.get_rng_state())

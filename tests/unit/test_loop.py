@@ -1,0 +1,196 @@
+"""The training loop learns, repeats itself, and notices when it cannot go on."""
+
+import time
+from dataclasses import replace
+from functools import cache
+
+import pytest
+import torch
+from torch import nn
+
+from ma2ml_env.recipe import Operation, Recipe, Spec
+from ma2ml_env.training import loop, parts
+from ma2ml_env.training.data import Dataset, DataSource
+
+PLAIN = ((0, "conv_3x3", 1, "conv_3x3", "add"),)
+REDUCTION = ((0, "max_pool_3x3", 1, "conv_3x3", "concat"),)
+TINY = Recipe(
+    network=Spec("nasnet", {"normal": PLAIN, "reduction": REDUCTION, "cells": 2, "reductions": (1,), "filters": 8}),
+    augment=((Operation("rotate", 0.5, 4), Operation("brightness", 0.5, 4)), ()),
+    crop_padding=1,
+    flip=False,
+    cutout=2,
+    learning_rate=0.1,
+    batch_size=32,
+    epochs=100,
+)
+
+
+@cache
+def digits() -> Dataset:
+    return DataSource("digits").load()
+
+
+def fit(recipe: Recipe = TINY, data: Dataset | None = None, seed: int = 0, fidelity: float = 0.02) -> loop.Fitted:
+    return loop.fit(recipe, data or DataSource("digits", limit=200).load(), seed=seed, fidelity=fidelity)
+
+
+def weights(fitted: loop.Fitted) -> list[torch.Tensor]:
+    return list(fitted.network.state_dict().values())
+
+
+def same(first: loop.Fitted, second: loop.Fitted) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(weights(first), weights(second), strict=True))
+
+
+def test_it_learns_digits_and_not_shuffled_labels() -> None:
+    """Chance is 0.10; on 500 images its sd is 0.013. The control differs in nothing but the order of the labels."""
+    data = digits()
+    shuffled = data.train_y[torch.randperm(len(data.train_y), generator=torch.Generator().manual_seed(0))]
+    learned = fit(data=data, fidelity=0.06)
+    control = fit(data=replace(data, train_y=shuffled), fidelity=0.06)
+    assert learned.accuracy is not None
+    assert learned.accuracy > 0.7
+    assert control.accuracy is not None
+    assert control.accuracy < 0.25
+    assert learned.accuracy == loop.accuracy(learned.network, data, data.validation_x, data.validation_y)
+    assert not learned.network.training
+
+
+def test_equal_seeds_give_equal_weights_and_others_do_not() -> None:
+    torch.manual_seed(1)
+    first = fit(seed=3)
+    torch.manual_seed(2)  # the global state must not matter
+    assert same(first, fit(seed=3))
+    assert not same(first, fit(seed=4))
+
+
+def test_the_global_generator_is_left_alone() -> None:
+    state = torch.random.get_rng_state()
+    fit()
+    with pytest.raises(loop.Diverged):
+        fit(replace(TINY, learning_rate=1e30, clip_norm=0.0))
+    assert torch.equal(state, torch.random.get_rng_state())
+
+
+def test_fidelity_is_a_share_of_the_epochs() -> None:
+    assert fit(fidelity=0.03).metrics["epochs"] == 3
+    assert fit(fidelity=1e-6).metrics["epochs"] == 1
+    assert fit(fidelity=0.02).metrics["steps"] == 2 * 7  # 200 images: 6 batches of 32 and one of 8
+    for wrong in (0.0, 1.5, float("nan")):
+        with pytest.raises(parts.InvalidRecipe, match="fidelity"):
+            fit(fidelity=wrong)
+
+
+def test_drop_path_and_auxiliary_head_act_at_full_fidelity_only() -> None:
+    recipe = replace(TINY, epochs=2, drop_path=0.5, auxiliary=0.4)
+    proxy, final = fit(recipe, fidelity=0.5), fit(recipe, fidelity=1.0)
+    assert not any(name.startswith("auxiliary") for name, _ in proxy.network.named_parameters())
+    assert any(name.startswith("auxiliary") for name, _ in final.network.named_parameters())
+    assert proxy.network.drop_path == 0.0
+    assert final.network.drop_path == 0.5
+    assert 0.0 < final.network.progress < 1.0  # type: ignore[operator]
+    assert same(final, fit(recipe, fidelity=1.0))  # drop path draws from the seed, too
+
+
+def test_rate_warms_up_and_falls_to_zero() -> None:
+    rates = [loop.rate(replace(TINY, warmup=0.1), step, 100) for step in range(100)]
+    assert rates[:10] == pytest.approx([0.01 * step for step in range(1, 11)])
+    assert max(rates) == rates[9] == pytest.approx(0.1)
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert rates[-1] < 1e-4
+    assert loop.rate(replace(TINY, warmup=0.0), 0, 10) == 0.1
+
+
+@pytest.mark.parametrize(("count", "batches"), [(9, [4, 4]), (10, [4, 4, 2]), (3, [3])])
+def test_a_single_left_over_image_is_left_out(count: int, batches: list[int]) -> None:
+    data = replace(digits(), train_x=digits().train_x[:count], train_y=digits().train_y[:count])
+    sizes = [len(y) for _, y in loop._batches(TINY, data, min(4, count), torch.Generator())]
+    assert sizes == batches
+    assert fit(replace(TINY, batch_size=4), data).metrics["steps"] == 2 * len(batches)
+
+
+def test_each_epoch_sees_every_image_once_in_a_new_order() -> None:
+    plain = replace(TINY, augment=(), crop_padding=0, cutout=0)
+    draws = torch.Generator().manual_seed(0)
+    epochs = [torch.cat([x for x, _ in loop._batches(plain, digits(), 50, draws)]) for _ in range(2)]
+    assert not torch.equal(epochs[0], epochs[1])
+    original = loop.normalise(digits().train_x, digits()).flatten(1)
+    for epoch in epochs:
+        assert torch.equal(torch.unique(epoch.flatten(1), dim=0), torch.unique(original, dim=0))
+    assert original.mean().item() == pytest.approx(0.0, abs=1e-4)
+    assert original.std().item() == pytest.approx(1.0, abs=1e-3)
+
+
+def test_gradients_are_clipped_and_decay_acts_on_all_weights() -> None:
+    free = fit(replace(TINY, clip_norm=0.0))
+    assert not same(free, fit(replace(TINY, clip_norm=1e-3)))
+    network = nn.BatchNorm2d(2)
+    optimizer = parts.optimizer(replace(TINY, weight_decay=0.5, learning_rate=1.0), network.parameters())
+    for parameter in network.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    assert network.weight.tolist() == pytest.approx([1.0 - 0.5 * 1.9] * 2)  # Nesterov's first step counts 1 + momentum
+
+
+def test_divergence_and_deadline_are_noticed() -> None:
+    with pytest.raises(loop.Diverged, match="epoch 1 of 2"):
+        fit(replace(TINY, learning_rate=1e30, clip_norm=0.0))
+    with pytest.raises(TimeoutError, match="after 1 of 2 epochs"):
+        loop.fit(TINY, digits(), seed=0, fidelity=0.02, deadline=time.monotonic())
+
+
+def test_epochs_are_reported() -> None:
+    seen: list[tuple[int, float]] = []
+    result = loop.fit(TINY, digits(), seed=0, fidelity=0.02, on_epoch=lambda epoch, loss: seen.append((epoch, loss)))
+    assert [epoch for epoch, _ in seen] == [1, 2]
+    assert seen[1][1] == result.metrics["train_loss"] < seen[0][1]
+
+
+def test_without_validation_images_there_is_no_accuracy() -> None:
+    assert fit(data=DataSource("digits", limit=100, validation=50).load().merged()).accuracy is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"network": Spec("transformer")}, "unknown network 'transformer'; known are nasnet"),
+        ({"network": TINY.network.with_args(depth=3)}, "recipe field 'network'.*depth"),
+        ({"network": TINY.network.with_args(normal=((0, "warp", 0, "warp", "add"),))}, "unknown operation 'warp'"),
+        ({"optimizer": Spec("lion")}, "unknown optimizer 'lion'; known are sgd"),
+        ({"loss": Spec("hinge")}, "unknown loss 'hinge'; known are cross_entropy"),
+        ({"learning_rate": float("nan")}, "'learning_rate' is out of its range"),
+        ({"batch_size": 1}, "'batch_size' is out of its range"),
+        ({"warmup": 1.0}, "'warmup' is out of its range"),
+        ({"augment": ((Operation("blur", 1.0, 0),),)}, "'augment': unknown augmentation operation 'blur'"),
+    ],
+)
+def test_recipes_that_cannot_be_trained_are_refused(changes: dict[str, object], words: str) -> None:
+    with pytest.raises(parts.InvalidRecipe, match=words):
+        fit(replace(TINY, **changes))  # type: ignore[arg-type]
+
+
+def test_three_channels_train_too() -> None:
+    data = digits()
+    colour = {name: getattr(data, name).expand(-1, 3, -1, -1) for name in ("train_x", "validation_x", "test_x")}
+    rgb = replace(data, **colour, mean=data.mean * 3, std=data.std * 3)
+    recipe = replace(TINY, augment=((Operation("color", 1.0, 9), Operation("cutout", 1.0, 9)),), flip=True)
+    assert fit(recipe, rgb).metrics["train_loss"] > 0.0
+
+
+def test_deterministic_restores_the_setting() -> None:
+    def fail() -> None:
+        with loop.deterministic():
+            assert torch.are_deterministic_algorithms_enabled()
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+@pytest.mark.gpu
+def test_it_learns_on_cuda() -> None:
+    result = loop.fit(TINY, digits(), seed=0, fidelity=0.06, device="cuda")
+    assert result.accuracy is not None
+    assert result.accuracy > 0.7
