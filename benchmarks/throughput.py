@@ -1,0 +1,101 @@
+"""How fast the game itself is, on one core: `python benchmarks/throughput.py`.
+
+Prints one JSON object: pipelines a second of `evaluate_batch` and of `Game.play` on the paper's CIFAR spaces, microseconds of a
+step and of reset and step in surrogate mode, seconds of `ask(24)` and `tell` of `ma2ml` at its defaults, and the import. Each
+number is the median of repetitions; `--repeat` sets how many.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import numpy as np
+
+import ma2ml_env
+from ma2ml_env.testing import random_codes
+from ma2ml_env.trial import Proposal, trial_seeds
+
+PIPELINES = 10_000
+
+
+def seconds(call: Callable[[], object], repeat: int) -> float:
+    """Median seconds of a call."""
+    spent = []
+    for _ in range(repeat):
+        start = time.perf_counter()
+        call()
+        spent.append(time.perf_counter() - start)
+    return statistics.median(spent)
+
+
+def environment(repeat: int) -> dict[str, float]:
+    env = ma2ml_env.parallel_env("cifar10-v0", "surrogate")
+    game = env.game
+    actions = random_codes(game.spec.nvec, PIPELINES)
+    proposals = [Proposal({a: tuple(c[i].tolist()) for a, c in actions.items()}) for i in range(PIPELINES)]
+    seeds = trial_seeds(0, 0, PIPELINES).tolist()
+    step, both = [], []
+    for i in range(PIPELINES):
+        joint = {a: c[i] for a, c in actions.items()}
+        start = time.perf_counter()
+        env.reset()
+        middle = time.perf_counter()
+        env.step(joint)
+        end = time.perf_counter()
+        step.append(end - middle)
+        both.append(end - start)
+    return {
+        "evaluate_batch_per_second": PIPELINES / seconds(lambda: env.evaluate_batch(actions), repeat),
+        "play_per_second": PIPELINES / seconds(lambda: game.play(proposals, seeds), repeat),
+        "step_us": statistics.median(step) * 1e6,
+        "reset_and_step_us": statistics.median(both) * 1e6,
+    }
+
+
+def learner(repeat: int) -> dict[str, float]:
+    import torch
+
+    from ma2ml_agents import make_learner
+
+    torch.set_num_threads(1)
+    game = ma2ml_env.make_game("cifar10-v0", "surrogate")
+    made = make_learner("ma2ml", game.spec)
+    spent = []
+    for batch in range(repeat + 2):
+        start = time.perf_counter()
+        proposals = made.ask(24)
+        asked = time.perf_counter() - start
+        trials = game.play(proposals, trial_seeds(0, 24 * batch, 24).tolist(), first_number=24 * batch)
+        start = time.perf_counter()
+        made.tell(trials)
+        spent.append(asked + time.perf_counter() - start)
+    return {"ask_and_tell_s": statistics.median(spent[2:])}
+
+
+def importing(repeat: int) -> dict[str, float]:
+    program = "import time; s = time.perf_counter(); import ma2ml_env; print(time.perf_counter() - s)"
+    runs = [
+        float(subprocess.run([sys.executable, "-c", program], capture_output=True, check=True).stdout)
+        for _ in range(repeat)
+    ]
+    return {"import_s": statistics.median(runs)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeat", type=int, default=7, help="repetitions of each measurement (7)")
+    repeat = parser.parse_args().repeat
+    header = {"version": ma2ml_env.__version__, "python": platform.python_version(), "numpy": np.__version__}
+    print(json.dumps({**header, **environment(repeat), **learner(repeat), **importing(repeat)}, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The commands of `ma2ml`: a frozen dataclass each, with its options as fields and `run(console)`."""

@@ -1,0 +1,119 @@
+"""What follows a search: `ma2ml retrain` and `ma2ml export`."""
+
+import shlex
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from rich.console import Console
+from tyro.conf import arg
+
+from ma2ml_agents.run.options import (
+    STORED,
+    OptionalFolder,
+    OptionalNumber,
+    OwnNumber,
+    Run,
+)
+
+
+@dataclass(frozen=True)
+class Retrain:
+    """Train a run's best pipelines to the end, choose one, and train that again several times.
+
+    The pipelines of highest accuracy, under the limit on MACs if there is one, are trained in full on the training images. The
+    winner is trained again under different seeds on training and validation images together, for a mean and a deviation of its
+    test accuracy (paper, Algorithm 1, lines 14 to 16, and Table 3). Stopped, it goes on after the last finished training.
+    """
+
+    run: Run
+    """folder of the run"""
+    top_k: OwnNumber = None
+    """pipelines that are trained to the end"""
+    max_flops: Annotated[float | None, arg(metavar="X", help_behavior_hint="(default: none)")] = None
+    """MACs of one image that a pipeline may have, as in 600e6"""
+    repeats: OwnNumber = None
+    """trainings of the winner"""
+    select: Literal["validation", "test"] = "validation"
+    """images that the winner is chosen by; `test` is the paper's own protocol, and optimistic: it reports the best of its own
+    choice"""
+    workers: Annotated[int | None, arg(metavar="N", help_behavior_hint=STORED)] = None
+    """processes that train; results do not depend on it"""
+    device: Annotated[str | None, arg(metavar="NAME", help_behavior_hint=STORED)] = None
+    """auto, cpu, cuda or cuda:N"""
+    data: Annotated[OptionalFolder, arg(help_behavior_hint=STORED)] = None
+    """folder of the data set, if it has moved"""
+
+    def execute(self, console: Console) -> int:
+        """Retrain, then print the table."""
+        from ma2ml_agents.run.retrain import retrain
+        from ma2ml_agents.run.stop import Stopped, stoppable
+        from ma2ml_agents.run.tables import amount, table
+
+        with stoppable() as stop:
+            try:
+                result = retrain(
+                    self.run,
+                    top_k=self.top_k,
+                    max_flops=self.max_flops,
+                    repeats=self.repeats,
+                    select=self.select,
+                    workers=self.workers,
+                    device=self.device,
+                    data=self.data,
+                    console=console,
+                    on_outcome=lambda job, outcome: stop.check(),
+                )
+            except Stopped as stopped:
+                console.print(f"stopped by {stopped.name}; finished trainings are stored. The same command goes on")
+                return stopped.exit_code
+        made = table("trained to the end", "trial", "accuracy in search", "validation", "test", "MACs", "params")
+        for one in sorted(result.top, key=lambda one: one.chosen_by(result.select)):
+            found, done = one.trial.outcome, one.outcome
+            test = f"{done.metrics['test_accuracy']:.4f}" if done.status == "ok" else done.error
+            mark = " *" if one is result.winner else ""
+            made.add_row(
+                f"{one.trial.number}{mark}",
+                f"{found.accuracy:.4f}",
+                f"{done.accuracy:.4f}",
+                test,
+                amount(done.flops),
+                amount(done.params),
+            )
+        console.print(made)
+        how = (
+            "validation accuracy"
+            if self.select == "validation"
+            else "test accuracy (optimistic: chosen by what it reports)"
+        )
+        console.print(f"* chosen by {how}")
+        count = len(result.repeats)
+        console.print(
+            f"test accuracy of trial {result.winner.trial.number}, trained {count} times on training and validation images: "
+            f"{result.mean:.4f} +- {result.deviation:.4f} (mean and standard deviation)",
+            soft_wrap=True,
+        )
+        console.print(f"next: ma2ml export {shlex.quote(str(self.run))}", soft_wrap=True)
+        return 0
+
+
+@dataclass(frozen=True)
+class Export:
+    """Write a retrained model as a folder that needs torch and torchvision alone, and not this project."""
+
+    run: Run
+    """folder of the run"""
+    out: OptionalFolder = None
+    """where to; RUN/export unless told. An export that is there is replaced"""
+    number: OptionalNumber = None
+    """trial whose full training is exported; the winner's best repeat unless told"""
+
+    def execute(self, console: Console) -> int:
+        """Export."""
+        from ma2ml_agents.run.export import export
+
+        folder, card = export(self.run, out=self.out, number=self.number)
+        console.print(
+            f"exported trial {card['trial']}: test accuracy {card['test_accuracy']:.4f}, {card['flops']:,} MACs"
+        )
+        console.print(f"in {folder}; check it with: python {shlex.quote(str(folder / 'model.py'))}", soft_wrap=True)
+        return 0

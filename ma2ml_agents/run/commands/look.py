@@ -1,0 +1,226 @@
+"""Commands that only read: `trials`, `show`, `pareto`, `check`, `report`, `list`. They work while a search is running."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from rich.console import Console
+from tyro.conf import Positional, arg
+
+from ma2ml_agents.run.options import OptionalFile, Run
+from ma2ml_env.registry import names, resolve
+from ma2ml_env.store import TrialStore
+from ma2ml_env.trial import Trial
+
+
+@dataclass(frozen=True)
+class Trials:
+    """List a run's trials, those of closed batches, in order."""
+
+    run: Run
+    """folder of the run"""
+    json: bool = False
+    """one JSON object a line: number, seed, proposal, outcome, reward"""
+
+    def execute(self, console: Console) -> int:
+        """Print them."""
+        with TrialStore(self.run, create=False) as store:
+            if self.json:
+                for trial in store.trials():
+                    print(json.dumps(trial.to_json()))
+            else:
+                from ma2ml_agents.run.tables import trials_table
+
+                console.print(trials_table(list(store.trials())))
+        return 0
+
+
+@dataclass(frozen=True)
+class Show:
+    """Show a trial: what was decided, the recipe, what came of it. Without a number, the run and its best trial."""
+
+    run: Run
+    """folder of the run"""
+    number: Positional[Annotated[int | None, arg(metavar="NUMBER", help_behavior_hint="(default: the best one)")]] = (
+        None
+    )
+    """of the trial"""
+    json: bool = False
+    """as one JSON object"""
+
+    def execute(self, console: Console) -> int:
+        """Print it."""
+        from ma2ml_agents.run.standing import by_reward
+        from ma2ml_agents.run.stored import build_without_evaluator, stored_config
+
+        with TrialStore(self.run, create=False) as store:
+            config, trials = stored_config(store), list(store.trials())
+        if not trials:
+            raise ValueError(f"{self.run} has no trials yet")
+        trial = min(trials, key=by_reward) if self.number is None else _numbered(trials, self.number, self.run)
+        game = build_without_evaluator(config)
+        recipe, values = game.recipe(trial.proposal.codes), game.values(trial.proposal.codes)
+        if self.json:
+            print(
+                json.dumps({**trial.to_json(), "values": values, "recipe": recipe.to_json(), "recipe_key": recipe.key})
+            )
+            return 0
+        if self.number is None:
+            told = {name: value for name, value in config.items() if value not in (None, {}, False)}
+            console.print(f"run of {', '.join(f'{name} {value}' for name, value in told.items())}")
+            console.print(f"{len(trials)} of {config['budget']} trials; the best one:")
+        outcome = trial.outcome
+        console.print(
+            f"trial {trial.number}: reward {trial.reward:.4f}, {outcome.status} {outcome.error}"
+            f" accuracy {outcome.accuracy:.4f}, {outcome.flops:,} MACs, {outcome.params:,} parameters,"
+            f" {outcome.seconds:.1f} s at fidelity {outcome.fidelity:.3g}, seed {trial.seed}"
+        )
+        if outcome.note:
+            console.print(outcome.note, markup=False)
+        for agent, chosen in values.items():
+            console.print(f"[bold]{agent}[/bold] code {list(trial.proposal.codes[agent])}")
+            for name, value in chosen.items():
+                console.print(f"  {name}: {value}", markup=False)
+        console.print("[bold]recipe[/bold]")
+        for name, value in recipe.to_json().items():
+            console.print(f"  {name}: {json.dumps(value)}", markup=False)
+        return 0
+
+
+@dataclass(frozen=True)
+class Pareto:
+    """The trials that no other one beats in accuracy with as many MACs or fewer."""
+
+    run: Run
+    """folder of the run"""
+    json: bool = False
+    """one JSON object a line: number, accuracy, flops (MACs), params, reward"""
+
+    def execute(self, console: Console) -> int:
+        """Print the front, fewest MACs first."""
+        from ma2ml_agents.run.standing import pareto
+        from ma2ml_agents.run.tables import amount, table
+
+        with TrialStore(self.run, create=False) as store:
+            front = pareto(store.trials())
+        if self.json:
+            for trial in front:
+                kept = {name: getattr(trial.outcome, name) for name in ("accuracy", "flops", "params")}
+                print(json.dumps({"number": trial.number, **kept, "reward": trial.reward}))
+            return 0
+        made = table("accuracy against MACs: the front", "trial", "MACs", "accuracy", "params", "reward")
+        for trial in front:
+            outcome = trial.outcome
+            row = (amount(outcome.flops), f"{outcome.accuracy:.4f}", amount(outcome.params), f"{trial.reward:.4f}")
+            made.add_row(str(trial.number), *row)
+        console.print(made)
+        return 0
+
+
+@dataclass(frozen=True)
+class Check:
+    """Check a run's files against their digests. Exit code 1 if anything is wrong."""
+
+    run: Run
+    """folder of the run"""
+
+    def execute(self, console: Console) -> int:
+        """Print every problem, or that there is none."""
+        if not self.run.is_dir():
+            raise ValueError(f"there is no folder {self.run}")
+        with TrialStore(self.run) as store:
+            problems = store.check()
+        for problem in problems:
+            console.print(problem, markup=False, soft_wrap=True)
+        if not problems:
+            console.print(f"{self.run}: nothing is wrong", soft_wrap=True)
+        return 1 if problems else 0
+
+
+@dataclass(frozen=True)
+class Report:
+    """Write a report of a run as one HTML file that needs nothing else."""
+
+    run: Run
+    """folder of the run"""
+    out: OptionalFile = None
+    """where to; RUN/report.html unless told"""
+
+    def execute(self, console: Console) -> int:
+        """Write it."""
+        from ma2ml_agents.run.report import write_report
+
+        path = self.out or self.run / "report.html"
+        with TrialStore(self.run, create=False) as store:
+            write_report(store, path)
+        console.print(f"written: {path}", soft_wrap=True)
+        return 0
+
+
+@dataclass(frozen=True)
+class List:
+    """List games with their protocol, agents, learners, evaluators and rewards, those of plug-ins included."""
+
+    json: bool = False
+    """as one JSON object"""
+
+    def execute(self, console: Console) -> int:
+        """Print the tables."""
+        from ma2ml_agents.registry import learner_names
+        from ma2ml_agents.run.tables import amount, table
+
+        games, modules = [_game(name) for name in names("games")], [_module(name) for name in names("modules")]
+        if self.json:
+            kinds = {"games": games, "modules": modules, "learners": learner_names()}
+            print(json.dumps(kinds | {kind: names(kind) for kind in ("evaluators", "rewards")}))
+            return 0
+        made = table("games", "id", "budget", "batch", "top k", "epochs", "MACs limit")
+        for game in games:
+            epochs = f"{game['proxy_epochs']} of {game['final_epochs']}"
+            limit = amount(game["flops_limit"] or 0)
+            made.add_row(game["id"], str(game["budget"]), str(game["batch"]), str(game["top_k"]), epochs, limit)
+        console.print(made)
+        for game in games:
+            console.print(f"{game['id']}: {game['title']}", soft_wrap=True)
+        made = table("modules", "name", "agent", "decisions", "log10 of codes")
+        for module in modules:
+            made.add_row(module["name"], module["agent"], str(module["decisions"]), f"{module['log10_size']:.2f}")
+        console.print(made)
+        for kind, rows in (
+            ("learners", learner_names()),
+            ("evaluators", names("evaluators")),
+            ("rewards", names("rewards")),
+        ):
+            console.print(f"{kind}: {', '.join(rows)}")
+        return 0
+
+
+def _numbered(trials: list[Trial], number: int, run: Path) -> Trial:
+    for trial in trials:
+        if trial.number == number:
+            return trial
+    raise ValueError(f"{run} has no trial {number}; its closed batches hold 0 to {trials[-1].number}")
+
+
+def _game(name: str) -> dict[str, Any]:
+    game = resolve("games", name)
+    agents = [module for module, _ in game.modules]
+    return {
+        "id": name,
+        "title": game.title,
+        "data": game.data,
+        "modules": agents,
+        **game.protocol.__dict__,
+        "flops_limit": game.flops_limit,
+    }
+
+
+def _module(name: str) -> dict[str, Any]:
+    module = resolve("modules", name)()
+    return {
+        "name": name,
+        "agent": module.name,
+        "decisions": len(module.space.nvec),
+        "log10_size": module.space.log10_size,
+    }

@@ -1,0 +1,231 @@
+"""Exporting: a retrained model as a folder that lives without this project.
+
+    recipe.json            the pipeline, complete
+    weights.safetensors    the trained network's tensors
+    model.py               the network's source, `load`, `preprocess`, `classify`; needs torch and torchvision
+    card.json, card.md     what it is and how good, for programs and for people
+    logits.json            logits of two fixed images; `python model.py` compares
+
+The folder is written beside its place, checked by loading it, and renamed: a half-written export has another name.
+"""
+
+import importlib.util
+import inspect
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from ma2ml_agents.run.stored import stored_config
+from ma2ml_env.files import write_atomic
+from ma2ml_env.recipe import Recipe
+from ma2ml_env.store import TrialStore
+
+
+def export(run: str | Path, *, out: str | Path | None = None, number: int | None = None) -> tuple[Path, dict[str, Any]]:
+    """Export a retrained model of a run.
+
+    Args:
+        run: folder of a run that was retrained.
+        out: folder to write; an earlier export there is replaced. None is `RUN/export`.
+        number: trial whose full training on the training images is exported; None is the best repeat of the winner.
+
+    Returns:
+        (folder, card).
+
+    Raises:
+        ValueError: the run was not retrained, or not that trial; `out` holds something else; the export does not load.
+        OSError: a file cannot be read or written.
+    """
+    run = Path(run)
+    with TrialStore(run, create=False) as store:
+        config = stored_config(store)
+    summary, data = (_read(run, name) for name in ("summary.json", "data.json"))
+    row = _row(summary, number, run)
+    folder = Path(out) if out is not None else run / "export"
+    if folder.exists() and any(folder.iterdir()) and not (folder / "card.json").exists():
+        raise ValueError(f"{folder} holds something else than an export; name another folder")
+    weights = run / "retrain" / row["weights"]
+    if not weights.exists():
+        raise ValueError(f"{weights} is not there any more: run `ma2ml retrain {run}` again")
+    recipe = Recipe.from_json(row["recipe"])
+    card = _card(config, summary, data, row, number is None)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    try:
+        write_atomic(partial / "recipe.json", _json(recipe.to_json()))
+        write_atomic(partial / "weights.safetensors", weights.read_bytes())
+        write_atomic(partial / "model.py", model_source(recipe.network.kind).encode())
+        write_atomic(partial / "card.json", _json(card))
+        write_atomic(partial / "card.md", _card_text(card).encode())
+        write_atomic(partial / "logits.json", _json(_logits(partial, recipe)))
+        _replace(partial, folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return folder, card
+
+
+def model_source(kind: str) -> str:
+    """Source of `model.py` for a kind of network: the network's own file, and `export_loader.py` behind it."""
+    from ma2ml_agents.run import export_loader
+    from ma2ml_env.training import parts
+
+    network = parts.NETWORKS[kind]
+    source = inspect.getsource(inspect.getmodule(network))  # type: ignore[arg-type]
+    lines = inspect.getsource(export_loader).splitlines(keepends=True)[1:]  # without its docstring
+    loader = "".join(line for line in lines if not line.startswith("from ma2ml_env")).lstrip()
+    name = getattr(network, "__name__", kind)
+    head = f"# Exported by ma2ml {version('ma2ml')} (MIT licence). Needs torch and torchvision.\n"
+    return f"{head}{source}\n\nNetwork = {name}\n\n{loader}"
+
+
+def load_model_file(path: Path) -> Any:
+    """An exported `model.py` as a module."""
+    spec = importlib.util.spec_from_file_location("exported_model", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _logits(folder: Path, recipe: Recipe) -> list[list[float]]:
+    """Logits of the example images by the exported model, which must be those of the network as this project builds it."""
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    from ma2ml_env.training import parts
+
+    model = load_model_file(folder / "model.py")
+    card = json.loads((folder / "card.json").read_text())
+    image = {name: card[name] for name in ("classes", "channels", "size")}
+    network = parts.network(recipe.network, **image, auxiliary=False, drop_path=0.0).eval()
+    try:
+        network.load_state_dict(load_file(folder / "weights.safetensors"))
+    except (SafetensorError, RuntimeError) as error:
+        raise ValueError(f"the stored weights are damaged: {error}") from None
+    with torch.inference_mode():
+        images = model.preprocess(model.example())
+        here, there = network(images), model.load()(images)
+    if not torch.equal(here, there):
+        raise ValueError(
+            f"the exported model gives other logits than the trained one (by up to {(here - there).abs().max()})"
+        )
+    logits: list[list[float]] = there.tolist()
+    return logits
+
+
+def _replace(partial: Path, folder: Path) -> None:
+    """Put the new folder in the old one's place."""
+    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    if folder.exists():
+        folder.rename(old)
+    try:
+        partial.rename(folder)
+    except OSError:
+        if old.exists():
+            old.rename(folder)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _read(run: Path, name: str) -> Any:
+    path = run / "retrain" / name
+    if not path.exists():
+        raise ValueError(f"{run} has not been retrained to the end: run `ma2ml retrain {run}` first")
+    try:
+        return json.loads(path.read_text())
+    except ValueError:
+        raise ValueError(f"{path} is damaged: run `ma2ml retrain {run}` again") from None
+
+
+def _row(summary: Mapping[str, Any], number: int | None, run: Path) -> dict[str, Any]:
+    if number is None:
+        best: dict[str, Any] = max(summary["repeats"], key=lambda row: row["outcome"]["accuracy"])
+        return best
+    rows = {row["trial"]: row for row in summary["top"] if row["outcome"]["status"] == "ok"}
+    if number not in rows:
+        raise ValueError(f"trial {number} of {run} was not trained to the end; {', '.join(map(str, rows))} were")
+    found: dict[str, Any] = rows[number]
+    return found
+
+
+def _card(
+    config: Mapping[str, Any], summary: Mapping[str, Any], data: Mapping[str, Any], row: Mapping[str, Any], repeat: bool
+) -> dict[str, Any]:
+    outcome = row["outcome"]
+    card = {
+        "game": config["game"],
+        "version": version("ma2ml"),
+        "torch": version("torch"),
+        "trial": row["trial"],
+        "seed": row["seed"],
+        "search_seed": config["seed"],
+        "test_accuracy": outcome["metrics"]["test_accuracy"],
+        "flops": outcome["flops"],
+        "params": outcome["params"],
+        "trained_on": "training and validation images" if repeat else "training images",
+    }
+    if repeat:
+        card["repeats"] = {"count": len(summary["repeats"]), "mean": summary["mean"], "deviation": summary["deviation"]}
+    else:
+        card["validation_accuracy"] = outcome["accuracy"]
+    card["winner_chosen_by"] = summary["select"]
+    card["data"] = data["name"]
+    return card | {name: data[name] for name in ("classes", "class_names", "channels", "size", "mean", "std")}
+
+
+def _card_text(card: Mapping[str, Any]) -> str:
+    lines = [
+        f"# {card['game']}, trial {card['trial']}",
+        "",
+        f"An image classifier of {card['classes']} classes, found by ma2ml {card['version']} and trained on the "
+        f"{card['trained_on']} of {card['data']}.",
+        "",
+        "| | |",
+        "|---|---|",
+        f"| test accuracy of these weights | {card['test_accuracy']:.4f} |",
+    ]
+    if "repeats" in card:
+        repeats = card["repeats"]
+        lines += [
+            f"| mean and deviation of {repeats['count']} trainings | {repeats['mean']:.4f} +- {repeats['deviation']:.4f} |",
+        ]
+    else:
+        lines += [f"| validation accuracy | {card['validation_accuracy']:.4f} |"]
+    lines += [
+        f"| MACs of one image | {card['flops']:,} |",
+        f"| parameters | {card['params']:,} |",
+        f"| seed of the training | {card['seed']} |",
+        f"| input | uint8, {card['channels']} x {card['size']} x {card['size']}, 0..255 |",
+        f"| classes | {', '.join(card['class_names'])} |",
+        "",
+    ]
+    if "repeats" in card:
+        lines += [
+            "These weights are the best of the trainings by test accuracy; the mean says what to expect of the pipeline.",
+            "",
+        ]
+    if card["winner_chosen_by"] == "test":
+        lines += ["The pipeline itself was chosen by test accuracy, so all test figures are optimistic.", ""]
+    lines += [
+        "```python",
+        "import model  # this folder's model.py; needs torch and torchvision",
+        "network = model.load()",
+        "model.classify(network, images)  # images: uint8 (B, channels, H, W)",
+        "```",
+        "",
+        "`python model.py` checks the installation; `python model.py IMAGE ...` classifies files.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _json(content: Any) -> bytes:
+    return (json.dumps(content, indent=2) + "\n").encode()

@@ -1,0 +1,106 @@
+"""The second half of an exported `model.py`. `export.py` puts it behind the source of the network, which defines `Network`."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ma2ml_env.training.networks.nasnet import NASNet as Network
+
+FOLDER = Path(__file__).resolve().parent
+_TYPES = {
+    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
+    "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
+}  # fmt: skip
+
+
+def load(folder: Path = FOLDER, device: str = "cpu") -> nn.Module:
+    """The trained network in evaluation mode: `preprocess`ed images (B, channels, size, size) -> logits (B, classes)."""
+    card, recipe = _read(folder / "card.json"), _read(folder / "recipe.json")
+    arguments = recipe["network"]["args"]
+    network = Network(**arguments, classes=card["classes"], channels=card["channels"], size=card["size"])
+    network.load_state_dict(read_safetensors(folder / "weights.safetensors"))
+    return network.to(device).eval()
+
+
+def preprocess(images: Tensor, folder: Path = FOLDER) -> Tensor:
+    """uint8 images (B, channels, H, W) in 0..255 -> float32 (B, channels, size, size) as the network was trained on.
+
+    The shorter side is resized to `size`, the centre is cropped, and each channel is normalised as in the training.
+    """
+    card = _read(folder / "card.json")
+    size = card["size"]
+    if images.dtype != torch.uint8 or images.dim() != 4 or images.shape[1] != card["channels"]:
+        raise ValueError(f"images are uint8 (B, {card['channels']}, H, W), not {images.dtype} {tuple(images.shape)}")
+    if images.shape[2:] != (size, size):
+        from torchvision.transforms.v2 import functional as F
+
+        images = F.center_crop(F.resize(images, [size]), [size])
+    mean, std = (255 * torch.tensor(card[name], device=images.device).view(1, -1, 1, 1) for name in ("mean", "std"))
+    return (images.float() - mean) / std
+
+
+def classify(network: nn.Module, images: Tensor, folder: Path = FOLDER) -> list[tuple[str, float]]:
+    """(class name, probability) of each of uint8 images (B, channels, H, W)."""
+    names = _read(folder / "card.json")["class_names"]
+    with torch.inference_mode():
+        probabilities, labels = network(preprocess(images, folder)).softmax(1).max(1)
+    return [(names[label], p) for label, p in zip(labels.tolist(), probabilities.tolist(), strict=True)]
+
+
+def example(folder: Path = FOLDER) -> Tensor:
+    """Two fixed images (2, channels, size, size) uint8, for which `logits.json` holds the logits."""
+    card = _read(folder / "card.json")
+    count = 2 * card["channels"] * card["size"] ** 2
+    values = (torch.arange(count) * 7919 % 65537 * 31 % 256).to(torch.uint8)
+    return values.view(2, card["channels"], card["size"], card["size"])
+
+
+def check(folder: Path = FOLDER) -> float:
+    """Largest difference between the logits of `example` here and those that were written when the model was exported."""
+    with torch.inference_mode():
+        logits = load(folder)(preprocess(example(folder), folder))
+    return float((logits - torch.tensor(_read(folder / "logits.json"))).abs().max())
+
+
+def read_safetensors(path: Path) -> dict[str, Tensor]:
+    """Tensors of a safetensors file: 8 bytes with the length of a JSON header, the header, then the values. Runs no code."""
+    data = bytearray(path.read_bytes())
+    start = 8 + int.from_bytes(data[:8], "little")
+    tensors = {}
+    for name, entry in json.loads(data[8:start]).items():
+        if name != "__metadata__":
+            first, last = (start + offset for offset in entry["data_offsets"])
+            kind = _TYPES[entry["dtype"]]
+            values = torch.frombuffer(data[first:last], dtype=kind) if last > first else torch.empty(0, dtype=kind)
+            tensors[name] = values.reshape(entry["shape"])
+    return tensors
+
+
+def _read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def main(paths: list[str]) -> None:
+    """Classify image files; without any, check that this model gives the logits that it was exported with."""
+    if not paths:
+        difference = check()
+        print(f"largest difference of logits: {difference:.2e}")
+        sys.exit(difference > 1e-3)
+    from PIL import Image  # comes with torchvision
+    from torchvision.transforms.v2 import functional as F
+
+    mode = "L" if _read(FOLDER / "card.json")["channels"] == 1 else "RGB"
+    network = load()
+    for path in paths:
+        with Image.open(path) as image:
+            pixels = F.pil_to_tensor(image.convert(mode))
+        ((name, probability),) = classify(network, pixels[None])
+        print(f"{path}: {name} ({probability:.3f})")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

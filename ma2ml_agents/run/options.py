@@ -1,0 +1,63 @@
+"""Types of options that several commands share, and how their texts are read."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from tyro.conf import Positional, UseAppendAction, arg
+
+GAMES_OWN = "(default: the game's own)"
+STORED = "(default: as the run has it)"
+
+Run = Positional[Annotated[Path, arg(metavar="RUN")]]
+Number = Annotated[int, arg(metavar="N")]
+OptionalNumber = Annotated[int | None, arg(metavar="N", help_behavior_hint="")]
+OwnNumber = Annotated[int | None, arg(metavar="N", help_behavior_hint=GAMES_OWN)]
+OptionalAmount = Annotated[float | None, arg(metavar="X", help_behavior_hint="(default: none)")]
+OwnAmount = Annotated[float | None, arg(metavar="X", help_behavior_hint=GAMES_OWN)]
+OptionalText = Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")]
+OptionalFolder = Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")]
+OptionalFile = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")]
+Workers = Annotated[
+    int | None, arg(metavar="N", help_behavior_hint="(default: the cores that may be used; 1 on a GPU)")
+]
+Settings = Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="KEY=VALUE")]
+
+
+def settings(texts: Sequence[str], flag: str) -> dict[str, Any]:
+    """`key=value` texts as a dict; values are JSON where they can be read as such, else strings.
+
+    Raises:
+        ValueError: if a text has no `=` or the same key comes twice.
+    """
+    read: dict[str, Any] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        key = key.strip().replace("-", "_")
+        if not equals or not key:
+            raise ValueError(f"{flag} takes key=value, as in {flag} cells=5; not {text!r}")
+        if key in read:
+            raise ValueError(f"{flag} {key} is given twice")
+        try:
+            read[key] = json.loads(value)
+        except ValueError:
+            read[key] = value
+    return read
+
+
+def usable_cores() -> int:
+    """CPU cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def default_workers(device: str) -> int:
+    """One process a core; one in all on a GPU, which they would share."""
+    if device == "auto":
+        import torch
+
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return 1 if device.startswith("cuda") else usable_cores()

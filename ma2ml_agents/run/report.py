@@ -1,0 +1,130 @@
+"""A run's report as one static HTML file: curves as inline SVG, tables, no script and nothing fetched."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from ma2ml_agents.run.chart import chart
+from ma2ml_agents.run.standing import Standing, curve, first_and_last, pareto, recipe_key
+from ma2ml_agents.run.stored import build_without_evaluator, stored_config
+from ma2ml_agents.run.tables import amount
+from ma2ml_env.files import write_atomic
+from ma2ml_env.game import Game
+from ma2ml_env.store import TrialStore
+from ma2ml_env.trial import Outcome, Trial
+
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
+table { border-collapse: collapse; margin: 1rem 0; }
+td, th { padding: .2rem .8rem; text-align: right; border-bottom: 1px solid #ddd; }
+td:first-child, th:first-child { text-align: left; }
+svg { width: 100%; height: auto; }
+pre { overflow-x: auto; background: #f6f6f6; padding: .8rem; }
+"""
+
+
+def write_report(store: TrialStore, path: Path) -> None:
+    """Write the report of what is stored.
+
+    Raises:
+        ValueError: if the run has no trials yet, or is damaged.
+        OSError: if the file cannot be written.
+    """
+    config, trials = stored_config(store), list(store.trials())
+    if not trials:
+        raise ValueError(f"{store.folder} has no trials yet")
+    summary = store.folder / "retrain" / "summary.json"
+    retrained = json.loads(summary.read_text()) if summary.exists() else None
+    write_atomic(path, render(config, trials, build_without_evaluator(config), retrained).encode())
+
+
+def render(
+    config: Mapping[str, Any], trials: Sequence[Trial], game: Game, retrained: Mapping[str, Any] | None = None
+) -> str:
+    """The page.
+
+    Args:
+        config: of the run.
+        trials: at least one.
+        game: for recipes and values; its evaluator is not used.
+        retrained: content of `retrain/summary.json`.
+    """
+    top_k, key = game.protocol.top_k, recipe_key(game)
+    standing = Standing(top_k, key)
+    standing.add(trials)
+    best = standing.top[0]
+    means = first_and_last(trials, config["batch"])
+    gain = (
+        ""
+        if means is None
+        else f" Mean reward of the first two batches {means[0]:.4f}, of the last two {means[1]:.4f}."
+    )
+    counts = ", ".join(f"{count} {status}" for status, count in standing.counts.items())
+    ranked = ((str(rank), *_cells(trial)) for rank, trial in enumerate(standing.top, 1))
+    body = [
+        f"<h1>{escape(config['game'])}, learner {escape(config['learner'])}</h1>",
+        f"<p>{len(trials)} of {config['budget']} trials: {counts}. {len(standing.distinct)} distinct pipelines.{gain}</p>",
+        "<h2>Rewards</h2>",
+        _rewards(trials, config["batch"], standing),
+        "<h2>Accuracy against MACs</h2>",
+        _accuracy(trials),
+        f"<h2>Top {len(standing.top)} pipelines, by reward</h2>",
+        _table(("rank", "trial", "reward", "accuracy", "MACs", "params", "seconds", "seed"), ranked),
+        "" if retrained is None else _retrained(retrained),
+        f"<h2>The best pipeline, trial {best.number}</h2>",
+        f"<pre>{escape(json.dumps(game.values(best.proposal.codes), indent=1))}</pre>",
+        "<h2>Settings</h2>",
+        f"<pre>{escape(json.dumps(dict(config), indent=1))}</pre>",
+    ]
+    head = f'<meta charset="utf-8"><title>ma2ml: {escape(config["game"])}</title><style>{_STYLE}</style>'
+    return f'<!doctype html>\n<html lang="en"><head>{head}</head><body>\n' + "\n".join(body) + "\n</body></html>\n"
+
+
+def _rewards(trials: Sequence[Trial], batch: int, standing: Standing) -> str:
+    points = curve(trials, batch, standing.top_k, standing.key)
+    batch_means, top_means = [(x, mean) for x, mean, _ in points], [(x, top) for x, _, top in points]
+    return chart({"mean of the batch": batch_means, f"mean of the top {standing.top_k}": top_means}, "trials", "reward")
+
+
+def _accuracy(trials: Sequence[Trial]) -> str:
+    front = [(float(t.outcome.flops), t.outcome.accuracy) for t in pareto(trials)]
+    if not front:
+        return "<p>No MACs are known.</p>"
+    known = [
+        (float(t.outcome.flops), t.outcome.accuracy) for t in trials if t.outcome.status == "ok" and t.outcome.flops
+    ]
+    return chart({"trials": known, "front": front}, "MACs", "accuracy", dots=("trials",))
+
+
+def _cells(trial: Trial) -> tuple[str, ...]:
+    outcome = trial.outcome
+    known = (f"{trial.reward:.4f}", f"{outcome.accuracy:.4f}", amount(outcome.flops), amount(outcome.params))
+    return (str(trial.number), *known, f"{outcome.seconds:.1f}", str(trial.seed))
+
+
+def _retrained(summary: Mapping[str, Any]) -> str:
+    rows = []
+    for row in summary["top"]:
+        outcome = Outcome.from_json(row["outcome"])
+        test = outcome.metrics.get("test_accuracy")
+        measured = (
+            (f"{outcome.accuracy:.4f}", "-" if test is None else f"{test:.4f}")
+            if outcome.status == "ok"
+            else ("-", "-")
+        )
+        rows.append((str(row["trial"]), *measured, amount(outcome.flops), amount(outcome.params)))
+    chosen = "validation accuracy" if summary["select"] == "validation" else "test accuracy, which is optimistic"
+    return (
+        "<h2>Trained to the end</h2>"
+        + _table(("trial", "validation", "test", "MACs", "params"), rows)
+        + f"<p>Trial {summary['winner']} was chosen by {chosen}. Trained {len(summary['repeats'])} times on training and "
+        f"validation images, its test accuracy is {summary['mean']:.4f} &plusmn; {summary['deviation']:.4f}.</p>"
+    )
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    head = "".join(f"<th>{escape(column)}</th>" for column in columns)
+    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

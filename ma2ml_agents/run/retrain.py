@@ -1,0 +1,250 @@
+"""What follows a search: Algorithm 1, lines 14 to 16, and the mean and deviation of Table 3.
+
+The pipelines of highest accuracy under a limit on MACs are trained to the end on the training images. One is chosen, by
+validation accuracy unless told otherwise, and trained again under different seeds on training and validation images together;
+its test accuracies give mean and deviation.
+
+`RUN/retrain/` holds `results.jsonl`, one finished training a line, on the disk before the next one is waited for; the weights;
+and `summary.json`. A kill loses the trainings that were running and no other.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any, Literal
+
+from rich.console import Console
+
+from ma2ml_agents.run.options import default_workers
+from ma2ml_agents.run.results import Results
+from ma2ml_agents.run.standing import by_accuracy
+from ma2ml_agents.run.stored import build, stored_config
+from ma2ml_agents.run.tracking import progress_bar
+from ma2ml_env.evaluators.base import Evaluator, Job, close
+from ma2ml_env.files import FolderLock, write_atomic
+from ma2ml_env.game import Game
+from ma2ml_env.store import TrialStore
+from ma2ml_env.trial import Outcome, Trial, trial_seed
+
+Select = Literal["validation", "test"]
+REPEATS_FROM = 1000
+"""the r-th repeat has the seed `trial_seed(the trial's, REPEATS_FROM + r)`; the training itself draws from small numbers"""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A training to the end."""
+
+    trial: Trial
+    """of the search"""
+    job: Job
+    outcome: Outcome
+    """of the top: accuracy on validation images, `test_accuracy` in metrics; of a repeat: both are on test images"""
+    weights: Path
+
+    def chosen_by(self, select: Select) -> tuple[bool, float, int]:
+        """Sort key, best first; what failed is last."""
+        accuracy = self.outcome.accuracy if select == "validation" else self.outcome.metrics.get("test_accuracy", 0.0)
+        return self.outcome.status != "ok", -accuracy, self.trial.number
+
+
+@dataclass(frozen=True)
+class Retrained:
+    """What a retraining came to."""
+
+    select: Select
+    """images that the winner was chosen by"""
+    top: Sequence[Finished]
+    """in the order of their accuracy in the search"""
+    winner: Finished
+    repeats: Sequence[Finished]
+    """the winner on training and validation images, those that are ok"""
+    mean: float
+    """test accuracy of the repeats"""
+    deviation: float
+    """their standard deviation (n - 1); 0.0 of one"""
+
+
+def retrain(
+    run: str | Path,
+    *,
+    top_k: int | None = None,
+    max_flops: float | None = None,
+    repeats: int | None = None,
+    select: Select = "validation",
+    workers: int | None = None,
+    device: str | None = None,
+    data: str | Path | None = None,
+    console: Console | None = None,
+    on_outcome: Callable[[Job, Outcome], None] = lambda job, outcome: None,
+) -> Retrained:
+    """Train the top pipelines to the end, choose, repeat.
+
+    Args:
+        run: folder of a search whose evaluator was `train`.
+        top_k: pipelines to train to the end; None is the game's own.
+        max_flops: MACs that a pipeline may have; None is any.
+        repeats: trainings of the winner; None is the game's own.
+        select: images to choose by. `test` is the paper's own protocol; what it reports is optimistic.
+        workers: processes; None as the run has it. Results do not depend on it.
+        device: None as the run has it.
+        data: folder of the data set, if it has moved.
+        console: for the progress bar; None shows none.
+        on_outcome: told of each training that is done and stored; an exception ends the retraining.
+
+    Raises:
+        ValueError: the run was not trained for real, has no fitting trial, or all trainings failed.
+        OSError: the data are not there, or the folder cannot be written. BlockingIOError if it is being retrained already.
+    """
+    run = Path(run)
+    with TrialStore(run, create=False) as store:
+        config, trials = stored_config(store), list(store.trials())
+    if config["evaluator"] != "train":
+        raise ValueError(f"{run} was searched with the evaluator {config['evaluator']!r}: there is nothing to retrain")
+    config |= {name: value for name, value in (("device", device), ("data", data and str(data))) if value is not None}
+    workers = workers or config["workers"] or default_workers(config["device"])
+    game = build({**config, "workers": 1, "time_limit": None})
+    top_k = game.protocol.top_k if top_k is None else top_k
+    repeats = game.protocol.repeats if repeats is None else repeats
+    if top_k < 1 or repeats < 1:
+        raise ValueError(f"top_k and repeats are at least 1, not {top_k} and {repeats}")
+    chosen = best_trials(trials, game, top_k, max_flops)
+    if not chosen:
+        limit = "" if max_flops is None else f" of at most {max_flops:,.0f} MACs"
+        raise ValueError(f"{run} has no finished pipeline{limit} to retrain")
+    folder = run / "retrain"
+    folder.mkdir(exist_ok=True)
+    lock = FolderLock(folder / "retrain.lock")
+    try:
+        source = _trainer(game).source
+        _write_data(folder, _trainer(game).dataset(), source.name)
+        train = _Trainings(
+            folder, Results(folder / "results.jsonl"), source, config["device"], workers, console, on_outcome
+        )
+        jobs = [replace(game.job(trial.number, trial.proposal.codes, trial.seed), fidelity=1.0) for trial in chosen]
+        top = train("top", chosen, jobs, test=True)
+        winner = min(top, key=lambda one: one.chosen_by(select))
+        if winner.outcome.status != "ok":
+            raise ValueError(
+                f"all {len(top)} full trainings failed; the first: {top[0].outcome.error} {top[0].outcome.note}"
+            )
+        seeds = [trial_seed(winner.trial.seed, REPEATS_FROM + r) for r in range(repeats)]
+        jobs = [replace(winner.job, number=r, seed=seed) for r, seed in enumerate(seeds)]
+        again = train(f"repeats-{winner.trial.number}", [winner.trial] * repeats, jobs, train_on_validation=True)
+        again = [one for one in again if one.outcome.status == "ok"]
+        if not again:
+            raise ValueError(f"all {repeats} repeats of trial {winner.trial.number} failed")
+        accuracies = [one.outcome.accuracy for one in again]
+        deviation = stdev(accuracies) if len(accuracies) > 1 else 0.0
+        result = Retrained(select, top, winner, again, fmean(accuracies), deviation)
+        write_atomic(folder / "summary.json", (json.dumps(_summary(result, folder), indent=2) + "\n").encode())
+        return result
+    finally:
+        lock.release()
+
+
+def best_trials(trials: Iterable[Trial], game: Game, top_k: int, max_flops: float | None = None) -> list[Trial]:
+    """The top k distinct pipelines by accuracy under a limit on MACs, ties to the lower number.
+
+    Line 14 says "in terms of accuracy", so the reward, which may have MACs in it, is not asked: MACs are what the limit is for.
+    """
+    best: dict[str, Trial] = {}
+    for trial in sorted(trials, key=by_accuracy):
+        if trial.outcome.status == "ok" and (max_flops is None or trial.outcome.flops <= max_flops):
+            best.setdefault(game.recipe(trial.proposal.codes).key, trial)
+    return list(best.values())[:top_k]
+
+
+class _Trainings:
+    """Trains jobs that have no stored result, and stores each the moment it is there."""
+
+    def __init__(
+        self,
+        folder: Path,
+        results: Results,
+        source: Any,
+        device: str,
+        workers: int,
+        console: Console | None,
+        on_outcome: Callable[[Job, Outcome], None],
+    ) -> None:
+        self.folder, self.results = folder, results
+        self.source, self.device, self.workers = source, device, workers
+        self.console, self.on_outcome = console, on_outcome
+
+    def __call__(self, stage: str, trials: Sequence[Trial], jobs: Sequence[Job], **how: bool) -> list[Finished]:
+        """One `Finished` per job, in order."""
+        weights = (self.folder / stage).absolute()
+        paths = [weights / f"{job.number}.safetensors" for job in jobs]
+        done = {
+            i: outcome for i, job in enumerate(jobs) if (outcome := self.results.get(stage, job, paths[i])) is not None
+        }
+        waiting = [i for i in range(len(jobs)) if i not in done]
+        evaluator = self._evaluator(weights, min(self.workers, len(waiting)), how)
+        console = self.console or Console(quiet=True)
+        bar = progress_bar(console)
+        bar.disable = not console.is_terminal  # a log gets a line for each training instead
+        task = bar.add_task(stage, total=len(jobs), completed=len(done))
+        try:
+            with bar:
+                bar.refresh()
+                for position, outcome in evaluator.evaluate([jobs[i] for i in waiting]):
+                    i = waiting[position]
+                    self.results.add(stage, jobs[i], trials[i].number, outcome)
+                    done[i] = outcome
+                    bar.update(task, advance=1, refresh=True)
+                    if bar.disable:
+                        text = (
+                            f"accuracy {outcome.accuracy:.4f}" if outcome.status == "ok" else f"failed, {outcome.error}"
+                        )
+                        console.print(
+                            f"{stage}: {len(done)}/{len(jobs)}, trial {trials[i].number}, {text}, {outcome.seconds:.0f} s"
+                        )
+                    self.on_outcome(jobs[i], outcome)
+        finally:
+            close(evaluator)
+        return [Finished(trials[i], jobs[i], done[i], paths[i]) for i in range(len(jobs))]
+
+    def _evaluator(self, weights: Path, workers: int, how: dict[str, bool]) -> Evaluator:
+        from ma2ml_env.evaluators.pool import Pool
+        from ma2ml_env.evaluators.train import Train
+
+        factory = partial(Train, self.source, device=self.device, weights=str(weights), **how)
+        return Pool(factory, workers) if workers > 1 else factory()
+
+
+def _trainer(game: Game) -> Any:
+    """The `Train` inside a game's evaluator."""
+    evaluator: Any = game.evaluator
+    while not hasattr(evaluator, "source"):
+        evaluator = evaluator.inner
+    return evaluator
+
+
+def _write_data(folder: Path, data: Any, name: str) -> None:
+    """What an exported model must know of the data, so that exporting needs no data."""
+    facts = {field: getattr(data, field) for field in ("classes", "class_names", "channels", "size", "mean", "std")}
+    write_atomic(folder / "data.json", (json.dumps({"name": name, **facts}, indent=2) + "\n").encode())
+
+
+def _summary(result: Retrained, folder: Path) -> dict[str, Any]:
+    def row(one: Finished) -> dict[str, Any]:
+        return {
+            "trial": one.trial.number,
+            "seed": one.job.seed,
+            "weights": str(one.weights.relative_to(folder.absolute())),
+            "outcome": one.outcome.to_json(),
+            "recipe": one.job.recipe.to_json(),
+        }
+
+    return {
+        "select": result.select,
+        "winner": result.winner.trial.number,
+        "mean": result.mean,
+        "deviation": result.deviation,
+        "top": [row(one) for one in result.top],
+        "repeats": [row(one) for one in result.repeats],
+    }

@@ -1,0 +1,88 @@
+"""From a run's stored config to its game, with its evaluator or without."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from ma2ml_agents.run.options import default_workers
+from ma2ml_env.game import Game, Protocol
+from ma2ml_env.games import NamedGame, make_game
+from ma2ml_env.recipe import Recipe
+from ma2ml_env.registry import resolve
+from ma2ml_env.store import TrialStore
+
+GAME_OPTIONS = (
+    "data", "download", "images", "npz", "size", "device", "workers", "modules", "reward", "flops_limit", "time_limit",
+)  # fmt: skip
+"""of `make_game`, under the same names in a run's config"""
+
+
+def stored_config(store: TrialStore) -> dict[str, Any]:
+    """What `ma2ml search` was told.
+
+    Raises:
+        ValueError: if the run was not made by `ma2ml search`.
+    """
+    config = store.config
+    missing = [
+        name for name in ("game", "learner", "evaluator", "seed", "batch", "budget", "set") if name not in config
+    ]
+    if missing:
+        raise ValueError(f"{store.folder} was not made by `ma2ml search`: its config has no {', '.join(missing)}")
+    return config
+
+
+def build(config: Mapping[str, Any]) -> Game:
+    """The game of a config, ready to play. One pipeline is built, so that nonsense shows before a search and not in each trial.
+
+    Raises:
+        ValueError: unknown name or option, impossible value, device that is not there.
+        FileNotFoundError: the data are not there.
+    """
+    options: dict[str, Any] = {name: config.get(name) for name in GAME_OPTIONS}
+    options["download"] = bool(options["download"])
+    options["device"] = options["device"] or "auto"
+    overrides = {name: _tuples(value) for name, value in config["set"].items()}
+    taken = sorted(overrides.keys() & options.keys())
+    if taken:
+        raise ValueError(f"--set {taken[0]} has an option of its own: --{taken[0].replace('_', '-')}")
+    if config["evaluator"] == "pool":
+        raise ValueError("the pool is chosen by --workers: --evaluator train --workers 2")
+    if config["evaluator"] != "train":
+        options["workers"] = 1
+    elif options["workers"] is None:
+        options["workers"] = default_workers(options["device"])
+    try:
+        game = make_game(config["game"], config["evaluator"], **options, **overrides)
+        if config["evaluator"] == "train":
+            _try_one(game)
+    except (TypeError, AttributeError) as error:  # a text where a number belongs
+        if not overrides:
+            raise
+        told = " ".join(f"{name}={json.dumps(value)}" for name, value in overrides.items())
+        raise ValueError(f"--set {told} cannot be used: {error}") from None
+    return game
+
+
+def build_without_evaluator(config: Mapping[str, Any]) -> Game:
+    """The game for who asks for recipes and values alone: needs no data, no device and no torch."""
+    named: NamedGame = resolve("games", config["game"])
+    known = {f.name for f in (*fields(Protocol), *fields(Recipe))} | set(named.base.network.args)
+    overrides = {name: _tuples(value) for name, value in config["set"].items() if name in known}
+    options: dict[str, Any] = {name: config.get(name) for name in ("size", "modules", "reward", "flops_limit")}
+    return make_game(config["game"], "surrogate", **options, **overrides)
+
+
+def _try_one(game: Game) -> None:
+    from ma2ml_env.training import parts
+
+    recipe = game.recipe({agent: (0,) * len(sizes) for agent, sizes in game.spec.nvec.items()})
+    parts.check(recipe)
+    parts.loss(recipe.loss)
+    network = parts.network(recipe.network, classes=10, channels=3, size=32, auxiliary=False, drop_path=0.0)
+    parts.optimizer(recipe, network.parameters())
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value

@@ -1,0 +1,103 @@
+"""Tables for people: of trials, batches, settings."""
+
+import math
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from ma2ml_agents.run.standing import Key, Standing, batches, first_and_last, mean_reward
+from ma2ml_env.game import Game
+from ma2ml_env.trial import Trial
+
+ROWS = 10
+"""most rows of the table of batches"""
+
+
+def amount(number: float) -> str:
+    """MACs or parameters with three digits: 1.23M."""
+    if number == 0:
+        return "-"
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if number >= size:
+            return f"{number / size:.3g}{unit}"
+    return f"{number:.0f}"
+
+
+def table(title: str, *columns: str) -> Table:
+    """An empty table; the first column is to the left, numbers are to the right."""
+    made = Table(title=title, title_justify="left", title_style="bold")
+    for position, column in enumerate(columns):
+        made.add_column(column, justify="left" if position == 0 else "right")
+    return made
+
+
+def top_table(trials: Sequence[Trial], game: Game, title: str) -> Table:
+    """Rank, trial, reward, accuracy, MACs, parameters, learning rate and weight decay of each."""
+    made = table(title, "rank", "trial", "reward", "accuracy", "MACs", "params", "rate", "decay")
+    for rank, trial in enumerate(trials, 1):
+        outcome, recipe = trial.outcome, game.recipe(trial.proposal.codes)
+        made.add_row(
+            str(rank),
+            str(trial.number),
+            f"{trial.reward:.4f}",
+            f"{outcome.accuracy:.4f}",
+            amount(outcome.flops),
+            amount(outcome.params),
+            f"{recipe.learning_rate:.3g}",
+            f"{recipe.weight_decay:.3g}",
+        )
+    return made
+
+
+def batch_table(trials: Sequence[Trial], size: int, top_k: int, key: Key) -> Table:
+    """Mean and best reward of successive pairs of batches; longer stretches in long searches."""
+    parts = batches(trials, size)
+    step = max(2, 2 * math.ceil(len(parts) / 2 / ROWS))
+    standing = Standing(top_k, key)
+    made = table(f"rewards, {step} batches of {size} a row", "batches", "mean", "best", f"top {top_k} so far", "failed")
+    for start in range(0, len(parts), step):
+        some = [trial for part in parts[start : start + step] for trial in part]
+        standing.add(some)
+        last = min(start + step, len(parts))
+        made.add_row(
+            f"{start + 1}-{last}" if last > start + 1 else str(last),
+            f"{mean_reward(some):.4f}",
+            f"{max(trial.reward for trial in some):.4f}",
+            f"{standing.top_mean:.4f}",
+            str(sum(trial.outcome.status == "failed" for trial in some)),
+        )
+    return made
+
+
+def trials_table(trials: Sequence[Trial]) -> Table:
+    """One row a trial."""
+    made = table("trials", "trial", "status", "reward", "accuracy", "MACs", "params", "seconds", "error")
+    for trial in trials:
+        outcome = trial.outcome
+        made.add_row(
+            str(trial.number),
+            outcome.status,
+            f"{trial.reward:.4f}",
+            f"{outcome.accuracy:.4f}",
+            amount(outcome.flops),
+            amount(outcome.params),
+            f"{outcome.seconds:.1f}",
+            outcome.error,
+        )
+    return made
+
+
+def print_summary(console: Console, standing: Standing, game: Game, batch: int) -> None:
+    """What a search came to: batches, top k, counts."""
+    console.print(batch_table(standing.trials, batch, standing.top_k, standing.key))
+    means = first_and_last(standing.trials, batch)
+    if means is not None:
+        console.print(
+            f"mean reward: first two batches {means[0]:.4f}, last two batches {means[1]:.4f} ({means[1] - means[0]:+.4f})"
+        )
+    console.print(
+        top_table(standing.top, game, f"top {len(standing.top)} of {len(standing.distinct)} pipelines, by reward")
+    )
+    counts = ", ".join(f"{count} {status}" for status, count in standing.counts.items())
+    console.print(f"{len(standing.trials)} trials: {counts}")

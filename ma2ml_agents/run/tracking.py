@@ -1,0 +1,171 @@
+"""Callbacks that show a search: a progress bar with a live line, and TensorBoard curves."""
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
+
+from ma2ml_agents.run.search import Callback
+from ma2ml_agents.run.standing import Key, Standing, mean_reward
+from ma2ml_env.reward import Reward
+from ma2ml_env.trial import Outcome, Trial
+
+QUIET_SECONDS = 60.0
+"""where there is no terminal, an outcome is worth a line of a log no more often than this"""
+
+
+def progress_bar(console: Console) -> Progress:
+    """The bar that all long commands show."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console,
+        auto_refresh=False,
+    )
+
+
+class SearchProgress(Callback):
+    """A bar and a live line on a terminal; elsewhere a line per batch.
+
+    Args:
+        console: where to.
+        top_k: of the live line.
+        key: what makes two trials the same pipeline.
+        reward: of the running batch's outcomes.
+    """
+
+    def __init__(self, console: Console, top_k: int, key: Key, reward: Reward) -> None:
+        self.console = console
+        self.standing = Standing(top_k, key)
+        self._reward = reward
+        self._bar = progress_bar(console)
+        self._live: Live | None = None
+        self._budget = 0
+        self._rewards: list[float] = []  # of the running batch
+        self._failed = 0  # of the running batch
+        self._batch_mean: float | None = None
+        self._last_line = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def on_start(self, budget: int, trials: Sequence[Trial]) -> None:
+        """Start the bar where the run stands."""
+        self._budget = budget
+        self.standing.add(trials)
+        self._bar.add_task("trials", total=budget, completed=len(trials))
+        if self.console.is_terminal:
+            self._live = Live(console=self.console, refresh_per_second=4, get_renderable=self._picture)
+            self._live.start()
+        elif trials:
+            self.console.print(f"going on after {len(trials)} of {budget} trials")
+
+    def on_outcome(self, number: int, outcome: Outcome) -> None:
+        """Move the bar; where there is no terminal, say something now and then."""
+        self._rewards.append(self._reward(outcome))
+        self._batch_mean = sum(self._rewards) / len(self._rewards)
+        self._failed += outcome.status == "failed"
+        self._move()
+        if self._live is None and time.monotonic() - self._last_line > QUIET_SECONDS:
+            self._print_line()
+
+    def on_batch(self, batch: int, trials: Sequence[Trial], metrics: Mapping[str, float]) -> None:
+        """Count the batch."""
+        self.standing.add(trials)
+        self._rewards, self._failed, self._batch_mean = [], 0, mean_reward(trials)
+        self._move()
+        if self._live is None:
+            self._print_line(f"batch {batch + 1}, {metrics['seconds']:.1f} s")
+
+    def line(self) -> str:
+        """Best, mean of the running batch, mean of the top k, failures."""
+        best = self.standing.best
+        parts = []
+        if best is not None:
+            parts.append(f"best {best.reward:.4f} (trial {best.number})")
+        if self._batch_mean is not None:
+            parts.append(f"mean of batch {self._batch_mean:.4f}")
+        if best is not None:
+            parts.append(f"mean of top {self.standing.top_k} {self.standing.top_mean:.4f}")
+        return "  ".join([*parts, f"failed {self.standing.counts['failed'] + self._failed}"])
+
+    def _done(self) -> int:
+        return len(self.standing.trials) + len(self._rewards)
+
+    def _move(self) -> None:
+        self._bar.update(self._bar.task_ids[0], completed=self._done())
+
+    def _picture(self) -> Group:
+        return Group(self._bar.get_renderable(), Text(self.line(), no_wrap=True, overflow="ellipsis"))
+
+    def _print_line(self, lead: str = "") -> None:
+        parts = (f"{self._done()}/{self._budget} trials", lead, self.line())
+        self.console.print("  ".join(part for part in parts if part), soft_wrap=True)
+        self._last_line = time.monotonic()
+
+
+class TensorBoard(Callback):
+    """Curves over the number of trials: as in the paper's Figs. 4 and 5, and what the learner measures.
+
+    `reward/batch`, `reward/top_<k>`, `reward/best`, `accuracy/batch`, `failed`, `seconds`; `entropy/<agent>`, `kl/<agent>`,
+    `credit/<agent>`, `learner/critic_loss` and what else `tell` returns; names without a group stand under `learner/`.
+
+    Args:
+        folder: of the event files.
+        top_k: of the running mean.
+        key: what makes two trials the same pipeline.
+    """
+
+    def __init__(self, folder: Path, top_k: int, key: Key) -> None:
+        self.folder = folder
+        self._standing = Standing(top_k, key)
+        self._writer: Any = None
+
+    def on_start(self, budget: int, trials: Sequence[Trial]) -> None:
+        """Open a file that replaces what an interrupted session may have written beyond these trials."""
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._standing.add(trials)
+        self._writer = SummaryWriter(str(self.folder), purge_step=len(trials) + 1)
+
+    def on_batch(self, batch: int, trials: Sequence[Trial], metrics: Mapping[str, float]) -> None:
+        """Write one point of every curve."""
+        self._standing.add(trials)
+        best = self._standing.best
+        values = {
+            "reward/batch": mean_reward(trials),
+            f"reward/top_{self._standing.top_k}": self._standing.top_mean,
+            "reward/best": best.reward if best else 0.0,
+            "accuracy/batch": sum(trial.outcome.accuracy for trial in trials) / len(trials),
+            "failed": float(self._standing.counts["failed"]),
+            "seconds": metrics.get("seconds", 0.0),
+        }
+        for name, value in metrics.items():
+            if name not in ("seconds", "reward"):
+                values[name if "/" in name else f"learner/{name}"] = value
+        for name, value in values.items():
+            self._writer.add_scalar(name, value, len(self._standing.trials))
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None

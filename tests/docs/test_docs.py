@@ -1,0 +1,68 @@
+"""Every code block of the documentation runs, and every command in it exists."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def blocks(language):
+    pattern = rf"^```{language}\n(.*?)^```$"
+    for page in PAGES:
+        for number, block in enumerate(re.findall(pattern, page.read_text(), re.MULTILINE | re.DOTALL)):
+            yield pytest.param(block, id=f"{page.name}-{number}")
+
+
+@pytest.mark.parametrize("code", list(blocks("python")))
+def test_python_block_runs(code, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def commands():
+    for block in blocks(""):
+        for line in block.values[0].splitlines():
+            words = shlex.split(line, comments=True)
+            if words and words[0] in ("ma2ml", "make"):
+                yield pytest.param(words, id=" ".join(words))
+
+
+@pytest.mark.parametrize("words", list(commands()))
+def test_command_exists(words):
+    """Its name and every flag stand in the command's help, or its target in the Makefile."""
+    if words[0] == "make":
+        assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        return
+    done = subprocess.run(
+        [sys.executable, "-m", "ma2ml_agents.run.cli", words[1], "--help"], capture_output=True, text=True, check=True
+    )
+    for flag in (word for word in words[2:] if word.startswith("--")):
+        assert flag in done.stdout, f"{flag} is not an option of ma2ml {words[1]}"
+
+
+def test_links_lead_somewhere():
+    for page in PAGES:
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_fault_table_is_true():
+    """A fault is marked tested if, and only if, a test is named after it."""
+    sources = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    tested = {name for names in re.findall(r"def test((?:_f\d+)+)_", sources) for name in re.findall(r"f(\d+)", names)}
+    rows = re.findall(r"^\| (F[^|]*) \| (yes|no) \|", (ROOT / "docs" / "run.md").read_text(), re.MULTILINE)
+    told = {"yes": set(), "no": set()}
+    for faults, mark in rows:
+        for first, last in re.findall(r"F(\d+)(?:-F(\d+))?", faults):
+            told[mark] |= {str(n) for n in range(int(first), int(last or first) + 1)}
+    assert told["yes"] == tested
+    assert told["no"].isdisjoint(tested)
+    assert told["yes"] | told["no"] == {str(n) for n in range(1, 29)}

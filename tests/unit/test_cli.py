@@ -1,0 +1,288 @@
+"""The command line as a user types it: good input, bad input, stopping and going on."""
+
+import ast
+import inspect
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from ma2ml_agents.run.cli import COMMANDS, main
+from ma2ml_agents.run.options import settings
+from ma2ml_env.store import TrialStore
+
+SURROGATE = ["--evaluator", "surrogate", "--learner", "random", "--batch", "4"]
+
+
+def search(run: Path, *more: str, budget: int = 16) -> int:
+    return main(["search", "digits-v0", "--run", str(run), *SURROGATE, "--budget", str(budget), *more])
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("cli") / "run"
+    assert search(run) == 0
+    return run
+
+
+def trials(run: Path) -> list[dict]:
+    with TrialStore(run) as store:
+        return [trial.to_json() for trial in store.trials()]
+
+
+def told(capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line of an error."""
+    captured = capsys.readouterr().err
+    assert captured.count("\n") == 1, captured
+    assert captured.startswith("ma2ml: error: ")
+    return captured
+
+
+def test_search_prints_batches_top_and_where_files_are(tmp_path, capsys):
+    assert search(tmp_path / "run") == 0
+    out = capsys.readouterr().out
+    assert "16/16 trials" in out
+    assert "first two batches" in out
+    assert "top 3 of 16 pipelines" in out
+    assert "16 ok, 0 infeasible, 0 failed" in out
+    assert str(tmp_path / "run") in out
+    assert len(trials(tmp_path / "run")) == 16
+
+
+def test_budget_and_batch_are_the_games_own_unless_told(tmp_path):
+    args = ["search", "digits-v0", "--run", str(tmp_path / "a"), "--evaluator", "surrogate", "--learner", "random"]
+    assert main([*args, "--set", "budget=6", "--set", "batch=3"]) == 0
+    with TrialStore(tmp_path / "a") as store:
+        assert (store.config["budget"], store.config["batch"]) == (6, 3)
+        assert len(list(store.trials())) == 6
+
+
+def test_the_same_command_again_goes_on(tmp_path, capsys):
+    calm, resumed = tmp_path / "calm", tmp_path / "resumed"
+    assert search(calm, budget=12) == 0
+    assert search(resumed, budget=8) == 0
+    assert search(resumed, budget=12) == 0
+    assert "going on after 8 of 12 trials" in capsys.readouterr().out
+    assert trials(resumed) == trials(calm)
+
+
+def test_resume_goes_on_to_a_larger_budget_and_refuses_a_smaller_one(tmp_path, capsys):
+    run = tmp_path / "run"
+    assert search(run, budget=8) == 0
+    assert main(["resume", str(run), "--budget", "12"]) == 0
+    assert len(trials(run)) == 12
+    capsys.readouterr()
+    assert main(["resume", str(run), "--budget", "4"]) == 2
+    assert "12 trials already" in told(capsys)
+    assert len(trials(run)) == 12
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["search", "digit-v0"], "did you mean 'digits-v0'?"),
+        (["search", "digits-v0", "--evaluator", "surrogate", "--learner", "ma2lm"], "did you mean 'ma2ml'?"),
+        (["search", "digits-v0", "--evaluator", "surogate"], "did you mean 'surrogate'?"),
+        (["search", "digits-v0", "--evaluator", "pool"], "--workers"),
+        (["search", "digits-v0", "--bugdet", "5"], "did you mean --budget?"),
+        (["search", "digits-v0", "--budget", "many"], "--budget"),
+        (["search", "digits-v0", *SURROGATE, "--budget", "0"], "at least 1"),
+        (["search", "digits-v0", *SURROGATE, "--budget", "-3"], "at least 1"),
+        (["search", "digits-v0", *SURROGATE, "--set", "nois=0.1"], "did you mean 'noise'?"),
+        (["search", "digits-v0", *SURROGATE, "--set", "cells"], "key=value"),
+        (["search", "digits-v0", *SURROGATE, "--set", "workers=2"], "--workers"),
+        (["search", "digits-v0", "--set", "cels=5"], "did you mean 'cells'?"),
+        (["search", "digits-v0", "--set", "cells=many"], "network"),
+        (["search", "digits-v0", "--set", "loss=hinge"], "loss"),
+        (["search", "digits-v0", "--set", "batch_size=many"], "batch_size"),
+        (["search", "digits-v0", *SURROGATE, "--modules", "aug", "nas_cel"], "did you mean 'nas_cell'?"),
+        (["search", "digits-v0", *SURROGATE, "--reward", "flop"], "did you mean 'flops'?"),
+        (["search", "digits-v0", "--evaluator", "surrogate", "--learner-set", "lambda=1"], "did you mean 'lambda_'?"),
+        (["search", "digits-v0", "--evaluator", "surrogate", "--learner-set", "hidden=1.5"], "hidden=1.5"),
+        (["search", "digits-v0", "--workers", "0"], "workers"),
+        (["search", "digits-v0", "--engine", "cloud"], "--engine"),
+        (["search", "cifar10-v0"], "--data DIR"),
+        (["search", "cifar10-v0", "--data", "nowhere"], "--download"),
+        (["search", "own-v0"], "images"),
+        (["search", "own-v0", "--npz", "nowhere.npz"], "nowhere.npz"),
+        (["search"], "GAME"),
+        (["serach", "digits-v0"], "did you mean 'search'?"),
+        ([], "which command"),
+        *(([name, "nowhere"], "nowhere") for name in COMMANDS if name not in ("search", "list")),
+    ],
+    ids=lambda value: "-".join(value[-2:]) if isinstance(value, list) else None,
+)
+def test_bad_input_is_one_line_and_exit_code_2(args, message, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(args) == 2
+    assert message in told(capsys)
+    assert list(tmp_path.iterdir()) == [], "nothing is left behind"
+
+
+def test_cuda_that_is_not_there_is_refused(tmp_path, capsys):
+    import torch
+
+    name = f"cuda:{torch.cuda.device_count()}"
+    assert main(["search", "digits-v0", "--device", name, "--run", str(tmp_path / "run")]) == 2
+    assert "not on this machine" in told(capsys)
+
+
+def test_a_run_of_another_game_is_refused_and_kept(searched, capsys):
+    before = trials(searched)
+    args = ["search", "cifar10-v0", "--run", str(searched), *SURROGATE, "--budget", "16"]
+    assert main(args) == 2
+    assert 'game is "digits-v0" there and "cifar10-v0" here' in told(capsys)
+    assert search(searched, "--seed", "1") == 2
+    assert "seed" in told(capsys)
+    assert trials(searched) == before
+
+
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path, capsys):
+    (tmp_path / "file").write_text("not a folder")
+    assert search(tmp_path / "file" / "run") == 2
+    assert "cannot write" in told(capsys)
+
+
+def test_a_corrupt_run_is_refused_by_all_and_explained_by_check(tmp_path, capsys):
+    run = tmp_path / "run"
+    assert search(run, budget=8) == 0
+    database = run / "run.sqlite"
+    database.write_bytes(database.read_bytes()[:4096] + b"\0" * 8192)
+    capsys.readouterr()
+    for command in ("resume", "trials", "show", "pareto", "report", "retrain", "export"):
+        assert main([command, str(run)]) == 2
+        assert "damaged" in told(capsys)
+    assert main(["check", str(run)]) == 1
+    assert "run.sqlite" in capsys.readouterr().out
+
+
+def test_check_of_a_whole_run(searched, capsys):
+    assert main(["check", str(searched)]) == 0
+    assert "nothing is wrong" in capsys.readouterr().out
+
+
+def test_trials_json_is_one_trial_a_line(searched, capsys):
+    assert main(["trials", str(searched), "--json"]) == 0
+    assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == trials(searched)
+    assert main(["trials", str(searched)]) == 0
+    assert "accuracy" in capsys.readouterr().out
+
+
+def test_show_tells_values_and_recipe(searched, capsys):
+    assert main(["show", str(searched), "3", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["number"] == 3
+    assert set(shown["values"]) == set(shown["proposal"]["codes"])
+    assert shown["recipe"]["epochs"] == 30
+    assert main(["show", str(searched)]) == 0
+    best = max(trials(searched), key=lambda trial: trial["reward"])
+    assert f"trial {best['number']}: reward" in capsys.readouterr().out
+    assert main(["show", str(searched), "99"]) == 2
+    assert "no trial 99" in told(capsys)
+
+
+def test_pareto_front_is_not_dominated(searched, capsys):
+    assert main(["pareto", str(searched), "--json"]) == 0
+    front = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    known = {trial["number"]: trial["outcome"] for trial in trials(searched)}
+    members = {row["number"] for row in front}
+    for number, outcome in known.items():
+        beaten = any(
+            other["flops"] <= outcome["flops"] and other["accuracy"] > outcome["accuracy"] for other in known.values()
+        )
+        assert (number in members) == (not beaten)
+
+
+def test_list_names_games_learners_and_sizes(capsys):
+    assert main(["list"]) == 0
+    out = capsys.readouterr().out
+    for expected in ("cifar10-v0", "5016", "32.17", "36.72", "12.04", "ma2ml_lite", "surrogate"):
+        assert expected in out
+    assert main(["list", "--json"]) == 0
+    assert {"games", "modules", "learners"} <= set(json.loads(capsys.readouterr().out))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_a_line_on_each_option(command, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([command, "--help"])
+    assert stop.value.code == 0
+    assert "usage: ma2ml" in capsys.readouterr().out
+    (node,) = ast.parse(textwrap.dedent(inspect.getsource(COMMANDS[command]))).body
+    for field, after in itertools.pairwise(node.body):
+        if isinstance(field, ast.AnnAssign):
+            assert isinstance(after, ast.Expr), f"{command}: option {field.target.id} has no docstring"
+
+
+def test_help_needs_no_torch():
+    code = (
+        "import sys; from ma2ml_agents.run.cli import main\n"
+        "try: main(['search', '--help'])\n"
+        "except SystemExit: pass\n"
+        "assert 'torch' not in sys.modules and 'ma2ml_agents.run.search' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_settings_are_json_or_text():
+    assert settings(["cells=5", "noise=1e-2", "flip=false", "kind=raw", "reductions=[1, 2]"], "--set") == {
+        "cells": 5,
+        "noise": 0.01,
+        "flip": False,
+        "kind": "raw",
+        "reductions": [1, 2],
+    }
+    with pytest.raises(ValueError, match="twice"):
+        settings(["cells=5", "cells=6"], "--set")
+
+
+def test_a_programming_error_keeps_its_traceback(searched, monkeypatch):
+    monkeypatch.setattr(COMMANDS["check"], "execute", lambda self, console: {}["missing"])
+    with pytest.raises(KeyError):
+        main(["check", str(searched)])
+
+
+def test_a_reader_that_leaves_early_is_no_error(searched):
+    command = f"{sys.executable} -m ma2ml_agents.run.cli trials {searched} --json | head -c 10"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True)
+    assert done.returncode == 0
+    assert done.stderr == b""
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 75), (signal.SIGUSR1, 75), (signal.SIGINT, 130)], ids=["TERM", "USR1", "INT"]
+)
+def test_a_signal_stops_cleanly_and_resume_ends_as_a_calm_run(number, code, tmp_path, capsys):
+    run, calm = tmp_path / "run", tmp_path / "calm"
+    args = ["search", "digits-v0", *SURROGATE, "--budget", "24", "--run"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ma2ml_agents.run.cli", *args, str(run), "--set", "delay=0.1"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and not (run.exists() and trials(run)):
+            time.sleep(0.05)
+        process.send_signal(number)
+        out, _ = process.communicate(timeout=10)
+    finally:
+        process.kill()
+    assert process.returncode == code, out
+    assert f"ma2ml resume {run}" in out
+    assert 0 < len(trials(run)) < 24
+    assert main(["resume", str(run)]) == 0
+    assert main([*args, str(calm)]) == 0
+    for stopped, undisturbed in zip(trials(run), trials(calm), strict=True):
+        for trial in (stopped, undisturbed):
+            del trial["outcome"]["seconds"]
+        assert stopped == undisturbed

@@ -1,0 +1,200 @@
+"""The exported folder: whole, verified, and usable without this project."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from ma2ml_agents.run import export_loader
+from ma2ml_agents.run.cli import main
+from ma2ml_agents.run.export import export, load_model_file, model_source
+from ma2ml_agents.run.retrain import retrain
+from ma2ml_env.recipe import Recipe
+from ma2ml_env.training import parts
+from ma2ml_env.training.data import DataSource
+from ma2ml_env.training.loop import normalise
+
+TINY = (
+    "proxy_epochs=1",
+    "final_epochs=1",
+    "cells=2",
+    "reductions=[1]",
+    "filters=2",
+    "limit=64",
+    "validation=60",
+    "repeats=2",
+)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    run = tmp_path_factory.mktemp("export") / "run"
+    sets = [word for setting in TINY for word in ("--set", setting)]
+    args = ["--learner", "random", "--budget", "3", "--batch", "3", "--workers", "1"]
+    assert main(["search", "digits-v0", "--run", str(run), *args, *sets]) == 0
+    retrain(run, top_k=2)
+    return run
+
+
+@pytest.fixture(scope="module")
+def exported(run):
+    return export(run)
+
+
+def test_folder_holds_all(run, exported):
+    folder, card = exported
+    assert folder == run / "export"
+    names = {"recipe.json", "weights.safetensors", "model.py", "card.json", "card.md", "logits.json"}
+    assert {path.name for path in folder.iterdir()} == names
+    assert not list(run.glob(".*partial*")), "nothing half-written is left"
+    assert json.loads((folder / "card.json").read_text()) == card
+
+
+def test_card_says_what_it_is(run, exported):
+    _, card = exported
+    summary = json.loads((run / "retrain" / "summary.json").read_text())
+    accuracies = [row["outcome"]["accuracy"] for row in summary["repeats"]]
+    assert card["game"] == "digits-v0"
+    assert card["test_accuracy"] == max(accuracies)
+    assert card["repeats"] == {"count": 2, "mean": summary["mean"], "deviation": summary["deviation"]}
+    assert card["flops"] > 0
+    assert card["params"] > 0
+    assert card["seed"] == summary["repeats"][accuracies.index(max(accuracies))]["seed"]
+    assert card["class_names"] == [str(i) for i in range(10)]
+    assert card["version"]
+
+
+def test_accuracy_on_the_card_is_that_of_the_exported_model(exported):
+    folder, card = exported
+    model = load_model_file(folder / "model.py")
+    data = DataSource("digits", validation=60, limit=64).load()
+    network = model.load()
+    with torch.inference_mode():
+        right = (network(model.preprocess(data.test_x)).argmax(1) == data.test_y).sum().item()
+    assert right / len(data.test_y) == card["test_accuracy"]
+    name, probability = model.classify(network, data.test_x[:1])[0]
+    assert name in card["class_names"]
+    assert 0.1 <= probability <= 1.0
+
+
+def test_logits_are_those_of_the_trained_network(exported):
+    folder, _ = exported
+    model = load_model_file(folder / "model.py")
+    recipe = Recipe.from_json(json.loads((folder / "recipe.json").read_text()))
+    network = parts.network(recipe.network, classes=10, channels=1, size=8, auxiliary=False, drop_path=0.0).eval()
+    network.load_state_dict(load_file(folder / "weights.safetensors"))
+    data = DataSource("digits", validation=60, limit=64).load()
+    images = data.test_x[:20]
+    with torch.inference_mode():
+        assert torch.equal(model.load()(model.preprocess(images)), network(normalise(images, data)))
+    assert model.check() == 0.0
+
+
+ISOLATED = """
+import sys
+
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"ma2ml_env", "ma2ml_agents", "safetensors", "fvcore", "sklearn", "gymnasium"}:
+            raise ImportError(f"{name} is not to be imported")
+
+sys.meta_path.insert(0, Blocked())
+sys.argv = ["model.py"]
+import runpy
+runpy.run_path(PATH, run_name="__main__")
+"""
+
+
+def test_model_runs_where_this_project_is_not_installed(exported):
+    code = f"PATH = {str(exported[0] / 'model.py')!r}\n{ISOLATED}"
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "largest difference of logits: 0.00e+00" in done.stdout
+
+
+def test_check_fails_for_other_weights(exported, tmp_path):
+    folder = shutil.copytree(exported[0], tmp_path / "copy")
+    tensors = load_file(folder / "weights.safetensors")
+    save_file(
+        {name: t * 1.5 if t.is_floating_point() else t for name, t in tensors.items()}, folder / "weights.safetensors"
+    )
+    done = subprocess.run([sys.executable, "-I", str(folder / "model.py")], capture_output=True, text=True)
+    assert done.returncode == 1
+
+
+def test_model_classifies_image_files_of_any_size(exported, tmp_path):
+    from PIL import Image
+
+    Image.new("RGB", (13, 20), (200, 180, 160)).save(tmp_path / "image.png")
+    command = [sys.executable, "-I", str(exported[0] / "model.py"), str(tmp_path / "image.png")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"{tmp_path / 'image.png'}: ")
+
+
+def test_a_trial_of_the_top_can_be_exported(run, tmp_path, capsys):
+    top = json.loads((run / "retrain" / "summary.json").read_text())["top"]
+    assert main(["export", str(run), "--number", str(top[1]["trial"]), "--out", str(tmp_path / "out")]) == 0
+    card = json.loads((tmp_path / "out" / "card.json").read_text())
+    assert card["trial"] == top[1]["trial"]
+    assert card["validation_accuracy"] == top[1]["outcome"]["accuracy"]
+    assert card["trained_on"] == "training images"
+    assert main(["export", str(run), "--number", "99"]) == 2
+    assert "was not trained to the end" in capsys.readouterr().err
+
+
+def test_an_export_is_replaced_and_another_folder_is_not(run, exported, tmp_path, capsys):
+    assert main(["export", str(run)]) == 0
+    assert not list(run.glob(".export*"))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    assert main(["export", str(run), "--out", str(tmp_path / "mine")]) == 2
+    assert "something else" in capsys.readouterr().err
+    assert (tmp_path / "mine" / "thesis.txt").exists()
+
+
+def test_a_damaged_weight_file_leaves_the_old_export(run, exported, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "run")
+    before = (copy / "export" / "card.json").read_bytes()
+    for path in copy.glob("retrain/repeats-*/*.safetensors"):
+        path.write_bytes(path.read_bytes()[:-100])
+    assert main(["export", str(copy)]) == 2
+    assert (copy / "export" / "card.json").read_bytes() == before
+    assert not list(copy.glob(".export*"))
+
+
+def test_without_retraining_there_is_nothing_to_export(tmp_path, capsys):
+    args = ["--evaluator", "surrogate", "--learner", "random", "--budget", "2", "--batch", "2"]
+    assert main(["search", "digits-v0", "--run", str(tmp_path / "run"), *args]) == 0
+    assert main(["export", str(tmp_path / "run")]) == 2
+    assert "ma2ml retrain" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", parts.NETWORKS)
+def test_source_of_every_network_stands_alone(kind):
+    source = model_source(kind)
+    compile(source, "model.py", "exec")
+    assert "ma2ml_env" not in source
+    assert "ma2ml_agents" not in source
+
+
+def test_reader_of_weights_agrees_with_safetensors(tmp_path):
+    tensors = {
+        "a": torch.randn(3, 4, generator=torch.Generator().manual_seed(0)),
+        "b": torch.arange(5),
+        "c": torch.tensor(7),
+        "d": torch.zeros(0, 3),
+        "e": torch.randn(2, generator=torch.Generator().manual_seed(1)).to(torch.bfloat16),
+        "f": torch.tensor([True, False]),
+        "g": torch.randn(3, generator=torch.Generator().manual_seed(2)).double(),
+    }
+    save_file(tensors, tmp_path / "t.safetensors", metadata={"format": "pt"})
+    read = export_loader.read_safetensors(tmp_path / "t.safetensors")
+    assert read.keys() == tensors.keys()
+    for name, tensor in tensors.items():
+        assert read[name].dtype == tensor.dtype
+        assert torch.equal(read[name], tensor)
