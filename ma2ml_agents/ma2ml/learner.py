@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -146,8 +147,8 @@ class MA2ML:
             columns, sample, s_i = self.joint.slices[agent], samples[agent], states[:, i]
             joint = credit.take(self.config.actions, fresh, stored, columns)  # A
             own = sample.codes[n:].reshape(k, n, -1)
-            q_all = self._value(torch.cat([joint[None], credit.counterfactuals(joint, columns, own)]), states)
-            q, b = q_all[0], q_all[1:].mean(0)  # Q(S, A) and eq. 3
+            q = self._value(joint[None], states)[0]  # Q(S, A)
+            b = credit.baseline(partial(self._value, states=states), joint, columns, own)  # eq. 3
             table = policy.log_probs(s_i, joint[:, columns])  # with gradient
             with torch.no_grad():
                 rho = self.rho[agent].log_probs(s_i, joint[:, columns])

@@ -1,6 +1,8 @@
 """Multiply-adds (MACs) and parameters of a network: what the papers call FLOPs."""
 
+import warnings
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import nn
@@ -23,20 +25,31 @@ def count(network: nn.Module, channels: int, size: int) -> tuple[int, int]:
     Returns:
         (MACs, parameters).
     """
-    # fvcore brings iopath and yacs along: only who counts pays for the import.
-    from fvcore.nn import FlopCountAnalysis
-
     modes = {module: module.training for module in network.modules()}
     parameters = list(network.parameters())
     image = torch.zeros(1, channels, size, size, device=parameters[0].device if parameters else None)
     try:
         network.eval()
-        analysis = FlopCountAnalysis(network, image).unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+        analysis = (
+            _flop_count_analysis()(network, image).unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+        )
         flops = int(sum(analysis.by_operator()[name] for name in ("conv", "linear")))
     finally:
         for module, mode in modes.items():
             module.training = mode
     return flops, sum(parameter.numel() for parameter in parameters)
+
+
+def _flop_count_analysis() -> Any:
+    """Fvcore's counter; it brings iopath and yacs along, so only who counts pays for the import.
+
+    It decorates with torch.jit.script, which torch 2.14 announces to retire: nothing that a user could act on.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*torch.jit", category=FutureWarning)
+        warnings.filterwarnings("ignore", message=".*torch.jit", category=DeprecationWarning)
+        from fvcore.nn import FlopCountAnalysis
+    return FlopCountAnalysis
 
 
 def network_cost(recipe: Recipe, classes: int, channels: int, size: int) -> tuple[int, int]:
