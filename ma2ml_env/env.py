@@ -8,6 +8,7 @@ from gymnasium.spaces import Box, MultiDiscrete, Space
 from numpy.typing import NDArray
 from pettingzoo import ParallelEnv
 
+from ma2ml_env.evaluators.base import close
 from ma2ml_env.game import Game
 from ma2ml_env.games import make_game
 from ma2ml_env.trial import Proposal, Trial, trial_seed, trial_seeds
@@ -136,9 +137,7 @@ class AutoMLEnv(ParallelEnv[str, Observation, Action]):
 
     def close(self) -> None:
         """Ends worker processes, if the evaluator has any."""
-        method = getattr(self.game.evaluator, "close", None)
-        if callable(method):
-            method()
+        close(self.game.evaluator)
 
     def _reseed(self, seed: int) -> None:
         self._seed = int(seed)

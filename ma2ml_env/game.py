@@ -6,14 +6,15 @@ A one-step cooperative game (paper, section 3.2): every agent chooses its share 
 trained, and what it is worth is everybody's reward. The batch is the unit, because that is what can be trained in parallel.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ma2ml_env.evaluators.base import Evaluator, Job, VectorEvaluator
+from ma2ml_env.evaluators.base import Evaluator, Job, VectorEvaluator, close
 from ma2ml_env.module import Module
 from ma2ml_env.recipe import Recipe
 from ma2ml_env.reward import Accuracy, Reward
@@ -149,11 +150,12 @@ class Game:
         outcomes = {job.number: known[job.number] for job in jobs if job.number in known}
         self._remember([job for job in jobs if job.number in outcomes], outcomes)
         waiting = [job for job in jobs if job.number not in outcomes]
-        for index, outcome in self.evaluator.evaluate(waiting):
-            number = waiting[index].number
-            outcomes[number] = outcome
-            if on_outcome is not None:
-                on_outcome(number, outcome)
+        with _closing(self.evaluator.evaluate(waiting)) as arriving:  # an error here cancels what is still at work
+            for index, outcome in arriving:
+                number = waiting[index].number
+                outcomes[number] = outcome
+                if on_outcome is not None:
+                    on_outcome(number, outcome)
         return [
             Trial(job.number, job.seed, proposal, outcomes[job.number], self.reward(outcomes[job.number]))
             for job, proposal in zip(jobs, proposals, strict=True)
@@ -205,3 +207,12 @@ class Game:
                 )
             checked[agent] = array.astype(np.int64, copy=False)
         return checked
+
+
+@contextmanager
+def _closing(outcomes: Iterator[tuple[int, Outcome]]) -> Iterator[Iterator[tuple[int, Outcome]]]:
+    """Close an iterator that can be closed, as generators can."""
+    try:
+        yield outcomes
+    finally:
+        close(outcomes)
