@@ -44,6 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         command = parse(sys.argv[1:] if argv is None else list(argv))
         code: int = command.execute(Console(highlight=False))
         sys.stdout.flush()
+        if argv is None and code in (75, 130):
+            os._exit(code)  # all is stored and closed; taking torch apart takes seconds that a scheduler may not give
         return code
     except BrokenPipeError:  # the reader, `head` say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
