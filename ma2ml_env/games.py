@@ -138,7 +138,8 @@ def make_game(
 
     Args:
         id: a registered name, `ma2ml list` shows them.
-        evaluator: `train` trains for real, `surrogate` is a synthetic landscape over the same spaces.
+        evaluator: `train` trains for real, `pool` the same in a process of its own even with one worker, `surrogate` is a
+            synthetic landscape over the same spaces.
         data: folder of the data set; digits need none.
         download: fetch the data set into `data` if it is not there.
         images: of `own-*`: a folder with train/val/test folders of classes, or of classes, to be split by `seed`.
@@ -177,16 +178,19 @@ def make_game(
         scale = {"flops": limit} if limit and "flops" not in options["source"] else {}
         nvec = {module.name: module.space.nvec for module in agents}
         player = resolve("evaluators", "surrogate")(nvec, seed=seed, **scale, **options["source"])
-    elif evaluator == "train":
+    elif evaluator in ("train", "pool"):
         source = _source(named, data, download, images, npz, size, seed, options["source"])
         max_flops = limit if isinstance(shared, FlopsReward) and shared.hard else None
-        player = _trainer(source, device, workers, time_limit, max_flops)
+        pooled = evaluator == "pool" or workers > 1 or time_limit is not None
+        player = _trainer(source, device, workers, time_limit, max_flops, pooled)
     else:
         player = resolve("evaluators", evaluator)(**options["source"])
     return Game(agents, player, shared, base, protocol)
 
 
-def _trainer(source: Any, device: str, workers: int, time_limit: float | None, max_flops: float | None) -> Evaluator:
+def _trainer(
+    source: Any, device: str, workers: int, time_limit: float | None, max_flops: float | None, pooled: bool
+) -> Evaluator:
     """Train, in this process or in several, never twice the same, and not what is above a hard limit."""
     from ma2ml_env.evaluators.pool import Pool  # torch and pebble are imported by those who train
     from ma2ml_env.evaluators.train import Train
@@ -197,7 +201,6 @@ def _trainer(source: Any, device: str, workers: int, time_limit: float | None, m
     factory = partial(Train, source, device=device)
     trainer = factory()
     trainer.check()
-    pooled = workers > 1 or time_limit is not None
     player: Evaluator = Pool(factory, workers, time_limit=time_limit) if pooled else trainer
     if max_flops is not None:
         player = Feasible(player, max_flops, trainer.flops)
@@ -278,7 +281,7 @@ def _source_options(evaluator: str) -> set[str]:
         from ma2ml_env.evaluators.surrogate import Landscape
 
         return {f.name for f in fields(Landscape)} - {"seed"}
-    if evaluator == "train":
+    if evaluator in ("train", "pool"):
         from ma2ml_env.training.data import DataSource
 
         return {f.name for f in fields(DataSource)} - {"name", "folder", "download", "size", "seed"}

@@ -52,6 +52,17 @@ def test_the_landscape_depends_on_the_games_seed_alone():
     assert one == same != other
 
 
+def test_pool_trains_in_processes_and_train_in_this_one():
+    from ma2ml_env.evaluators.pool import Pool
+    from ma2ml_env.evaluators.train import Train
+
+    assert isinstance(make_game("digits-v0", "pool").evaluator.inner, Pool)
+    assert isinstance(make_game("digits-v0", "train").evaluator.inner, Train)
+    assert isinstance(make_game("digits-v0", "train", workers=2).evaluator.inner, Pool)
+    with pytest.raises(ValueError, match="workers is at least 1"):
+        make_game("digits-v0", workers=0)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
