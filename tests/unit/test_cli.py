@@ -259,7 +259,7 @@ def test_a_reader_that_leaves_early_is_no_error(searched):
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGTERM, 75), (signal.SIGUSR1, 75), (signal.SIGINT, 130)], ids=["TERM", "USR1", "INT"]
 )
-def test_a_signal_stops_cleanly_and_resume_ends_as_a_calm_run(number, code, tmp_path, capsys):
+def test_f3_a_signal_stops_cleanly_and_resume_ends_as_a_calm_run(number, code, tmp_path, capsys):
     run, calm = tmp_path / "run", tmp_path / "calm"
     args = ["search", "digits-v0", *SURROGATE, "--budget", "24", "--run"]
     process = subprocess.Popen(
