@@ -7,9 +7,12 @@ from contextlib import contextmanager
 from typing import Any
 
 from ma2ml_agents.run.search import Callback
+from ma2ml_env.evaluators.base import Evaluator, Job, close
 from ma2ml_env.trial import Outcome, Trial
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+GRACE = 30
+"""seconds that clean-up may take after a signal"""
 AGAIN_LATER = 75  # EX_TEMPFAIL of sysexits.h: the job is to be started again
 
 
@@ -23,19 +26,27 @@ class Stopped(KeyboardInterrupt):
 
 
 class Stop(Callback):
-    """Raises `Stopped` in the main thread at a signal, whatever it is doing.
+    """Raises `Stopped` in the main thread at a signal: at once while an evaluator works, else after the next step.
 
-    Python loses an exception that is raised while an object is being finalised. So the request is also kept, and looked at
-    after each outcome.
+    An exception that comes out of nowhere leaves a lock of the running code held, if it hits Python code that is taking it;
+    then clean-up (TensorBoard's queue, the live line's thread) waits for ever. So between outcomes the request is kept, and
+    looked at where nothing is half done. Before `on_start` there is nothing to spoil, and it is raised at once. Should clean-up
+    hang all the same, the alarm ends the process: what was acknowledged is stored, and a run survives being killed.
     """
 
     def __init__(self) -> None:
         self.signum: int | None = None
+        self.at_once = True
 
     def check(self) -> None:
         """Raise if a signal has come."""
         if self.signum is not None:
             raise Stopped(self.signum)
+
+    def on_start(self, budget: int, trials: Sequence[Trial]) -> None:
+        """From here on only at safe points."""
+        self.at_once = False
+        self.check()
 
     def on_outcome(self, number: int, outcome: Outcome) -> None:
         """See `check`."""
@@ -49,8 +60,37 @@ class Stop(Callback):
         """Signal handler. Further signals are ignored: cleaning up takes seconds and must not be cut short."""
         for each in SIGNALS:
             signal.signal(each, signal.SIG_IGN)
+        signal.alarm(GRACE)
         self.signum = signum
-        self.check()
+        if self.at_once:
+            self.check()
+
+
+class Interruptible:
+    """An evaluator that a signal stops in the middle of its work."""
+
+    def __init__(self, inner: Evaluator, stop: Stop) -> None:
+        self.inner, self._stop = inner, stop
+
+    def evaluate(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Outcome]]:
+        """As the evaluator inside; raises `Stopped` while that works."""
+        arriving = self.inner.evaluate(jobs)
+        try:
+            while (item := self._next(arriving)) is not None:
+                yield item
+        finally:
+            close(arriving)
+
+    def _next(self, arriving: Iterator[tuple[int, Outcome]]) -> tuple[int, Outcome] | None:
+        self._stop.at_once = True
+        try:
+            self._stop.check()
+            return next(arriving, None)
+        finally:
+            self._stop.at_once = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)  # `remember` and `close`, where it has them
 
 
 @contextmanager
@@ -64,5 +104,6 @@ def stoppable() -> Iterator[Stop]:
     try:
         yield stop
     finally:
+        signal.alarm(0)
         for each, handler in before.items():
             signal.signal(each, handler)

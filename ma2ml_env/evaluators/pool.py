@@ -19,6 +19,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing import get_context, parent_process
+from multiprocessing.util import Finalize
 from typing import Any
 
 from pebble import ProcessExpired, ProcessPool
@@ -233,6 +234,9 @@ def _initialize(factory: Callable[[], Evaluator], threads: int) -> None:
     global _evaluator, _problem
     os.setpgid(0, 0)  # of its own, so that Ctrl-C reaches the driver alone and a kill reaches all that a job started
     threading.Thread(target=_die_with_parent, daemon=True).start()
+    Finalize(
+        None, os.killpg, args=(0, signal.SIGKILL), exitpriority=0
+    )  # an idle one may see the closed pipe, and leave, first
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)
     try:
         _evaluator = factory()

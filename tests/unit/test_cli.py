@@ -274,9 +274,10 @@ def test_f3_a_signal_stops_cleanly_and_resume_ends_as_a_calm_run(number, code, t
         while time.monotonic() < deadline and not (run.exists() and trials(run)):
             time.sleep(0.05)
         process.send_signal(number)
-        out, _ = process.communicate(timeout=10)
+        out, _ = process.communicate(timeout=20)
     finally:
         process.kill()
+        process.communicate()
     assert process.returncode == code, out
     assert f"ma2ml resume {run}" in out
     assert 0 < len(trials(run)) < 24

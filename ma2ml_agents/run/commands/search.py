@@ -128,7 +128,7 @@ def drive(folder: Path, config: Mapping[str, Any], console: Console) -> int:
     from ma2ml_agents.registry import make_learner
     from ma2ml_agents.run.search import search
     from ma2ml_agents.run.standing import recipe_key
-    from ma2ml_agents.run.stop import Stopped, stoppable
+    from ma2ml_agents.run.stop import Interruptible, Stopped, stoppable
     from ma2ml_agents.run.stored import build
     from ma2ml_agents.run.tables import print_summary
     from ma2ml_agents.run.tracking import SearchProgress, TensorBoard
@@ -140,6 +140,7 @@ def drive(folder: Path, config: Mapping[str, Any], console: Console) -> int:
         game = None
         try:
             game = build(config)
+            game.evaluator = Interruptible(game.evaluator, stop)
             try:
                 learner = make_learner(config["learner"], game.spec, seed=config["seed"], **config["learner_set"])
             except TypeError as error:  # a text where a number belongs
