@@ -161,6 +161,6 @@ class AutoMLEnv(ParallelEnv[str, Observation, Action]):
         return tuple(array.tolist())
 
 
-def parallel_env(id: str, evaluator: str = "train", **options: Any) -> AutoMLEnv:
+def parallel_env(id: str, evaluator: str | None = None, **options: Any) -> AutoMLEnv:
     """The environment of a named game; options are those of `make_game`."""
     return AutoMLEnv(make_game(id, evaluator, **options), seed=options.get("seed", 0), name=f"ma2ml/{id}")

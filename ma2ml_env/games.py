@@ -26,7 +26,7 @@ class NamedGame:
     title: str
     """one line for `ma2ml list`"""
     data: str
-    """data set, a name of `training/data.py`"""
+    """data set, a name of `training/data.py`, or of a table in the registry"""
     base: Recipe
     protocol: Protocol
     modules: tuple[tuple[str, Mapping[str, Any]], ...] = (("aug", {}), ("nas_cell", {}), ("hpo_sgd", {}))
@@ -34,7 +34,9 @@ class NamedGame:
     flops_limit: float | None = None
     """MACs; with it the reward is accuracy x (MACs / limit)^-0.07, without it the accuracy"""
     source: Mapping[str, Any] = field(default_factory=dict)
-    """further options of the data source"""
+    """further options of the data source, or of the table"""
+    evaluator: str = "train"
+    """who plays it unless told otherwise: `train`, or `table` where there is nothing to train"""
 
 
 def _network(cells: int, reductions: tuple[int, ...], filters: int) -> Any:
@@ -118,7 +120,7 @@ OWN_SIZE = 32
 
 def make_game(
     id: str,
-    evaluator: str = "train",
+    evaluator: str | None = None,
     *,
     data: str | Path | None = None,
     download: bool = False,
@@ -139,8 +141,9 @@ def make_game(
     Args:
         id: a registered name, `ma2ml list` shows them.
         evaluator: `train` trains for real, `pool` the same in a process of its own even with one worker, `surrogate` is a
-            synthetic landscape over the same spaces.
-        data: folder of the data set; digits need none.
+            synthetic landscape over the same spaces, `table` looks measured results up; None is the game's own: `table` for
+            a game over a table, else `train`.
+        data: folder of the data set, or of the table; digits and what a package brings need none.
         download: fetch the data set into `data` if it is not there.
         images: of `own-*`: a folder with train/val/test folders of classes, or of classes, to be split by `seed`.
         npz: of `own-*`: a file with `x_train` uint8 (N, H, W[, C]), `y_train`, optionally `x_test`, `y_test`.
@@ -152,13 +155,17 @@ def make_game(
         flops_limit: MACs of the reward; None is the game's own.
         seed: of the data split or the synthetic landscape (not of the search).
         time_limit: seconds after which a pipeline counts as failed; None is no limit.
-        **overrides: fields of `Protocol`, `Recipe` or the nasnet `Spec`, and options of the data source or the surrogate.
+        **overrides: fields of `Protocol`, `Recipe` or the nasnet `Spec`, and options of the data source, the surrogate or the
+            table (`mean`).
 
     Raises:
-        ValueError: unknown game, module or option (with the closest name), an impossible value.
-        FileNotFoundError: the data set is not where it was looked for; the message says how to get it.
+        ValueError: unknown game, module or option (with the closest name), an impossible value, an evaluator that this game
+            has not.
+        FileNotFoundError: the data set or table is not where it was looked for; the message says how to get it.
+        ImportError: the table comes with an extra that is not installed; it is named.
     """
     named: NamedGame = resolve("games", id)
+    evaluator = _evaluator(named, evaluator)
     options = _route(named, evaluator, overrides)
     protocol = replace(named.protocol, **options["protocol"])
     base = replace(named.base, **options["recipe"], epochs=protocol.final_epochs)
@@ -183,9 +190,25 @@ def make_game(
         max_flops = limit if isinstance(shared, FlopsReward) and shared.hard else None
         pooled = evaluator == "pool" or workers > 1 or time_limit is not None
         player = _trainer(source, device, workers, time_limit, max_flops, pooled)
+    elif evaluator == "table":
+        table = resolve("tables", named.data)(data, **named.source)
+        spaces = {module.name: module.space for module in agents}
+        player = resolve("evaluators", "table")(table, spaces, **options["source"])
     else:
         player = resolve("evaluators", evaluator)(**options["source"])
     return Game(agents, player, shared, base, protocol)
+
+
+def _evaluator(named: NamedGame, wanted: str | None) -> str:
+    """The one that plays; a table is not trained, and what is trained has no table."""
+    evaluator = wanted or named.evaluator
+    if named.evaluator == "table" and evaluator in ("train", "pool"):
+        raise ValueError(
+            f"{named.id} looks results up, there is nothing to train: its evaluators are table and surrogate"
+        )
+    if evaluator == "table" and named.evaluator != "table":
+        raise ValueError(f"{named.id} has no table of results: its evaluators are train and surrogate")
+    return evaluator
 
 
 def _trainer(
@@ -285,5 +308,7 @@ def _source_options(evaluator: str) -> set[str]:
         from ma2ml_env.training.data import DataSource
 
         return {f.name for f in fields(DataSource)} - {"name", "folder", "download", "size", "seed"}
+    if evaluator == "table":
+        return {"mean"}
     resolve("evaluators", evaluator)  # an unknown one is an error here, with the closest name
     return set()

@@ -1,7 +1,8 @@
 """The registry: every named part of the environment, as lazy `"package.module:attr"` strings.
 
 Nothing is imported before it is asked for. Third parties add rows with `register`, or without a line of code by entry points
-of the groups `ma2ml.modules`, `.evaluators`, `.rewards`, `.games` and `.learners`. Conformance tests run over all rows.
+of the groups `ma2ml.modules`, `.evaluators`, `.rewards`, `.tables`, `.games` and `.learners`. Conformance tests run over all
+rows.
 """
 
 import difflib
@@ -16,15 +17,27 @@ TABLE: dict[str, dict[str, str]] = {
         "aug": "ma2ml_env.modules.aug:Aug",
         "nas_cell": "ma2ml_env.modules.nas_cell:NasCell",
         "hpo_sgd": "ma2ml_env.modules.hpo_sgd:HpoSgd",
+        "aug_trivial": "ma2ml_env.modules.jahs:AugTrivial",
+        "nas_jahs": "ma2ml_env.modules.jahs:NasJahs",
+        "hpo_jahs": "ma2ml_env.modules.jahs:HpoJahs",
+        "nas_mlp": "ma2ml_env.modules.mlp:NasMlp",
+        "hpo_mlp": "ma2ml_env.modules.mlp:HpoMlp",
+        "nas_edges": "ma2ml_env.modules.nas_edges:NasEdges",
     },
     "evaluators": {
         "surrogate": "ma2ml_env.evaluators.surrogate:Surrogate",
         "train": "ma2ml_env.evaluators.train:Train",
         "pool": "ma2ml_env.evaluators.pool:Pool",
+        "table": "ma2ml_env.evaluators.table:Table",
     },
     "rewards": {
         "accuracy": "ma2ml_env.reward:Accuracy",
         "flops": "ma2ml_env.reward:FlopsReward",
+    },
+    "tables": {
+        "jahs_early": "ma2ml_env.tables.jahs_early:JahsEarly",
+        "hpobench": "ma2ml_env.tables.hpobench:hpobench",
+        "nasbench201": "ma2ml_env.tables.nasbench201:nasbench201",
     },
     "games": {
         "digits-v0": "ma2ml_env.games:DIGITS",
@@ -38,6 +51,13 @@ TABLE: dict[str, dict[str, str]] = {
         "cifar100-small-v0": "ma2ml_env.games:CIFAR100_SMALL",
         "own-v0": "ma2ml_env.games:OWN",
         "own-small-v0": "ma2ml_env.games:OWN_SMALL",
+        "jahs-early-v0": "ma2ml_env.table_games:JAHS_EARLY",
+        "jahs-early-60m-v0": "ma2ml_env.table_games:JAHS_EARLY_60M",
+        "hpobench-australian-v0": "ma2ml_env.table_games:HPOBENCH_AUSTRALIAN",
+        "hpobench-car-v0": "ma2ml_env.table_games:HPOBENCH_CAR",
+        "hpobench-phoneme-v0": "ma2ml_env.table_games:HPOBENCH_PHONEME",
+        "hpobench-credit-g-v0": "ma2ml_env.table_games:HPOBENCH_CREDIT_G",
+        "nasbench201-cifar10-v0": "ma2ml_env.table_games:NASBENCH201_CIFAR10",
     },
     "learners": {},  # the project's own stand in ma2ml_agents/registry.py; this row is for those of third parties
 }
@@ -47,7 +67,7 @@ def register(kind: str, name: str, target: str) -> None:
     """Add a row.
 
     Args:
-        kind: `modules`, `evaluators`, `rewards`, `games` or `learners` (the singular will do).
+        kind: `modules`, `evaluators`, `rewards`, `tables`, `games` or `learners` (the singular will do).
         name: what users will type.
         target: `"package.module:attr"`, imported when it is first used.
 

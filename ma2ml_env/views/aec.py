@@ -8,6 +8,6 @@ from pettingzoo.utils.env import AECEnv
 from ma2ml_env.env import parallel_env
 
 
-def aec_env(id: str, evaluator: str = "train", **options: Any) -> "AECEnv[str, Any, Any]":
+def aec_env(id: str, evaluator: str | None = None, **options: Any) -> "AECEnv[str, Any, Any]":
     """The AEC view of a named game; options are those of `make_game`."""
     return parallel_to_aec(parallel_env(id, evaluator, **options))

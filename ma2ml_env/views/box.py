@@ -45,6 +45,6 @@ class BoxEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         self.flat.close()
 
 
-def box_env(id: str, evaluator: str = "train", **options: Any) -> BoxEnv:
+def box_env(id: str, evaluator: str | None = None, **options: Any) -> BoxEnv:
     """The box view of a named game; options are those of `make_game`."""
     return BoxEnv(parallel_env(id, evaluator, **options))

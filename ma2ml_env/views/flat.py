@@ -42,6 +42,6 @@ class FlatEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.int64]]):
         self.env.close()
 
 
-def flat_env(id: str, evaluator: str = "train", **options: Any) -> FlatEnv:
+def flat_env(id: str, evaluator: str | None = None, **options: Any) -> FlatEnv:
     """The flat view of a named game; options are those of `make_game`."""
     return FlatEnv(parallel_env(id, evaluator, **options))

@@ -208,11 +208,13 @@ def _observe(state: NDArray[np.float32], code: list[int], nvec: Any, steps: int,
     return np.concatenate([state, np.array([made / steps], dtype=np.float32), decided])
 
 
-def token_parallel_env(id: str, evaluator: str = "train", *, mask: Mask = "dict", **options: Any) -> TokenParallelEnv:
+def token_parallel_env(
+    id: str, evaluator: str | None = None, *, mask: Mask = "dict", **options: Any
+) -> TokenParallelEnv:
     """The token view of a named game, agents side by side; options are those of `make_game`."""
     return TokenParallelEnv(parallel_env(id, evaluator, **options), mask)
 
 
-def token_env(id: str, evaluator: str = "train", **options: Any) -> TokenEnv:
+def token_env(id: str, evaluator: str | None = None, **options: Any) -> TokenEnv:
     """The token view of a named game for one agent; options are those of `make_game`."""
     return TokenEnv(parallel_env(id, evaluator, **options))

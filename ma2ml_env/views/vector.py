@@ -71,6 +71,6 @@ class AutoMLVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.int64], NDArray[
         return self._rng.standard_normal((self.num_envs, *self.env.state_space.shape), dtype=np.float32)
 
 
-def vector_env(id: str, evaluator: str = "train", *, num_envs: int = 24, **options: Any) -> AutoMLVectorEnv:
+def vector_env(id: str, evaluator: str | None = None, *, num_envs: int = 24, **options: Any) -> AutoMLVectorEnv:
     """The vector view of a named game; options are those of `make_game`."""
     return AutoMLVectorEnv(parallel_env(id, evaluator, **options), num_envs)

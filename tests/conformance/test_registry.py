@@ -5,13 +5,14 @@ import importlib
 import numpy as np
 import pytest
 
+from ma2ml_env.env import AutoMLEnv, parallel_env
 from ma2ml_env.evaluators.base import Job
 from ma2ml_env.game import Game
 from ma2ml_env.games import NamedGame, make_game
 from ma2ml_env.registry import TABLE, names, register, resolve
 from ma2ml_env.reward import FlopsReward
 from ma2ml_env.testing import check_env, check_evaluator, check_module, check_reward, random_codes
-from ma2ml_env.trial import trial_seed, trial_seeds
+from ma2ml_env.trial import Proposal, trial_seed, trial_seeds
 
 
 def jobs_of(game: Game, n: int) -> list[Job]:
@@ -51,8 +52,6 @@ def test_named_game(id):
     assert len({outcome.accuracy for outcome in outcomes.values()}) > 20
     codes = random_codes(game.spec.nvec, 1500)
     seeds = trial_seeds(0, 0, 1500)
-    from ma2ml_env.trial import Proposal
-
     rows = [Proposal({agent: tuple(c[i].tolist()) for agent, c in codes.items()}) for i in range(1500)]
     played = [trial.reward for trial in game.play(rows, seeds.tolist())]
     assert game.score(codes, seeds).tolist() == played  # bit for bit
@@ -61,9 +60,42 @@ def test_named_game(id):
 
 @pytest.mark.parametrize("id", names("games"))
 def test_env_of_named_game(id):
-    from ma2ml_env.env import parallel_env
-
     check_env(parallel_env(id, "surrogate"), episodes=1000 if id == "digits-v0" else 50)
+
+
+TABLE_GAMES = [id for id in names("games") if resolve("games", id).evaluator == "table"]
+
+
+def table_game(id: str) -> Game:
+    try:
+        return make_game(id)
+    except (FileNotFoundError, ImportError) as error:  # data of others: not in this repository
+        pytest.skip(str(error))
+
+
+def test_every_table_has_a_game():
+    assert {resolve("games", id).data for id in TABLE_GAMES} == set(names("tables"))
+
+
+@pytest.mark.parametrize("id", TABLE_GAMES)
+def test_table_of_named_game(id):
+    game = table_game(id)
+    outcomes = check_evaluator(game.evaluator, jobs_of(game, 30))
+    assert len({outcome.accuracy for outcome in outcomes.values()}) > 10
+    assert all(outcome.fidelity == 1.0 for outcome in outcomes.values())
+    codes = random_codes(game.spec.nvec, 1500)
+    rows = [Proposal({agent: tuple(c[i].tolist()) for agent, c in codes.items()}) for i in range(1500)]
+    played = [trial.reward for trial in game.play(rows, list(range(1500)))]
+    assert game.score(codes, np.arange(1500)).tolist() == played  # bit for bit
+    check_env(AutoMLEnv(game), episodes=50)
+
+
+@pytest.mark.parametrize("id", TABLE_GAMES)
+def test_different_pipelines_of_a_table_have_different_keys(id):
+    game = make_game(id, "surrogate")
+    codes = random_codes(game.spec.nvec, 500)
+    rows = {tuple((agent, tuple(c[i].tolist())) for agent, c in codes.items()) for i in range(500)}
+    assert len({game.recipe(dict(row)).key for row in rows}) == len(rows)
 
 
 def test_bad_rows_are_refused():

@@ -182,7 +182,8 @@ class List:
             made.add_row(game["id"], str(game["budget"]), str(game["batch"]), str(game["top_k"]), epochs, limit)
         console.print(made)
         for game in games:
-            console.print(f"{game['id']}: {game['title']}", soft_wrap=True)
+            how = "" if game["evaluator"] == "train" else f" ({game['evaluator']})"
+            console.print(f"{game['id']}{how}: {game['title']}", soft_wrap=True)
         made = table("modules", "name", "agent", "decisions", "log10 of codes")
         for module in modules:
             made.add_row(module["name"], module["agent"], str(module["decisions"]), f"{module['log10_size']:.2f}")
@@ -210,6 +211,7 @@ def _game(name: str) -> dict[str, Any]:
         "id": name,
         "title": game.title,
         "data": game.data,
+        "evaluator": game.evaluator,
         "modules": agents,
         **game.protocol.__dict__,
         "flops_limit": game.flops_limit,

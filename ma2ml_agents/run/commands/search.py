@@ -24,6 +24,8 @@ from ma2ml_agents.run.options import (
     settings,
 )
 from ma2ml_env.game import Game
+from ma2ml_env.games import NamedGame
+from ma2ml_env.registry import resolve
 
 
 @dataclass(frozen=True)
@@ -45,14 +47,14 @@ class Search:
     """pipelines proposed at a time"""
     seed: Annotated[int, arg(metavar="N")] = 0
     """of the learner and of every training; the split of the data has its own: --set seed=N"""
-    evaluator: Annotated[str, arg(metavar="NAME")] = "train"
-    """`train` trains for real, `surrogate` is a synthetic landscape over the same spaces"""
+    evaluator: Annotated[str | None, arg(metavar="NAME", help_behavior_hint=GAMES_OWN)] = None
+    """`train` trains for real, `surrogate` is a synthetic landscape over the same spaces, `table` looks results up"""
     workers: Workers = None
     """processes that train; results do not depend on it"""
     device: Annotated[str, arg(metavar="NAME")] = "auto"
     """auto, cpu, cuda or cuda:N, of the trainings"""
     data: OptionalFolder = None
-    """folder of the data set; digits need none"""
+    """folder of the data set or table; digits need none"""
     download: bool = False
     """fetch the data set into --data if it is not there"""
     images: OptionalFolder = None
@@ -70,7 +72,7 @@ class Search:
     modules: Annotated[tuple[str, ...] | None, arg(metavar="NAME ...", help_behavior_hint=GAMES_OWN)] = None
     """the agents"""
     set: Settings = ()
-    """another value of the game's protocol, recipe, network, data or surrogate, as in cells=5 or proxy_epochs=3"""
+    """another value of the game's protocol, recipe, network, data, surrogate or table, as in cells=5 or proxy_epochs=3"""
     learner_set: Settings = ()
     """another value of the learner's settings, as in lambda_=1.0"""
     engine: Literal["local"] = "local"
@@ -81,6 +83,8 @@ class Search:
         config = {
             field.name: getattr(self, field.name) for field in fields(self) if field.name not in ("run", "engine")
         }
+        named: NamedGame = resolve("games", self.game)
+        config["evaluator"] = self.evaluator or named.evaluator
         for name in ("data", "images", "npz"):  # so that the run goes on from another folder
             config[name] = None if config[name] is None else str(config[name].expanduser().absolute())
         config["modules"] = None if self.modules is None else list(self.modules)

@@ -1,0 +1,76 @@
+"""Looks pipelines up in a table instead of training them."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ma2ml_env.evaluators.base import Job
+from ma2ml_env.space import SearchSpace
+from ma2ml_env.tables.base import Codes, TableSource
+from ma2ml_env.trial import Code, Outcome, mix64
+
+
+class Table:
+    """The evaluator over a table; a `VectorEvaluator`.
+
+    Where the table holds several measurements of a pipeline, the trial's seed picks one: as noisy as training, and the same
+    every time.
+
+    Args:
+        source: the table.
+        spaces: agent -> space of the game that is played; None trusts that they are the table's own.
+        mean: the mean over the measurements instead of one of them: no noise.
+
+    Raises:
+        ValueError: if the agents or their spaces are not the table's; the agent is named.
+    """
+
+    def __init__(
+        self, source: TableSource, spaces: Mapping[str, SearchSpace] | None = None, *, mean: bool = False
+    ) -> None:
+        if not isinstance(mean, bool):
+            raise ValueError(f"mean is true or false, not {mean!r}")
+        self.source = source
+        self.mean = mean
+        if spaces is not None:
+            self._check(spaces)
+
+    def evaluate(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Outcome]]:
+        """Outcomes in order; the numbers are those of `score`. A table holds full trainings: its fidelity is 1.0."""
+        if not jobs:
+            return
+        codes = {agent: np.array([job.codes[agent] for job in jobs], dtype=np.int64) for agent in self.source.spaces}
+        accuracy, flops = self.score(codes, np.array([job.seed for job in jobs], dtype=np.int64))
+        for index, (a, f) in enumerate(zip(accuracy.tolist(), flops.tolist(), strict=True)):
+            yield index, Outcome(accuracy=a, flops=f)
+
+    def score(self, codes: Codes, seeds: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Accuracies (n,) and MACs (n,) of agent -> codes (n, L_i) under trial seeds (n,)."""
+        return self.source.look_up(codes, None if self.mean else mix64(seeds.astype(np.uint64)))
+
+    def noise_free(self, codes: Codes) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Mean accuracies (n,) over the measurements, and MACs (n,), of agent -> codes (n, L_i): for reports."""
+        return self.source.look_up(codes, None)
+
+    def optimum(self) -> tuple[dict[str, Code], float]:
+        """The best codes of all and their accuracy without noise.
+
+        Raises:
+            ValueError: if the table is too large to go through.
+        """
+        find = getattr(self.source, "optimum", None)
+        if find is None:
+            raise ValueError(
+                f"the optimum of {type(self.source).__name__} is not known: too many pipelines to go through"
+            )
+        codes, accuracy = find()
+        return codes, accuracy
+
+    def _check(self, spaces: Mapping[str, SearchSpace]) -> None:
+        own = self.source.spaces
+        if list(spaces) != list(own):
+            raise ValueError(f"the table is over the agents {', '.join(own)}, not {', '.join(spaces)}")
+        for agent, space in spaces.items():
+            if space.decisions != own[agent].decisions:
+                raise ValueError(f"the space of agent {agent!r} is not the table's")

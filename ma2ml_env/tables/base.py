@@ -1,0 +1,80 @@
+"""The contract of a table, and the table whose every point is stored."""
+
+from collections.abc import Mapping
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ma2ml_env.space import SearchSpace
+from ma2ml_env.trial import Code
+
+Codes = Mapping[str, NDArray[np.int64]]
+"""agent -> codes (n, L_i)"""
+
+
+@runtime_checkable
+class TableSource(Protocol):
+    """Accuracies and MACs of every joint code."""
+
+    spaces: Mapping[str, SearchSpace]
+    """agent -> its space, in the order of the agents"""
+
+    def look_up(self, codes: Codes, picks: NDArray[np.uint64] | None) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Accuracies (n,) in [0, 1] and MACs (n,), 0 if unknown; a row's numbers depend on that row alone.
+
+        Args:
+            codes: agent -> codes (n, L_i), in range.
+            picks: (n,) random numbers that choose among repeated measurements; None is their mean.
+        """
+        ...
+
+
+class Grid:
+    """A stored table over the whole product of the choices.
+
+    Args:
+        spaces: agent -> space.
+        values: measured accuracies in [0, 1], (points, repeats), points in the order of the joint codes, the last decision
+            fastest. NaN at the end of a row where a point was measured less often.
+        macs: (points,), 0 if unknown.
+
+    Raises:
+        ValueError: if the shapes do not fit the spaces, or a point has no value or one out of range.
+    """
+
+    def __init__(self, spaces: Mapping[str, SearchSpace], values: NDArray[np.float64], macs: NDArray[np.int64]) -> None:
+        self.spaces = dict(spaces)
+        self._nvec = np.array([n for space in self.spaces.values() for n in space.nvec], dtype=np.int64)
+        points = int(self._nvec.prod())
+        if values.ndim != 2 or len(values) != points or macs.shape != (points,):
+            raise ValueError(
+                f"{points} points need values (points, repeats) and MACs, not {values.shape}, {macs.shape}"
+            )
+        known = ~np.isnan(values)
+        if not known[:, 0].all() or (known[:, 1:] & ~known[:, :-1]).any():
+            raise ValueError("a point has at least one value, and what is missing comes last")
+        if not ((values[known] >= 0.0) & (values[known] <= 1.0)).all():
+            raise ValueError("accuracies lie in [0, 1]")
+        self._values = values
+        self._macs = macs
+        self._counts = known.sum(axis=1).astype(np.uint64)
+        self._means = np.nanmean(values, axis=1)  # once, so that it cannot depend on what is asked with it
+        self._strides = np.append(self._nvec[:0:-1].cumprod()[::-1], 1)
+
+    def look_up(self, codes: Codes, picks: NDArray[np.uint64] | None) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """As the contract says."""
+        point = np.concatenate([codes[agent] for agent in self.spaces], axis=1) @ self._strides
+        if picks is None:
+            return self._means[point], self._macs[point]
+        repeat = (picks % self._counts[point]).astype(np.int64)
+        return self._values[point, repeat], self._macs[point]
+
+    def optimum(self) -> tuple[dict[str, Code], float]:
+        """The codes with the best mean of all points, ties to the first, and that mean."""
+        best = int(self._means.argmax())
+        joint = (best // self._strides % self._nvec).tolist()
+        codes = {}
+        for agent, space in self.spaces.items():
+            codes[agent], joint = tuple(joint[: len(space.nvec)]), joint[len(space.nvec) :]
+        return codes, float(self._means[best])
