@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 INIT_BOUND = 0.1
 """weights start uniform in ±0.1 (Zoph et al. 2018)"""
-_IMPOSSIBLE = -1e9
+IMPOSSIBLE = -1e9
 """log-probability of a choice that a decision does not have; finite, so that 0 x it is 0"""
 
 
@@ -76,7 +76,7 @@ class Controller(nn.Module):
         n, device = len(states), states.device
         uniform = torch.rand(len(self.nvec), n, generator=generator).to(device)
         codes = torch.empty(n, len(self.nvec), dtype=torch.int64, device=device)
-        table = torch.full((n, *self.mask.shape), _IMPOSSIBLE, device=device)
+        table = torch.full((n, *self.mask.shape), IMPOSSIBLE, device=device)
         # What an input adds to the gates is known beforehand for every choice.
         weight_ih, weight_hh, bias_ih, bias_hh = self.lstm.all_weights[0]
         weight_in, weight_hidden, bias = weight_ih.t(), weight_hh.t(), bias_ih + bias_hh
@@ -112,7 +112,7 @@ class Controller(nn.Module):
         rest = self.embedding[codes[:, :-1] + self.offsets[:-1]]
         hidden, _ = self.lstm(torch.cat([first, rest], dim=1))
         logits = torch.einsum("nth,thc->ntc", hidden, self.head) + self.head_bias
-        return torch.log_softmax(logits.masked_fill(self.mask, _IMPOSSIBLE), dim=2)
+        return torch.log_softmax(logits.masked_fill(self.mask, IMPOSSIBLE), dim=2)
 
 
 def chosen(table: Tensor, codes: Tensor) -> Tensor:

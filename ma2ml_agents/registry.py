@@ -10,9 +10,19 @@ from ma2ml_env.trial import GameSpec
 
 LEARNERS: dict[str, str] = {
     "ma2ml": "ma2ml_agents.ma2ml:MA2ML",
+    "ma2ml_paper": "ma2ml_agents.ma2ml.paper:MA2MLPaper",
     "on_policy": "ma2ml_agents.baselines.on_policy:OnPolicy",
     "ma2ml_lite": "ma2ml_agents.baselines.lite:MA2MLLite",
+    "entropy": "ma2ml_agents.baselines.entropy:Entropy",
+    "single_agent": "ma2ml_agents.baselines.single_agent:SingleAgent",
     "random": "ma2ml_agents.baselines.random_search:RandomSearch",
+    "evolution": "ma2ml_agents.baselines.evolution:Evolution",
+    "local_search": "ma2ml_agents.baselines.local_search:LocalSearch",
+    "tpe": "ma2ml_agents.baselines.tpe:TPE",
+    "predictor": "ma2ml_agents.baselines.predictor:Predictor",
+    "ppo": "ma2ml_agents.baselines.ppo:PPO",
+    "ippo": "ma2ml_agents.baselines.ippo:IPPO",
+    "mappo": "ma2ml_agents.baselines.mappo:MAPPO",
 }
 
 

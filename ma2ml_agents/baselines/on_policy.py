@@ -16,6 +16,14 @@ class OnPolicyConfig(MA2MLConfig):
 
     updates: int = 4
     """updates U of the policies after each batch of trials; every one draws its actions anew from the current policies"""
+    minibatch: int = 32
+    """experiences in an update's minibatch B"""
+    tau: float = 0.05
+    """how far the target policies follow at each update"""
+    restart: float = 0.0
+    """never"""
+    candidates: int = 1
+    """1: the policies' draws are trained"""
     targets: str = "standardised"
     """what the critic learns of the rewards of the newest batch; see `returns.py`"""
     distinct: bool = False

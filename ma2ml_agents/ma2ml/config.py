@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from ma2ml_agents.ma2ml.credit import ACTIONS
 from ma2ml_agents.returns import TARGETS
 
+CREDITS = ("counterfactual", "shared")
+DIVERGENCES = ("exact", "sampled")
+
 
 @dataclass(frozen=True)
 class MA2MLConfig:
@@ -22,23 +25,43 @@ class MA2MLConfig:
     """Adam's step size of the policies, eta_theta"""
     actions: str = "fresh"
     """where the actions of eq. 13's expectation come from: fresh, mixed or buffer (`credit.take`)"""
-    updates: int = 6
+    updates: int = 12
     """updates U of the policies after each batch of trials; Algorithm 1 read to the letter has one per trial"""
-    minibatch: int = 32
+    minibatch: int = 16
     """experiences in an update's minibatch B"""
     samples: int = 4
     """samples K of an agent's action in its counterfactual baseline (eq. 3)"""
+    credit: str = "counterfactual"
+    """an agent's baseline: counterfactual (eq. 3), or shared: the minibatch's mean Q for all agents, no credit assignment"""
     lambda_: float = 3.0
     """weight of the divergence (eq. 5), in units of the critic's targets"""
     lambda_per_decision: bool = True
     """divide lambda by the game's number of decisions, as the log-ratio is a sum over them; False: the paper's letter"""
-    tau: float = 0.05
+    tau: float = 0.02
     """how far the target policies follow at each update (eq. 14), in (0, 1]"""
+    target_every: int = 1
+    """updates of the policies between two of the target policies; with tau = 1 these are hard copies"""
+    kl: str = "exact"
+    """divergence along a sampled action: exact at every step, or sampled: the log-ratio of what was drawn"""
+    restart: float = 0.04
+    """policies are shrunk when their entropy falls below this share of the uniform policy's; 0: never, the paper's letter"""
+    forget: float = 0.5
+    """how much of themselves they then forget"""
     grad_clip: float = 10.0
     """largest norm of a policy's gradient"""
 
     distinct: bool = True
     """draw a proposal anew, each time from hotter policies, while its code is in the replay; False: the paper's letter"""
+
+    candidates: int = 16
+    """candidates that the critic screens for each proposal (`screening.py`); 1: the policies' draws are trained, the letter"""
+    mutants: float = 0.2
+    """below this share of the uniform policies' entropy, candidates that differ a little from the best come in too, up
+    to half of what is screened where policies are settled; 0: never"""
+    parents: int = 30
+    """how many of the best pipelines these start from"""
+    policy_share: float = 0.25
+    """share of a batch that is not screened but drawn by the policies"""
 
     targets: str = "ranks"
     """what the critic learns of the rewards: ranks, standardised or raw (the paper's letter; see `returns.py`)"""
@@ -62,7 +85,8 @@ class MA2MLConfig:
     """trials in the replay buffer; all of a search of the paper"""
 
     def __post_init__(self) -> None:
-        for name, known in (("actions", ACTIONS), ("targets", tuple(TARGETS))):
+        choices = {"actions": ACTIONS, "targets": tuple(TARGETS), "credit": CREDITS, "kl": DIVERGENCES}
+        for name, known in choices.items():
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} is one of {', '.join(known)}, not {getattr(self, name)!r}")
         for name in (
@@ -74,11 +98,17 @@ class MA2MLConfig:
             "critic_minibatch",
             "ensemble",
             "capacity",
+            "candidates",
+            "parents",
+            "target_every",
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is at least 1, not {getattr(self, name)}")
-        for name in ("updates", "lambda_", "policy_lr", "critic_lr", "weight_decay"):
+        for name in ("updates", "lambda_", "policy_lr", "critic_lr", "weight_decay", "mutants", "restart"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is not negative; it is {getattr(self, name)}")
+        for name in ("policy_share", "forget"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} lies in [0, 1], not {getattr(self, name)}")
         if not 0 < self.tau <= 1:
             raise ValueError(f"tau lies in (0, 1], not {self.tau}")

@@ -1,6 +1,7 @@
 """MA2ML: Algorithm 1 of the paper, from top to bottom."""
 
 import copy
+import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -14,7 +15,7 @@ from torch.nn.utils import clip_grad_norm_
 from ma2ml_agents.controllers import Controller, chosen, entropy
 from ma2ml_agents.joint import Codes, Joint
 from ma2ml_agents.learner import States
-from ma2ml_agents.ma2ml import credit, divergence
+from ma2ml_agents.ma2ml import credit, divergence, screening
 from ma2ml_agents.ma2ml.config import MA2MLConfig
 from ma2ml_agents.ma2ml.critic import Critic, critic_loss
 from ma2ml_agents.replay import Replay, repeated
@@ -41,12 +42,7 @@ class MA2ML:
         self.joint = Joint(spec)
         agents, decisions = self.joint.agents, len(self.joint.nvec)
         # Line 1: initialise the critic phi, and the policy theta_i and target policy theta-bar_i of each agent.
-        self.policies = {
-            agent: Controller(spec.nvec[agent], spec.state_dim, hidden=c.hidden, embedding=c.embedding, generator=g).to(
-                self.device
-            )
-            for agent in agents
-        }
+        self.policies = {agent: self._controller(agent) for agent in agents}
         self.rho = copy.deepcopy(self.policies)
         state_size = len(agents) * spec.state_dim if c.critic_sees_states else 0
         self.critic = Critic(
@@ -57,24 +53,64 @@ class MA2ML:
             state_size=state_size,
             generator=g,
         ).to(self.device)
-        self.policy_optimizers = {a: torch.optim.Adam(p.parameters(), lr=c.policy_lr) for a, p in self.policies.items()}
+        self.policy_optimizers = {a: self._optimizer(p) for a, p in self.policies.items()}
         self.critic_optimizer = torch.optim.AdamW(self.critic.parameters(), lr=c.critic_lr, weight_decay=c.weight_decay)
         self.replay = Replay(c.capacity, decisions, len(agents), spec.state_dim)
+        self.entropy = 1.0  # of the policies, as a share of the uniform policies'
+        self.restarts = 0
+        self.updated = 0  # updates of the policies so far
         self.weight = c.lambda_ / decisions if c.lambda_per_decision else c.lambda_
+
+    def _controller(self, agent: str) -> Controller:
+        c, spec = self.config, self.joint.spec
+        made = Controller(
+            spec.nvec[agent], spec.state_dim, hidden=c.hidden, embedding=c.embedding, generator=self.generator
+        )
+        return made.to(self.device)
+
+    def _optimizer(self, policy: Controller) -> torch.optim.Adam:
+        return torch.optim.Adam(policy.parameters(), lr=self.config.policy_lr)
 
     def ask(self, n: int, states: States | None = None) -> list[Proposal]:
         """Lines 3 and 4: states S_i ~ N(0, I), actions A_i ~ pi_i(.|S_i); see `Learner.ask`."""
-        s = self.joint.states(n, states, self.generator)
+        c, s = self.config, self.joint.states(n, states, self.generator)
         codes, log_probs = self._act(s)
-        origins = ["policy"] * n
-        for redraw in range(1, _REDRAWS + 1 if self.config.distinct else 1):
+        if not c.distinct:
+            return self.joint.proposals(codes, s, log_probs, ["policy"] * n)
+        origins = self._screen(codes, s) if c.candidates > 1 and len(self.replay) else []
+        origins += ["policy"] * (n - len(origins))
+        for redraw in range(1, _REDRAWS + 1):
             again = repeated(codes.numpy(), self.replay.codes)
             if not again:
                 break
             codes[again], log_probs[again] = self._act(s[again], temperature=_HEAT**redraw)
             for row in again:
                 origins[row] = "redraw"
-        return self.joint.proposals(codes, s, log_probs, origins)
+        return self.joint.proposals(codes, s, log_probs if c.candidates == 1 else None, origins)
+
+    def _screen(self, codes: Tensor, s: Tensor) -> list[str]:
+        """Put what the critic likes best into the first rows, in place; their origins. See `screening`."""
+        c = self.config
+        n = int(len(s) * (1 - c.policy_share))
+        pools, wanted = {"screened": self._act(s.repeat(c.candidates, 1, 1))[0]}, {"screened": n}
+        share = 0.5 * max(0.0, 1.0 - self.entropy / c.mutants) if c.mutants else 0.0
+        if share:
+            parents = screening.elite(self.replay.codes, self.replay.rewards, c.parents)
+            changed = torch.from_numpy(self.replay.codes[parents])
+            nvec = torch.tensor(self.joint.nvec)
+            pools["mutant"] = screening.mutants(changed, len(s) * c.candidates, nvec, self.generator)
+            wanted["mutant"] = round(n * share)
+            wanted["screened"] -= wanted["mutant"]
+        known = {row.tobytes() for row in self.replay.codes}
+        origins: list[str] = []
+        for origin, pool in pools.items():
+            with torch.no_grad():
+                values = self._q(pool.to(self.device), s[:1].expand(len(pool), -1, -1).to(self.device)).cpu()
+            best = pool[screening.best_by_member(pool, values, wanted[origin], known)]
+            codes[len(origins) : len(origins) + len(best)] = best
+            known |= {row.tobytes() for row in best.numpy()}
+            origins += [origin] * len(best)
+        return origins
 
     def _act(self, s: Tensor, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
         """Joint actions (n, L) at states (n, agents, state_dim), and each agent's log-probability of its part (n, agents)."""
@@ -95,11 +131,17 @@ class MA2ML:
             metrics = {"critic_loss": self._update_critic(*data)}  # line 10
             rows = self.replay.rows(self.config.minibatch, self.generator).to(self.device)  # line 9
             metrics |= self._update_policies(data[0][rows], data[1][rows])  # line 11
-            for agent, policy in self.policies.items():  # line 12
-                divergence.soft_update(self.rho[agent].parameters(), policy.parameters(), self.config.tau)
+            self._update_targets()  # line 12
             history.append(metrics)
         mean = {key: sum(m[key] for m in history) / len(history) for key in history[0]} if history else {}
-        return {"reward": sum(rewards) / len(rewards), "updates": float(self.config.updates), **mean}
+        if history:
+            self._restart(sum(value for key, value in history[-1].items() if key.startswith("entropy/")))
+        return {
+            "reward": sum(rewards) / len(rewards),
+            "restarts": float(self.restarts),
+            "updates": float(self.config.updates),
+            **mean,
+        }
 
     def _store(self, codes: Codes, states: NDArray[np.float32], rewards: list[float]) -> None:
         self.replay.add(codes, states, rewards)
@@ -148,13 +190,12 @@ class MA2ML:
             joint = credit.take(self.config.actions, fresh, stored, columns)  # A
             own = sample.codes[n:].reshape(k, n, -1)
             q = self._value(joint[None], states)[0]  # Q(S, A)
-            b = credit.baseline(partial(self._value, states=states), joint, columns, own)  # eq. 3
+            b = self._baseline(q, joint, columns, own, states)
             table = policy.log_probs(s_i, joint[:, columns])  # with gradient
             with torch.no_grad():
-                rho = self.rho[agent].log_probs(s_i, joint[:, columns])
-                ratio = divergence.log_ratio(table, rho, joint[:, columns])
-                rho_k = self.rho[agent].log_probs(s_i.repeat(k, 1), sample.codes[n:])
-                kl = divergence.kl_along(sample.table[n:], rho_k).reshape(k, n).mean(0)
+                ratio = divergence.log_ratio(table, self._target(agent, s_i, joint[:, columns]), joint[:, columns])
+                # One of the K samples is enough for the divergence: every step of it is exact.
+                kl = self._kl(sample.table[n : 2 * n], self._target(agent, s_i, own[0]), own[0])
             advantage = credit.advantage(q, b, ratio, kl, self.weight)  # eq. 13
             loss = credit.policy_loss(chosen(table, joint[:, columns]), advantage)
             optimizer = self.policy_optimizers[agent]
@@ -167,6 +208,43 @@ class MA2ML:
             metrics[f"credit/{agent}"] = (q - b).abs().mean().item()
         return metrics
 
+    def _baseline(self, q: Tensor, joint: Tensor, columns: slice, own: Tensor, states: Tensor) -> Tensor:
+        if self.config.credit == "shared":
+            return q.mean().expand(len(q))
+        return credit.baseline(partial(self._value, states=states), joint, columns, own)  # eq. 3
+
+    def _kl(self, policy: Tensor, target: Tensor, codes: Tensor) -> Tensor:
+        if self.config.kl == "sampled":
+            return divergence.log_ratio(policy, target, codes)
+        return divergence.kl_along(policy, target)
+
+    def _target(self, agent: str, s_i: Tensor, codes: Tensor) -> Tensor:
+        """Log-probabilities of the target policy rho_i along codes: (n, state_dim), (n, T) -> (n, T, C)."""
+        return self.rho[agent].log_probs(s_i, codes)
+
+    def _update_targets(self) -> None:
+        self.updated += 1
+        if self.updated % self.config.target_every == 0:
+            for agent, policy in self.policies.items():
+                divergence.soft_update(self.rho[agent].parameters(), policy.parameters(), self.config.tau)
+
+    @torch.no_grad()
+    def _restart(self, entropy: float) -> None:
+        """Shrink and perturb policies that have collapsed (Ash & Adams 2020); replay and critic stay.
+
+        What they preferred, they still prefer, but less; so they can follow the critic to another corner.
+        """
+        c = self.config
+        self.entropy = entropy / (sum(math.log(size) for size in self.joint.nvec) or 1.0)
+        if self.entropy >= c.restart:
+            return
+        self.restarts += 1
+        for agent, policy in self.policies.items():
+            for parameter, fresh in zip(policy.parameters(), self._controller(agent).parameters(), strict=True):
+                parameter.lerp_(fresh, c.forget)
+            self.rho[agent].load_state_dict(policy.state_dict())
+            self.policy_optimizers[agent] = self._optimizer(policy)
+
     def state_dict(self) -> dict[str, Any]:
         """Exact state; see `Learner.state_dict`."""
         return {
@@ -176,6 +254,9 @@ class MA2ML:
             "policy_optimizers": {agent: optimizer_state(o) for agent, o in self.policy_optimizers.items()},
             "critic_optimizer": optimizer_state(self.critic_optimizer),
             "replay": self.replay.state_dict(),
+            "entropy": self.entropy,
+            "updated": self.updated,
+            "restarts": self.restarts,
             "generator": self.generator.get_state(),
         }
 
@@ -188,4 +269,7 @@ class MA2ML:
         self.critic.load_state_dict(state["critic"])
         load_optimizer(self.critic_optimizer, state["critic_optimizer"])
         self.replay.load_state_dict(state["replay"])
+        self.entropy = float(state["entropy"])
+        self.updated = int(state["updated"])
+        self.restarts = int(state["restarts"])
         self.generator.set_state(state["generator"])

@@ -38,6 +38,8 @@ class Landscape:
     """share of variance of the main effects"""
     across: float = 0.28
     """share of variance of interactions across agents; the rest is within agents"""
+    contested: float = 0.25
+    """share of each agent's decisions whose main effects point away from the optimum, up to a half"""
     noise: float = 0.003
     """standard deviation added to the accuracy, a pure function of (landscape seed, trial seed, codes)"""
     centre: float = 0.80
@@ -56,6 +58,8 @@ class Landscape:
             raise ValueError(f"shares of variance add up to at most 1, not {self.main} + {self.across}")
         if not 0 <= self.centre < self.top <= 1:
             raise ValueError(f"accuracies need 0 <= centre < top <= 1, not {self.centre} and {self.top}")
+        if not 0 < self.contested <= 0.5:
+            raise ValueError(f"contested is a positive share of at most a half, not {self.contested}")
         if self.noise < 0 or self.delay < 0 or self.flops < 1 or not -1 <= self.flops_link <= 1:
             raise ValueError("noise and delay are not negative, flops at least 1, flops_link in [-1, 1]")
 
@@ -104,6 +108,11 @@ class Surrogate:
             np.concatenate([np.empty(0, dtype=np.int64), *(flops for _, flops in parts)]),
         )
 
+    def noise_free(self, codes: Mapping[str, NDArray[np.int64]]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Accuracies (n,) without noise, and MACs (n,), of agent -> codes (n, L_i): for reports."""
+        z, size = self._look_up(np.concatenate([codes[agent] for agent in self.nvec], axis=1))
+        return self._accuracy(z).clip(0.0, 1.0), self._macs(size)
+
     def optimum(self) -> tuple[dict[str, Code], float]:
         """The best codes of all and their accuracy without noise."""
         return self._split(self._best), float(self._accuracy(self._look_up(self._best[None])[0])[0])
@@ -139,11 +148,13 @@ class Surrogate:
         accuracy = self._accuracy(z)
         if self.landscape.noise:
             accuracy += self.landscape.noise * self._noise(joint, seeds)
-        flops = self.landscape.flops * (1.0 + 0.9 * _squash(0.6 * size))
-        return accuracy.clip(0.0, 1.0), flops.astype(np.int64).clip(1)
+        return accuracy.clip(0.0, 1.0), self._macs(size)
 
     def _accuracy(self, z: NDArray[np.float64]) -> NDArray[np.float64]:
         return self.landscape.centre + self._gain * _squash(z / self._scale)
+
+    def _macs(self, size: NDArray[np.float64]) -> NDArray[np.int64]:
+        return (self.landscape.flops * (1.0 + 0.9 * _squash(0.6 * size))).astype(np.int64).clip(1)
 
     def _noise(self, joint: NDArray[np.int64], seeds: NDArray[np.int64]) -> NDArray[np.float64]:
         """Standard noise (n,): the sum of eight 16-bit uniforms, for which every machine gives the same bits."""
@@ -216,11 +227,11 @@ class Surrogate:
         self._gain = span / float(_squash(np.array(self._z_best / self._scale))) if self._z_best else 0.0
 
     def _choose_contested(self, rng: np.random.Generator) -> list[int]:
-        """A quarter of each agent's decisions, at least one in all; none where there is nobody to cooperate with."""
+        """A share of each agent's decisions, at least one in all; none where there is nobody to cooperate with."""
         free = [np.flatnonzero((self._agent == i) & (self._sizes > 1)) for i in range(len(self.nvec))]
         if sum(len(f) > 0 for f in free) < 2:
             return []
-        chosen = [int(d) for f in free for d in rng.permutation(f)[: len(f) // 4]]
+        chosen = [int(d) for f in free for d in rng.permutation(f)[: int(len(f) * self.landscape.contested)]]
         return chosen or [int(rng.choice(max(free, key=len)))]
 
     def _partners(self, d: int, contested: list[int]) -> list[int]:

@@ -1,0 +1,37 @@
+"""MA2ML with an entropy bonus instead of the divergence (paper, eq. 4): what section 3.5 argues against."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ma2ml_agents.controllers import IMPOSSIBLE
+from ma2ml_agents.ma2ml.config import MA2MLConfig
+from ma2ml_agents.ma2ml.learner import MA2ML
+
+
+@dataclass(frozen=True)
+class EntropyConfig(MA2MLConfig):
+    """Settings of `Entropy`: those of MA2ML, but for these."""
+
+    lambda_: float = 0.3
+    """weight of the entropy in eq. 4, in units of the critic's targets; divided like MA2ML's"""
+
+
+class Entropy(MA2ML):
+    """`MA2ML` with everything but its regulariser: R + lambda H(pi_i) for every agent, in the manner of SAC.
+
+    H(pi) = log |A_i| - D_KL(pi || uniform): the target policy is the uniform one and never moves. The optimum of eq. 4 is
+    therefore not that of the reward, but the Boltzmann policy exp(Q / lambda); with eq. 5 the bias fades as rho follows pi.
+    """
+
+    Config: type[MA2MLConfig] = EntropyConfig
+
+    def _target(self, agent: str, s_i: Tensor, codes: Tensor) -> Tensor:
+        policy = self.policies[agent]
+        sizes = torch.tensor(policy.nvec, dtype=torch.float32, device=codes.device)
+        table = (-sizes.log())[:, None].expand(policy.mask.shape).masked_fill(policy.mask, IMPOSSIBLE)
+        return table.expand(len(codes), *table.shape)
+
+    def _update_targets(self) -> None:
+        """Nothing moves the uniform policy."""

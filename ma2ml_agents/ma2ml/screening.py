@@ -1,0 +1,62 @@
+"""Screening: which of many candidates are worth a training. Not of the paper, which trains what its policies draw.
+
+The critic is off-policy, so any behaviour policy will do. A batch has three origins: the policies' own draws, as in the paper;
+`screened`, the best by the critic of many draws; and, once the policies have little left to vary, `mutant`, the best by the
+critic of many small changes to the best pipelines so far. Each of these is the favourite of another member of the critic's
+ensemble (Thompson sampling), so a batch differs as far as the members do.
+"""
+
+from collections.abc import Set
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Codes = NDArray[np.int64]
+
+
+def elite(codes: Codes, rewards: NDArray[np.float64], size: int) -> NDArray[np.int64]:
+    """Rows of the `size` best distinct codes, best first; fewer if there are fewer: codes (N, L), rewards (N,)."""
+    found: dict[bytes, int] = {}
+    for row in np.argsort(-rewards, kind="stable").tolist():
+        found.setdefault(codes[row].tobytes(), row)
+        if len(found) == size:
+            break
+    return np.array(list(found.values()), dtype=np.int64)
+
+
+def mutants(parents: Tensor, n: int, nvec: Tensor, generator: torch.Generator) -> Tensor:
+    """N changed parents, (m, L) -> (n, L): one decision or more takes another value, 1, 2, 4 or 8 on average.
+
+    Half of the children first take a part of their decisions from a second parent.
+    """
+    decisions = len(nvec)
+    rows = torch.randint(len(parents), (2, n), generator=generator)
+    taken = torch.rand(n, decisions, generator=generator) < torch.rand(n, 1, generator=generator)
+    crossed = torch.rand(n, 1, generator=generator) < 0.5
+    child = torch.where(taken & crossed, parents[rows[1]], parents[rows[0]])
+    rate = 2.0 ** torch.randint(4, (n, 1), generator=generator) / decisions
+    change = torch.rand(n, decisions, generator=generator) < rate
+    change[torch.arange(n), torch.randint(decisions, (n,), generator=generator)] = True
+    others = (nvec - 1).clamp(min=1)
+    step = 1 + (torch.rand(n, decisions, generator=generator) * others).long().minimum(others - 1)
+    return torch.where(change, (child + step) % nvec, child)
+
+
+def best_by_member(candidates: Tensor, values: Tensor, wanted: int, known: Set[bytes]) -> list[int]:
+    """Rows of candidates (n, L), none known and none twice: the j-th is the best left by member j mod M of values (M, n).
+
+    Fewer than wanted if the candidates run out.
+    """
+    keys = [row.tobytes() for row in candidates.numpy()]
+    taken = set(known)
+    orders = [iter(torch.argsort(-value, stable=True).tolist()) for value in values]
+    chosen = []
+    for j in range(wanted):
+        for row in orders[j % len(orders)]:
+            if keys[row] not in taken:
+                taken.add(keys[row])
+                chosen.append(row)
+                break
+    return chosen

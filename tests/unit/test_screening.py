@@ -1,0 +1,139 @@
+"""Screening: candidates, shares, and what `MA2ML.ask` makes of them."""
+
+import numpy as np
+import pytest
+import torch
+
+from ma2ml_agents import make_learner
+from ma2ml_agents.ma2ml.screening import best_by_member, elite, mutants
+from ma2ml_env.trial import GameSpec, Outcome, Proposal, Trial
+
+SPEC = GameSpec({"a": (4, 3, 1), "b": (5, 2)})
+NVEC = torch.tensor([4, 3, 1, 5, 2])
+
+
+def trial(number, codes, reward, origin="policy"):
+    return Trial(number, number, Proposal(codes, {}, None, origin), Outcome(accuracy=reward), reward)
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def test_elite_is_of_distinct_codes_best_first():
+    codes = np.array([[0, 1], [0, 1], [2, 2], [3, 3]])
+    assert elite(codes, np.array([0.5, 0.9, 0.7, 0.1]), 2).tolist() == [1, 2]
+    assert elite(codes, np.array([0.5, 0.9, 0.7, 0.1]), 9).tolist() == [1, 2, 3]
+
+
+def test_mutants_are_codes_of_the_space_and_differ_from_a_single_parent():
+    parent = torch.tensor([[3, 2, 0, 4, 1]])
+    children = mutants(parent, 500, NVEC, generator())
+    assert ((children >= 0) & (children < NVEC)).all()
+    changed = (children != parent).sum(1)
+    assert (changed[changed > 0] >= 1).all()
+    assert (changed > 0).float().mean() > 0.75  # the decision that has to change may be the one with a single choice
+    assert (children[:, 2] == 0).all()
+    for decision, size in ((0, 4), (1, 3), (3, 5), (4, 2)):
+        assert set(children[:, decision].tolist()) == set(range(size))
+
+
+def test_half_of_the_mutants_mix_two_parents():
+    nvec = torch.full((40,), 10)
+    parents = torch.stack([torch.zeros(40, dtype=torch.int64), torch.full((40,), 9)])
+    children = mutants(parents, 400, nvec, generator())
+    mixed = ((children == 0).sum(1) >= 5) & ((children == 9).sum(1) >= 5)
+    assert 0.15 < mixed.float().mean() < 0.45  # half of them, half of those with two different parents
+
+
+def test_members_take_turns_and_nothing_comes_twice():
+    pool = torch.tensor([[0], [1], [2], [1], [3]])
+    values = torch.tensor([[5.0, 4.0, 3.0, 2.0, 1.0], [1.0, 2.0, 3.0, 4.0, 5.0]])
+    assert best_by_member(pool, values, 4, set()) == [0, 4, 1, 2]
+    known = {np.array([0]).tobytes(), np.array([3]).tobytes()}
+    assert best_by_member(pool, values, 4, known) == [1, 2]  # candidates ran out
+
+
+def played(learner, batches=3, batch=12):
+    for number in range(batches):
+        proposals = learner.ask(batch)
+        rewards = [sum(c == 1 for code in p.codes.values() for c in code) / 5 for p in proposals]
+        learner.tell(
+            [
+                Trial(number * batch + i, i, p, Outcome(accuracy=r), r)
+                for i, (p, r) in enumerate(zip(proposals, rewards, strict=True))
+            ]
+        )
+    return learner
+
+
+def test_a_batch_has_no_repeat_and_the_policies_their_share():
+    learner = played(make_learner("ma2ml", SPEC, seed=1))
+    proposals = learner.ask(12)
+    origins = [p.origin for p in proposals]
+    assert origins.count("screened") == 9
+    assert sum(origin in ("policy", "redraw") for origin in origins) == 3
+    codes = [tuple(p.codes.values()) for p in proposals]
+    known = {tuple(map(tuple, (row[:3], row[3:]))) for row in learner.replay.codes.tolist()}
+    assert len(set(codes)) == 12
+    assert not known & set(codes)
+
+
+@pytest.mark.parametrize(("entropy", "mutants"), [(1.0, 0), (0.2, 0), (0.1, 2), (0.0, 4)])
+def test_mutants_come_in_as_the_policies_settle(entropy, mutants):
+    learner = played(make_learner("ma2ml", SPEC, seed=1, mutants=0.2), batches=1)
+    learner.entropy = entropy
+    assert [p.origin for p in learner.ask(12)].count("mutant") == mutants
+
+
+def test_collapsed_policies_are_shrunk_and_go_on_from_there():
+    learner = played(make_learner("ma2ml", SPEC, seed=1, restart=0.0), batches=6)
+    weights = {agent: policy.head.clone() for agent, policy in learner.policies.items()}
+    learner._restart(entropy=0.5)
+    assert learner.restarts == 0
+    assert all(torch.equal(policy.head, weights[agent]) for agent, policy in learner.policies.items())
+    eager = make_learner("ma2ml", SPEC, seed=1, restart=0.9, forget=0.5)
+    eager.load_state_dict(learner.state_dict())
+    eager._restart(entropy=0.5)
+    assert eager.restarts == 1
+    for agent, policy in eager.policies.items():
+        assert (policy.head - 0.5 * weights[agent]).abs().max() <= 0.05  # the other half is fresh, within 0.1
+        assert torch.equal(policy.head, eager.rho[agent].head)
+        assert not eager.policy_optimizers[agent].state
+    assert len(eager.replay) == len(learner.replay)
+
+
+def test_the_whole_space_tried_asks_go_on():
+    spec = GameSpec({"a": (2,), "b": (2,)})
+    learner = make_learner("ma2ml", spec)
+    for number in range(4):
+        proposals = learner.ask(6)
+        assert len(proposals) == 6
+        learner.tell([trial(number * 6 + i, p.codes, 0.5) for i, p in enumerate(proposals)])
+
+
+@pytest.mark.parametrize("config", [{"candidates": 1}, {"distinct": False}])
+def test_without_screening_what_is_trained_is_what_the_policies_draw(config):
+    proposals = played(make_learner("ma2ml", SPEC, seed=1, **config)).ask(12)
+    assert {p.origin for p in proposals} <= {"policy", "redraw"}
+    assert all(p.log_probs is not None for p in proposals)
+
+
+def test_screened_candidates_are_better_by_the_critic_than_draws():
+    learner = played(make_learner("ma2ml", SPEC, seed=1, mutants=0.0), batches=2)
+    proposals = learner.ask(24)
+
+    def value(origins):
+        rows = [[c for code in p.codes.values() for c in code] for p in proposals if p.origin in origins]
+        with torch.no_grad():
+            return learner._q(torch.tensor(rows), None).mean().item()
+
+    assert value({"screened"}) > value({"policy", "redraw"})
+
+
+@pytest.mark.parametrize(
+    "bad", [{"candidates": 0}, {"policy_share": 1.5}, {"parents": 0}, {"mutants": -0.1}, {"forget": 2.0}]
+)
+def test_impossible_settings_are_refused(bad):
+    with pytest.raises(ValueError, match=next(iter(bad))):
+        make_learner("ma2ml", SPEC, **bad)
