@@ -1,0 +1,182 @@
+"""Run a suite: `python benchmarks/run.py smoke`.
+
+Each search leaves one file, and a suite that was stopped goes on where it stood: `--out DIR` (benchmarks/runs). A file whose
+settings are no longer the suite's is run again. `--only ARM ...` and `--landscapes NAME ...` pick; `--seeds N` takes
+the first N.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
+
+import numpy as np
+from rich.console import Console
+from suite import Run, judged_by, load, noise_free
+
+import ma2ml_env
+from ma2ml_agents.registry import make_learner
+from ma2ml_agents.run.search import Callback, search
+from ma2ml_agents.run.tracking import progress_bar
+from ma2ml_env.files import write_atomic
+from ma2ml_env.game import Game
+from ma2ml_env.trial import Trial
+
+HERE = Path(__file__).parent
+
+
+class Curves(Callback):
+    """What a search reached after each batch. The top k are distinct codes; a repeat costs budget and adds nothing."""
+
+    def __init__(self, game: Game, top_k: int) -> None:
+        self.game, self.top_k = game, top_k
+        self._distinct: dict[tuple[Any, ...], float] = {}
+        self._true_best = 0.0
+        self.curves: dict[str, list[float]] = {"top": [], "best": [], "true_best": [], "distinct": []}
+
+    def on_batch(self, batch: int, trials: Sequence[Trial], metrics: Mapping[str, float]) -> None:
+        for trial in trials:
+            key = tuple(trial.proposal.codes[agent] for agent in self.game.spec.nvec)
+            self._distinct[key] = max(self._distinct.get(key, 0.0), trial.reward)
+        codes = {agent: np.array([t.proposal.codes[agent] for t in trials]) for agent in self.game.spec.nvec}
+        self._true_best = max(self._true_best, float(noise_free(self.game, codes).max()))
+        rewards = sorted(self._distinct.values(), reverse=True)
+        for name, value in (
+            ("top", float(np.mean(rewards[: self.top_k]))),
+            ("best", rewards[0]),
+            ("true_best", self._true_best),
+            ("distinct", float(len(rewards))),
+        ):
+            self.curves[name].append(round(value, 6))
+
+
+class Timed:
+    """A learner whose CPU seconds per batch are kept."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+        self.seconds: list[float] = []
+
+    def ask(self, n: int, states: Any = None) -> Any:
+        began = time.process_time()
+        proposals = self.inner.ask(n, states)
+        self.seconds.append(time.process_time() - began)
+        return proposals
+
+    def tell(self, trials: Sequence[Trial]) -> Any:
+        began = time.process_time()
+        metrics = self.inner.tell(trials)
+        self.seconds[-1] += time.process_time() - began
+        return metrics
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+
+def play(run: Run, header: Mapping[str, Any]) -> dict[str, Any]:
+    """One search, as what its file holds."""
+    import torch
+
+    torch.set_num_threads(1)
+    game = run.landscape.make()
+    learner = Timed(make_learner(run.learner, game.spec, seed=run.seed, **run.config))
+    recorder = Curves(game, run.top_k)
+    began = time.process_time()
+    search(game, learner, budget=run.budget, batch=run.batch, seed=run.seed, callbacks=[recorder])
+    return {
+        **header,
+        "settings": run.settings(),
+        "judged_by": judged_by(game),
+        "cpu_seconds": round(time.process_time() - began, 2),
+        "learner_seconds_per_batch": round(median(learner.seconds), 4),
+        "curves": recorder.curves,
+    }
+
+
+def play_and_write(run: Run, header: Mapping[str, Any], out: Path) -> Run:
+    result = play(run, header)
+    file = run.file(out)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(file, (json.dumps(result) + "\n").encode())
+    return run
+
+
+def is_done(run: Run, out: Path) -> bool:
+    """Whether there is a file of this run with these settings."""
+    try:
+        stored = json.loads(run.file(out).read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return False
+    return bool(stored.get("settings") == json.loads(json.dumps(run.settings())))
+
+
+def header() -> dict[str, Any]:
+    """Version, commit and machine."""
+    git = ["git", "-C", str(HERE)]
+    commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
+    changed = subprocess.run(
+        [*git, "status", "--porcelain", "--untracked-files=no"], capture_output=True, text=True
+    ).stdout
+    import torch
+
+    return {
+        "version": ma2ml_env.__version__, "commit": commit + ("+" if changed else ""), "python": platform.python_version(),
+        "numpy": np.__version__, "torch": torch.__version__, "machine": f"{platform.machine()} {platform.system()}",
+    }  # fmt: skip
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("suite", help="a name in benchmarks/suites, or a TOML file")
+    parser.add_argument("--out", type=Path, default=HERE / "runs", help="folder of the runs (benchmarks/runs)")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="searches at a time (cores)")
+    parser.add_argument("--only", nargs="*", default=[], metavar="ARM", help="these arms alone")
+    parser.add_argument("--landscapes", nargs="*", default=[], metavar="NAME", help="these landscapes alone")
+    parser.add_argument("--seeds", type=int, default=sys.maxsize, help="the first N seeds alone")
+    args = parser.parse_args(argv)
+    console = Console()
+    try:
+        suite = load(args.suite)
+    except (OSError, ValueError) as error:
+        console.print(f"error: {error}", style="red", markup=False)
+        return 2
+    wanted = [
+        run
+        for run in suite.runs
+        if run.seed < args.seeds
+        and run.arm in (args.only or [run.arm])
+        and run.landscape.name in (args.landscapes or [run.landscape.name])
+    ]
+    waiting = [run for run in wanted if not is_done(run, args.out)]
+    told, failed = header(), 0
+    bar = progress_bar(console)
+    task = bar.add_task(suite.name, total=len(wanted), completed=len(wanted) - len(waiting))
+    with bar, ProcessPoolExecutor(max(1, args.jobs), mp_context=get_context("spawn")) as pool:
+        futures = {pool.submit(play_and_write, run, told, args.out): run for run in waiting}
+        for future in as_completed(futures):
+            run = futures[future]
+            try:
+                future.result()
+            except Exception as error:  # the others go on
+                failed += 1
+                console.print(
+                    f"{run.landscape.name} {run.arm} {run.seed}: {type(error).__name__}: {error}", markup=False
+                )
+            bar.update(task, advance=1, refresh=True)
+    console.print(f"{len(wanted) - failed} of {len(wanted)} runs in {args.out / suite.name}; {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

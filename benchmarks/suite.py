@@ -1,0 +1,165 @@
+"""Suites: games x learners x seeds x budget, as TOML files in `suites/`.
+
+title, budget, batch, top_k; reference = the arm that all others are compared with
+[[landscapes]]  name; game and options of `make_game`, or nvec and options of the synthetic landscape; budget if another
+[[arms]]        learners; name if it is another; config of the learner; seeds = how many; landscapes if not all
+"""
+
+import math
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ma2ml_agents.registry import learner_class
+from ma2ml_agents.run.search import Playable
+from ma2ml_env.evaluators.surrogate import Surrogate
+from ma2ml_env.game import Game
+from ma2ml_env.games import make_game
+from ma2ml_env.module import Module
+from ma2ml_env.recipe import Recipe
+from ma2ml_env.space import Decision, SearchSpace
+
+SMALL = 50_000
+"""below so many pipelines a landscape is judged by its best pipeline, from there on by the mean of the top k"""
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Slots:
+    """A module of bare decisions, for spaces that nobody trains."""
+
+    name: str
+    nvec: Sequence[int]
+
+    @property
+    def space(self) -> SearchSpace:
+        return SearchSpace([Decision(f"{i}", tuple(range(n))) for i, n in enumerate(self.nvec)])
+
+    def apply(self, recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
+        raise NotImplementedError("a synthetic landscape looks codes up and asks for no recipe")
+
+
+class Synthetic(Game):
+    """A game of bare decisions."""
+
+    def recipe(self, codes: Any) -> Recipe:
+        """All alike: nobody reads it."""
+        return Recipe()
+
+
+@dataclass(frozen=True)
+class Landscape:
+    """What is played."""
+
+    name: str
+    game: str = ""
+    """id of a named game; or, if empty:"""
+    nvec: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    """agent -> choices of its decisions"""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    budget: int = 0
+    """pipelines; 0 is the suite's"""
+
+    def make(self) -> Game:
+        """The game, ready to play."""
+        if self.game:
+            return make_game(self.game, **self.options)
+        modules: list[Module] = [Slots(agent, tuple(sizes)) for agent, sizes in self.nvec.items()]
+        return Synthetic(modules, Surrogate(self.nvec, **self.options))
+
+
+@dataclass(frozen=True)
+class Run:
+    """One search."""
+
+    suite: str
+    landscape: Landscape
+    arm: str
+    learner: str
+    config: Mapping[str, Any]
+    seed: int
+    budget: int
+    batch: int
+    top_k: int
+
+    def file(self, folder: Path) -> Path:
+        return folder / self.suite / self.landscape.name / self.arm / f"{self.seed}.json"
+
+    def settings(self) -> dict[str, Any]:
+        """All that decides the run's numbers, defaults of the learner spelt out: a run is kept only if they are the same."""
+        full = asdict(learner_class(self.learner).Config(**self.config))
+        return {
+            "landscape": asdict(self.landscape), "learner": self.learner, "config": full, "seed": self.seed,
+            "budget": self.budget, "batch": self.batch, "top_k": self.top_k,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Suite:
+    """All runs of a file."""
+
+    name: str
+    title: str
+    reference: str
+    landscapes: tuple[Landscape, ...]
+    runs: tuple[Run, ...]
+
+    def arms(self) -> list[str]:
+        """Names, in the file's order."""
+        return list(dict.fromkeys(run.arm for run in self.runs))
+
+
+def load(name: str) -> Suite:
+    """The suite of a name in `suites/`, or of a TOML file.
+
+    Raises:
+        FileNotFoundError: there is no such suite; those that there are are named.
+        ValueError: a key or a learner is unknown.
+    """
+    path = Path(name) if name.endswith(".toml") else HERE / "suites" / f"{name}.toml"
+    if not path.is_file():
+        known = ", ".join(sorted(each.stem for each in (HERE / "suites").glob("*.toml")))
+        raise FileNotFoundError(f"there is no suite {name!r}; there are: {known}")
+    data = tomllib.loads(path.read_text())
+    try:
+        landscapes = tuple(Landscape(**entry) for entry in data["landscapes"])
+        runs = tuple(_runs(path.stem, data, landscapes))
+        return Suite(path.stem, data["title"], data["reference"], landscapes, runs)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _runs(suite: str, data: Mapping[str, Any], landscapes: Sequence[Landscape]) -> Iterator[Run]:
+    """Seed by seed, so that a suite that is stopped has something of everything."""
+    arms = data["arms"]
+    for seed in range(max(arm["seeds"] for arm in arms)):
+        for landscape in landscapes:
+            for arm in arms:
+                if seed >= arm["seeds"] or landscape.name not in arm.get("landscapes", [landscape.name]):
+                    continue
+                for learner in arm["learners"]:
+                    yield Run(
+                        suite, landscape, arm.get("name", learner), learner, arm.get("config", {}), seed,
+                        landscape.budget or data["budget"], data["batch"], data["top_k"],
+                    )  # fmt: skip
+
+
+def points(game: Playable) -> float:
+    """Number of joint codes."""
+    return float(math.prod(n for sizes in game.spec.nvec.values() for n in sizes))
+
+
+def judged_by(game: Playable) -> str:
+    """The curve that counts: `best` on small tables, else `top`."""
+    return "best" if points(game) < SMALL else "top"
+
+
+def noise_free(game: Game, codes: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float64]:
+    """Rewards (n,) without noise of agent -> codes (n, L_i)."""
+    evaluator: Any = game.evaluator
+    return game.reward.vector(*evaluator.noise_free(codes))

@@ -1,0 +1,140 @@
+"""The benchmark harness: suites, runs that resume, and the arithmetic of the report."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import report
+import run
+import suite
+
+FOLDER = Path(__file__).parents[2] / "benchmarks"
+
+TINY = """
+title = "tiny"
+budget = 24
+batch = 8
+top_k = 3
+reference = "evolution"
+[[landscapes]]
+name = "synthetic"
+nvec = { a = [4, 3], b = [5] }
+[[landscapes]]
+name = "digits"
+game = "digits-v0"
+options = { evaluator = "surrogate", seed = 1 }
+[[arms]]
+learners = ["evolution", "random"]
+seeds = 2
+"""
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    path = tmp_path / "tiny.toml"
+    path.write_text(TINY)
+    return path
+
+
+def arm(name, top, budget=40):
+    top = np.array(top)
+    trials = np.linspace(budget / top.shape[1], budget, top.shape[1]).astype(int)
+    return report.Arm(name, tuple(range(len(top))), trials, {"top": top}, 0.0)
+
+
+@pytest.mark.parametrize("path", sorted((FOLDER / "suites").glob("*.toml")), ids=lambda p: p.stem)
+def test_every_suite_names_learners_and_settings_that_exist(path):
+    loaded = suite.load(path.stem)
+    assert loaded.reference in loaded.arms()
+    files = {each.file(Path()) for each in loaded.runs}
+    assert len(files) == len(loaded.runs)  # no two runs share one
+    for each in loaded.runs:
+        json.dumps(each.settings())
+
+
+def test_a_run_is_kept_and_a_suite_goes_on(tiny, tmp_path, capsys):
+    out = tmp_path / "runs"
+    assert run.main([str(tiny), "--out", str(out), "--jobs", "1", "--only", "random"]) == 0
+    files = sorted(out.rglob("*.json"))
+    assert len(files) == 4
+    before = {file: file.stat().st_mtime_ns for file in files}
+    stored = json.loads(files[0].read_text())
+    assert {"version", "commit", "settings", "curves"} <= stored.keys()
+    assert len(stored["curves"]["top"]) == 3
+    assert run.main([str(tiny), "--out", str(out), "--jobs", "1"]) == 0
+    assert len(list(out.rglob("*.json"))) == 8
+    assert all(file.stat().st_mtime_ns == time for file, time in before.items())
+    stored["settings"]["budget"] = 8
+    files[0].write_text(json.dumps(stored))  # settings that are no longer the suite's
+    assert not run.is_done(suite.load(str(tiny)).runs[-1], tmp_path)
+    assert run.main([str(tiny), "--out", str(out), "--jobs", "1"]) == 0
+    assert json.loads(files[0].read_text())["settings"]["budget"] == 24
+    assert report.main([str(tiny), "--out", str(out), "--results", str(tmp_path / "r"), "--no-pictures"]) == 0
+    text = (tmp_path / "r" / "tiny.md").read_text()
+    assert "| `random` | 2 |" in text
+    assert json.loads((tmp_path / "r" / "tiny.json").read_text())["runs"] == 8
+
+
+def test_top_k_is_of_distinct_pipelines_and_best_never_falls(tiny):
+    one = next(each for each in suite.load(str(tiny)).runs if each.learner == "random")
+    curves = run.play(one, {})["curves"]
+    assert curves["best"] == sorted(curves["best"])
+    assert curves["distinct"][-1] <= 24
+    assert all(top <= best for top, best in zip(curves["top"], curves["best"], strict=True))
+
+
+def test_ratio_is_the_share_of_the_rivals_budget_until_its_mean_final_level():
+    mine = arm("mine", [[0.5, 0.7, 0.8, 0.9], [0.6, 0.6, 0.6, 0.6], [0.8, 0.8, 0.8, 0.8]])
+    rival = arm("rival", [[0.1, 0.2, 0.6, 0.7], [0.1, 0.2, 0.6, 0.7]])
+    assert report.ratios(mine, rival, "top").tolist() == [0.5, report.NEVER, 0.25]
+    row = report.compare(mine, rival, "top", np.random.default_rng(0))
+    assert row["ratio"] == 0.5
+    assert row["never"] == pytest.approx(1 / 3)
+
+
+def test_pairs_are_by_seed():
+    a = report.Arm("a", (0, 1, 2), np.array([1, 2]), {"top": np.array([[0, 1.0], [0, 2.0], [0, 3.0]])}, 0.0)
+    b = report.Arm("b", (2, 0), np.array([1, 2]), {"top": np.array([[0, 30.0], [0, 10.0]])}, 0.0)
+    mine, theirs = a.paired(b, "top", 1.0)
+    assert mine.tolist() == [1.0, 3.0]
+    assert theirs.tolist() == [10.0, 30.0]
+
+
+def test_a_loss_is_marked(tiny, tmp_path):
+    levels = {"mine": [[0.1, 0.2, 0.3, 0.4]] * 4, "rival": [[0.5, 0.6, 0.7, 0.8]] * 4}
+    made = suite.Suite("s", "s", "mine", (suite.Landscape("x"),), tuple(
+        suite.Run("s", suite.Landscape("x"), name, "random", {}, 0, 40, 10, 3) for name in levels))  # fmt: skip
+    arms = {}
+    for name, rows in levels.items():
+        each = arm(name, rows)
+        curves = {curve: each.curves["top"] for curve in ("top", "best", "true_best", "distinct")}
+        arms[name] = report.Arm(name, each.seeds, each.trials, curves, 0.1)
+    summary = report.summarise(made, {"x": arms}, {"x": "top"})
+    header = {
+        "runs": 8,
+        "cpu_hours": 0.1,
+        "missing": 0,
+        "stale": 0,
+        "version": "",
+        "commits": ["c"],
+        "torch": "",
+        "machine": "",
+    }
+    text = report.markdown(made, summary, header)
+    assert text.count("**lost**") == 2
+
+
+@pytest.mark.parametrize("program", [run, report], ids=["run", "report"])
+def test_an_unknown_suite_is_one_line_and_exit_code_2(program, capsys):
+    assert program.main(["no-such-suite"]) == 2
+    told = capsys.readouterr()
+    assert "smoke" in told.out + told.err
+
+
+def test_noise_free_rewards_are_those_of_a_silent_landscape():
+    noisy = suite.Landscape("x", nvec={"a": (4, 3), "b": (5,)}, options={"seed": 3, "noise": 0.05}).make()
+    silent = suite.Landscape("x", nvec={"a": (4, 3), "b": (5,)}, options={"seed": 3, "noise": 0.0}).make()
+    codes = {"a": np.array([[0, 1], [3, 2]]), "b": np.array([[4], [0]])}
+    assert suite.noise_free(noisy, codes) == pytest.approx(silent.score(codes, np.arange(2)))
+    assert noisy.score(codes, np.arange(2)) != pytest.approx(suite.noise_free(noisy, codes))
