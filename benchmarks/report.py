@@ -9,6 +9,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -310,7 +311,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     (args.results / f"{suite.name}.json").write_text(json.dumps({**header, "landscapes": summary}, indent=1) + "\n")
     text = markdown(suite, summary, header)
     (args.results / f"{suite.name}.md").write_text(text + "\n")
-    if not args.no_pictures:
+    if find_spec("matplotlib") is None:
+        print("no pictures: matplotlib comes with the extra `bench`", file=sys.stderr)
+    elif not args.no_pictures:
         for landscape, present in arms.items():
             draw(suite, landscape, present, judged[landscape], args.results)
     print(text)

@@ -15,6 +15,7 @@ import tyro
 from rich.console import Console
 
 from ma2ml_agents.run.commands.after import Export, Retrain
+from ma2ml_agents.run.commands.bench import Bench
 from ma2ml_agents.run.commands.look import Check, List, Pareto, Report, Show, Trials
 from ma2ml_agents.run.commands.search import Resume, Search
 from ma2ml_env.registry import closest
@@ -30,6 +31,7 @@ COMMANDS: dict[str, type[Any]] = {
     "pareto": Pareto,
     "report": Report,
     "check": Check,
+    "bench": Bench,
 }
 _Command: Any = Union[tuple(Annotated[command, tyro.conf.subcommand(name)] for name, command in COMMANDS.items())]  # noqa: UP007
 

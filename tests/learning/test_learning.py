@@ -1,8 +1,8 @@
 """Every learner finds the optimum of small noisy games; random search, and a learner that is told the opposite, do not.
 
 Thresholds lie several standard deviations from what was measured: the spread over seeds stands beside each. Seeds are fixed, so
-a test that passes once passes always on one build of torch. MA2ML's `distinct` and `restart` are off where the last batches' mean is
-compared: with them a learner that has found the optimum leaves it again.
+a test that passes once passes always on one build of torch. MA2ML's `distinct` and `restart` are off where the mean of the last
+batches is compared: with them a learner that has found the optimum leaves it again.
 """
 
 from collections.abc import Callable

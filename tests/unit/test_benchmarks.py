@@ -3,11 +3,14 @@
 import json
 from pathlib import Path
 
+import compare
 import numpy as np
 import pytest
 import report
 import run
 import suite
+
+from ma2ml_agents.run.cli import main
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 
@@ -138,3 +141,26 @@ def test_noise_free_rewards_are_those_of_a_silent_landscape():
     codes = {"a": np.array([[0, 1], [3, 2]]), "b": np.array([[4], [0]])}
     assert suite.noise_free(noisy, codes) == pytest.approx(silent.score(codes, np.arange(2)))
     assert noisy.score(codes, np.arange(2)) != pytest.approx(suite.noise_free(noisy, codes))
+
+
+def test_bench_of_the_command_line_runs_a_suite_and_prints_its_tables(tiny, tmp_path, capfd):
+    assert main(["bench", str(tiny), "--out", str(tmp_path / "runs"), "--jobs", "1"]) == 0
+    assert "| rival | ratio" in capfd.readouterr().out
+    assert (tmp_path / "runs" / "tiny.md").is_file()
+    assert main(["bench", "no-such-suite"]) == 2
+
+
+def test_compare_of_a_commit_that_is_not_there_is_one_line_and_exit_code_2(capsys):
+    assert compare.main(["no-such-commit", "HEAD"]) == 2
+    assert "error" in capsys.readouterr().out
+
+
+def test_compare_is_paired_by_landscape_arm_and_seed():
+    def stored(level):
+        return {"curves": {"top": [0.0, level]}, "judged_by": "top", "learner_seconds_per_batch": 0.5}
+
+    old = {("x", "a", 0): stored(0.5), ("x", "a", 1): stored(0.7), ("y", "a", 0): stored(0.1)}
+    new = {("x", "a", 0): stored(0.6), ("x", "a", 1): stored(0.8)}
+    made = compare.table(old, new)
+    assert made.row_count == 1
+    assert next(iter(made.columns[5].cells)) == "+0.1000 (+0.1000 to +0.1000)"

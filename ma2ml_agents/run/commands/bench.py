@@ -1,0 +1,44 @@
+"""`ma2ml bench`: the suites of `benchmarks/`, which stand beside the packages in a checkout and are not installed."""
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from rich.console import Console
+from tyro.conf import Positional, arg
+
+from ma2ml_agents.run.options import OptionalFolder, OptionalNumber
+
+FOLDER = Path(__file__).parents[3] / "benchmarks"
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Run a benchmark suite and print its tables: learners against each other, over games and seeds.
+
+    Stopped, it goes on where it stood. For a learner of your own, write a suite of your own: a TOML file like those in
+    benchmarks/suites.
+    """
+
+    suite: Positional[Annotated[str, arg(metavar="SUITE")]] = "smoke"
+    """a name in benchmarks/suites, or a TOML file"""
+    out: OptionalFolder = None
+    """folder of the runs; benchmarks/runs unless told"""
+    jobs: OptionalNumber = None
+    """searches at a time; the number of cores unless told"""
+    results: OptionalFolder = None
+    """folder of the tables and pictures; the folder of the runs unless told"""
+
+    def execute(self, console: Console) -> int:
+        """Run, then report."""
+        if not (FOLDER / "run.py").is_file():
+            raise FileNotFoundError(f"there are no benchmarks in {FOLDER}: they come with a checkout of the project")
+        out = self.out or FOLDER / "runs"
+        jobs = [] if self.jobs is None else ["--jobs", str(self.jobs)]
+        code = subprocess.run([sys.executable, str(FOLDER / "run.py"), self.suite, "--out", str(out), *jobs]).returncode
+        if code:
+            return code
+        command = [str(FOLDER / "report.py"), self.suite, "--out", str(out), "--results", str(self.results or out)]
+        return subprocess.run([sys.executable, *command]).returncode
