@@ -113,6 +113,7 @@ def test_resume_goes_on_to_a_larger_budget_and_refuses_a_smaller_one(tmp_path, c
         (["search", "own-v0"], "images"),
         (["search", "own-v0", "--npz", "nowhere.npz"], "nowhere.npz"),
         (["search"], "GAME"),
+        (["bench", "smok"], "did you mean 'smoke'?"),
         (["serach", "digits-v0"], "did you mean 'search'?"),
         ([], "which command"),
         *(([name, "nowhere"], "nowhere") for name in COMMANDS if name not in ("search", "list")),

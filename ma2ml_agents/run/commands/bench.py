@@ -10,6 +10,7 @@ from rich.console import Console
 from tyro.conf import Positional, arg
 
 from ma2ml_agents.run.options import OptionalFolder, OptionalNumber
+from ma2ml_env.registry import closest
 
 FOLDER = Path(__file__).parents[3] / "benchmarks"
 
@@ -35,6 +36,9 @@ class Bench:
         """Run, then report."""
         if not (FOLDER / "run.py").is_file():
             raise FileNotFoundError(f"there are no benchmarks in {FOLDER}: they come with a checkout of the project")
+        known = sorted(path.stem for path in (FOLDER / "suites").glob("*.toml"))
+        if self.suite not in known and not (self.suite.endswith(".toml") and Path(self.suite).is_file()):
+            raise ValueError(f"unknown suite {self.suite!r}{closest(self.suite, known)}")
         out = self.out or FOLDER / "runs"
         jobs = [] if self.jobs is None else ["--jobs", str(self.jobs)]
         code = subprocess.run([sys.executable, str(FOLDER / "run.py"), self.suite, "--out", str(out), *jobs]).returncode
