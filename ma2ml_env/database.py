@@ -67,9 +67,13 @@ class Database:
             ValueError: if it belongs to another program or a later version.
         """
         with self.errors():
-            ((application,),) = self.connection.execute("PRAGMA application_id").fetchall()
-            ((version,),) = self.connection.execute("PRAGMA user_version").fetchall()
-            empty = self.connection.execute("SELECT 1 FROM sqlite_master").fetchone() is None
+            self.connection.execute("BEGIN")  # one view: another process may be creating it
+            try:
+                ((application,),) = self.connection.execute("PRAGMA application_id").fetchall()
+                ((version,),) = self.connection.execute("PRAGMA user_version").fetchall()
+                empty = self.connection.execute("SELECT 1 FROM sqlite_master").fetchone() is None
+            finally:
+                self.connection.execute("ROLLBACK")
         folder = self.path.parent
         if application == _APPLICATION and version > _FORMAT:
             raise ValueError(

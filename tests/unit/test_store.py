@@ -1,13 +1,16 @@
 """The run's folder: what goes in comes out, exactly, and what does not belong is refused."""
 
 import json
+import sqlite3
 import subprocess
 import sys
+from contextlib import suppress
 
 import numpy as np
 import pytest
 import torch
 
+from ma2ml_env.database import _SCHEMA, Database
 from ma2ml_env.state import pack, unpack
 from ma2ml_env.store import TrialStore, read_mirror
 from ma2ml_env.trial import Outcome, Proposal, Trial
@@ -217,3 +220,33 @@ def test_state_refuses_what_it_cannot_hold_and_says_where():
 def test_the_store_loads_without_torch():
     code = "import sys, ma2ml_env.store, ma2ml_env.evaluators.wrap, ma2ml_env.evaluators.pool; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_a_reader_that_comes_while_a_run_is_made_sees_nothing_or_all(tmp_path):
+    path = tmp_path / "run.sqlite"
+    path.touch()
+    reader = Database(path)
+    real = reader.connection
+
+    class MadeMeanwhile:
+        """The reader's connection; another process makes the run after its first look."""
+
+        def execute(self, query):
+            found = real.execute(query).fetchall()
+            if "application_id" in query:
+                maker = sqlite3.connect(path, isolation_level=None, timeout=0)
+                with suppress(sqlite3.OperationalError):  # it has to wait until the reader has seen enough
+                    maker.executescript("; ".join(["BEGIN", *_SCHEMA, "COMMIT"]))
+                maker.close()
+            return Found(found)
+
+    class Found(list):
+        def fetchall(self):
+            return self
+
+        def fetchone(self):
+            return self[0] if self else None
+
+    reader.connection = MadeMeanwhile()
+    assert reader.is_run() in (False, True)  # and no error
+    real.close()
