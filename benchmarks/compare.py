@@ -93,15 +93,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", nargs="*", default=[], metavar="ARM", help="these arms alone")
     args = parser.parse_args(argv)
     arguments = ["--jobs", args.jobs, *(["--only", *args.only] if args.only else [])]
-    console = Console()
     try:
         commits = [git("rev-parse", "--verify", f"{name}^{{commit}}") for name in (args.old, args.new)]
         with tempfile.TemporaryDirectory() as folder:
             old, new = (runs_of(commit, args.suite, arguments, Path(folder)) for commit in commits)
     except ValueError as error:
-        console.print(f"error: {error}", style="red", markup=False)
+        print(f"error: {error}", file=sys.stderr)
         return 2
-    console.print(table(old, new))
+    Console().print(table(old, new))
     return 0
 
 

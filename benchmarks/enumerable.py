@@ -45,13 +45,8 @@ def marginal(q: Floats, policies: list[Floats], agent: int) -> Floats:
 def sampled(q: Floats, policies: list[Floats], agent: int, n: int, rng: np.random.Generator) -> Floats:
     """The same from n draws of the others' actions."""
     draws = [rng.choice(len(p), size=n, p=p) for p in policies]
-    index: list[object] = list(draws)
-    index[agent] = slice(None)
-    if agent == 0:
-        return np.asarray(np.mean([q[:, b, c] for b, c in zip(draws[1], draws[2], strict=True)], axis=0))
-    if agent == 1:
-        return np.asarray(np.mean([q[a, :, c] for a, c in zip(draws[0], draws[2], strict=True)], axis=0))
-    return np.asarray(np.mean([q[a, b, :] for a, b in zip(draws[0], draws[1], strict=True)], axis=0))
+    others = tuple(draws[i] for i in range(3) if i != agent)
+    return np.asarray(np.moveaxis(q, agent, -1)[others].mean(axis=0))
 
 
 def left(q: Floats, policies: list[Floats]) -> float:

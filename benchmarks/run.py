@@ -31,6 +31,7 @@ from ma2ml_agents.run.search import Callback, search
 from ma2ml_agents.run.tracking import progress_bar
 from ma2ml_env.files import write_atomic
 from ma2ml_env.game import Game
+from ma2ml_env.registry import closest
 from ma2ml_env.trial import Trial
 
 HERE = Path(__file__).parent
@@ -104,12 +105,11 @@ def play(run: Run, header: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def play_and_write(run: Run, header: Mapping[str, Any], out: Path) -> Run:
+def play_and_write(run: Run, header: Mapping[str, Any], out: Path) -> None:
     result = play(run, header)
     file = run.file(out)
     file.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(file, (json.dumps(result) + "\n").encode())
-    return run
 
 
 def is_done(run: Run, out: Path) -> bool:
@@ -136,6 +136,13 @@ def header() -> dict[str, Any]:
     }  # fmt: skip
 
 
+def check_names(flag: str, given: Sequence[str], known: Sequence[str]) -> None:
+    """Refuse a name that the suite does not have: it would pick nothing."""
+    for name in given:
+        if name not in known:
+            raise ValueError(f"{flag} {name}: this suite has no such name{closest(name, known)}")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("suite", help="a name in benchmarks/suites, or a TOML file")
@@ -148,8 +155,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     console = Console()
     try:
         suite = load(args.suite)
+        check_names("--only", args.only, suite.arms())
+        check_names("--landscapes", args.landscapes, [landscape.name for landscape in suite.landscapes])
+        if args.jobs < 1 or args.seeds < 1:
+            raise ValueError(f"--jobs and --seeds are at least 1, not {args.jobs} and {args.seeds}")
     except (OSError, ValueError) as error:
-        console.print(f"error: {error}", style="red", markup=False)
+        print(f"error: {error}", file=sys.stderr)
         return 2
     wanted = [
         run
@@ -162,7 +173,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     told, failed = header(), 0
     bar = progress_bar(console)
     task = bar.add_task(suite.name, total=len(wanted), completed=len(wanted) - len(waiting))
-    with bar, ProcessPoolExecutor(max(1, args.jobs), mp_context=get_context("spawn")) as pool:
+    with bar, ProcessPoolExecutor(args.jobs, mp_context=get_context("spawn")) as pool:
         futures = {pool.submit(play_and_write, run, told, args.out): run for run in waiting}
         for future in as_completed(futures):
             run = futures[future]

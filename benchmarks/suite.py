@@ -31,25 +31,17 @@ HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Slots:
-    """A module of bare decisions, for spaces that nobody trains."""
+    """A module of bare decisions, for spaces that nobody trains: they become arguments of the network."""
 
     name: str
     nvec: Sequence[int]
 
     @property
     def space(self) -> SearchSpace:
-        return SearchSpace([Decision(f"{i}", tuple(range(n))) for i, n in enumerate(self.nvec)])
+        return SearchSpace([Decision(f"{self.name}_{i}", tuple(range(n))) for i, n in enumerate(self.nvec)])
 
     def apply(self, recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
-        raise NotImplementedError("a synthetic landscape looks codes up and asks for no recipe")
-
-
-class Synthetic(Game):
-    """A game of bare decisions."""
-
-    def recipe(self, codes: Any) -> Recipe:
-        """All alike: nobody reads it."""
-        return Recipe()
+        return recipe.with_slots(network=recipe.network.with_args(**values))
 
 
 @dataclass(frozen=True)
@@ -70,7 +62,7 @@ class Landscape:
         if self.game:
             return make_game(self.game, **self.options)
         modules: list[Module] = [Slots(agent, tuple(sizes)) for agent, sizes in self.nvec.items()]
-        return Synthetic(modules, Surrogate(self.nvec, **self.options))
+        return Game(modules, Surrogate(self.nvec, **self.options))
 
 
 @dataclass(frozen=True)
@@ -125,12 +117,14 @@ def load(name: str) -> Suite:
     if not path.is_file():
         known = ", ".join(sorted(each.stem for each in (HERE / "suites").glob("*.toml")))
         raise FileNotFoundError(f"there is no suite {name!r}; there are: {known}")
-    data = tomllib.loads(path.read_text())
     try:
+        data = tomllib.loads(path.read_text())
         landscapes = tuple(Landscape(**entry) for entry in data["landscapes"])
         runs = tuple(_runs(path.stem, data, landscapes))
+        for run in runs:
+            run.settings()  # an unknown learner or setting is an error here, and not in the middle of a suite
         return Suite(path.stem, data["title"], data["reference"], landscapes, runs)
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, tomllib.TOMLDecodeError) as error:
         raise ValueError(f"{path}: {error}") from None
 
 

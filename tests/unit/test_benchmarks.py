@@ -11,6 +11,7 @@ import run
 import suite
 
 from ma2ml_agents.run.cli import main
+from ma2ml_env.testing import check_module
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 
@@ -131,8 +132,33 @@ def test_a_loss_is_marked(tiny, tmp_path):
 @pytest.mark.parametrize("program", [run, report], ids=["run", "report"])
 def test_an_unknown_suite_is_one_line_and_exit_code_2(program, capsys):
     assert program.main(["no-such-suite"]) == 2
-    told = capsys.readouterr()
-    assert "smoke" in told.out + told.err
+    assert "smoke" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments", "message"),
+    [
+        (TINY.replace('"random"', '"randm"'), [], "did you mean 'random'"),
+        (TINY.replace("seeds = 2", "seeds = 2\nconfig = { popultion = 3 }"), [], "popultion"),
+        (TINY.replace("budget", "bugdet"), [], "budget"),
+        (TINY + "[[", [], "bad.toml"),
+        (TINY, ["--only", "evoluton"], "did you mean 'evolution'"),
+        (TINY, ["--landscapes", "digit"], "did you mean 'digits'"),
+        (TINY, ["--jobs", "0"], "--jobs"),
+    ],
+)
+def test_a_bad_suite_or_choice_is_one_line_and_nothing_is_run(text, arguments, message, tmp_path, capsys):
+    path = tmp_path / "bad.toml"
+    path.write_text(text)
+    assert run.main([str(path), "--out", str(tmp_path / "runs"), *arguments]) == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert message in told
+    assert not (tmp_path / "runs").exists()
+
+
+def test_bare_decisions_are_a_module():
+    check_module(suite.Slots("a", (4, 3)))
 
 
 def test_noise_free_rewards_are_those_of_a_silent_landscape():
@@ -152,7 +178,7 @@ def test_bench_of_the_command_line_runs_a_suite_and_prints_its_tables(tiny, tmp_
 
 def test_compare_of_a_commit_that_is_not_there_is_one_line_and_exit_code_2(capsys):
     assert compare.main(["no-such-commit", "HEAD"]) == 2
-    assert "error" in capsys.readouterr().out
+    assert "error" in capsys.readouterr().err
 
 
 def test_compare_is_paired_by_landscape_arm_and_seed():
