@@ -11,7 +11,7 @@ DIVERGENCES = ("exact", "sampled")
 
 @dataclass(frozen=True)
 class MA2MLConfig:
-    """Settings of `MA2ML`. Defaults were tuned on synthetic landscapes of 5 to 100 decisions.
+    """Settings of `MA2ML`. Defaults were tuned on synthetic landscapes and tables of 5 to 100 decisions.
 
     Raises:
         ValueError: if a setting is out of its range.
@@ -51,7 +51,8 @@ class MA2MLConfig:
     """largest norm of a policy's gradient"""
 
     distinct: bool = True
-    """draw a proposal anew, each time from hotter policies, while its code is in the replay; False: the paper's letter"""
+    """draw a proposal anew, each time from hotter policies, while its code is in the replay; False, the paper's letter, also
+    means that nothing is screened"""
 
     candidates: int = 16
     """candidates that the critic screens for each proposal (`screening.py`); 1: the policies' draws are trained, the letter"""

@@ -104,7 +104,7 @@ class MA2ML:
         known = {row.tobytes() for row in self.replay.codes}
         origins: list[str] = []
         for origin, pool in pools.items():
-            with torch.no_grad():
+            with torch.no_grad():  # where Q reads S, all candidates are compared at one S
                 values = self._q(pool.to(self.device), s[:1].expand(len(pool), -1, -1).to(self.device)).cpu()
             best = pool[screening.best_by_member(pool, values, wanted[origin], known)]
             codes[len(origins) : len(origins) + len(best)] = best
