@@ -52,7 +52,7 @@ def descendants(
     rounds: int,
     generator: torch.Generator,
 ) -> Tensor:
-    """Distinct mutants of parents (m, L), and for some rounds of those that a member of the critic likes best: (k, L).
+    """Mutants of parents (m, L), and for some rounds of those that a member of the critic likes best: (k, L).
 
     Args:
         parents: the best pipelines.

@@ -98,10 +98,10 @@ def test_descendants_of_more_rounds_are_better_by_the_opinions_that_chose_them()
     def best(rounds):
         parents = torch.zeros(8, 8, dtype=torch.int64)
         pool = descendants(parents, 40, nvec, opinions, rounds=rounds, generator=generator())
-        assert len(pool) == len(pool.unique(dim=0))
         return opinions(pool)[0].max().item()
 
-    assert best(rounds=6) >= best(rounds=1) + 8
+    # A round changes two decisions of eight on average, by up to four each.
+    assert best(rounds=6) >= best(rounds=1) + 4
 
 
 def test_collapsed_policies_are_shrunk_and_go_on_from_there():
