@@ -16,7 +16,7 @@ from ma2ml_agents.run.retrain import retrain
 from ma2ml_env.recipe import Recipe
 from ma2ml_env.training import parts
 from ma2ml_env.training.data import DataSource
-from ma2ml_env.training.loop import normalise
+from ma2ml_env.training.loop import normalise, resize
 
 TINY = (
     "proxy_epochs=1",
@@ -172,6 +172,32 @@ def test_without_retraining_there_is_nothing_to_export(tmp_path, capsys):
     assert main(["search", "digits-v0", "--run", str(tmp_path / "run"), *args]) == 0
     assert main(["export", str(tmp_path / "run")]) == 2
     assert "ma2ml retrain" in capsys.readouterr().err
+
+
+def test_a_model_with_a_resolution_resizes_its_images(tmp_path):
+    run = tmp_path / "run"
+    sets = [word for setting in (*TINY, "resolution=12") for word in ("--set", setting)]
+    args = ["--learner", "random", "--budget", "1", "--batch", "1", "--workers", "1"]
+    assert main(["search", "digits-v0", "--run", str(run), *args, *sets]) == 0
+    retrain(run, top_k=1, repeats=1)
+    folder, card = export(run)
+    assert card["size"] == 8, "images come as they are"
+    data = DataSource("digits", validation=60, limit=64).load()
+
+    def accuracy():
+        model = load_model_file(folder / "model.py")
+        seen = model.preprocess(data.test_x)
+        with torch.inference_mode():
+            right = (model.load()(seen).argmax(1) == data.test_y).sum().item()
+        return right / len(data.test_y), seen
+
+    share, seen = accuracy()
+    assert seen.shape == (len(data.test_x), 1, 12, 12)
+    assert torch.equal(seen, resize(normalise(data.test_x, data), 12))
+    assert share == card["test_accuracy"]
+    recipe = json.loads((folder / "recipe.json").read_text())
+    (folder / "recipe.json").write_text(json.dumps({**recipe, "resolution": 0}))
+    assert accuracy()[0] != share, "without it the same weights are another classifier"
 
 
 @pytest.mark.parametrize("kind", parts.NETWORKS)
