@@ -11,9 +11,11 @@ from safetensors.torch import load_file, save_file
 
 from ma2ml_agents.run import export_loader
 from ma2ml_agents.run.cli import main
-from ma2ml_agents.run.export import export, load_model_file, model_source
+from ma2ml_agents.run.export import _logits, export, load_model_file, model_source
 from ma2ml_agents.run.retrain import retrain
-from ma2ml_env.recipe import Recipe
+from ma2ml_env.evaluators.train import save_weights
+from ma2ml_env.modules.fbnetv3 import FBNETV3
+from ma2ml_env.recipe import Recipe, Spec
 from ma2ml_env.training import parts
 from ma2ml_env.training.data import DataSource
 from ma2ml_env.training.loop import normalise, resize
@@ -206,6 +208,26 @@ def test_source_of_every_network_stands_alone(kind):
     compile(source, "model.py", "exec")
     assert "ma2ml_env" not in source
     assert "ma2ml_agents" not in source
+
+
+@pytest.mark.parametrize(
+    "recipe", [FBNETV3["A"].with_slots(resolution=40), Recipe(network=Spec("resnet_cifar", {"depth": 8}))],
+    ids=lambda recipe: recipe.network.kind,
+)  # fmt: skip
+def test_other_networks_come_back_from_their_folder(recipe, tmp_path):
+    card = {"classes": 5, "channels": 3, "size": 32, "mean": [0.5] * 3, "std": [0.2] * 3}
+    image = {"classes": 5, "channels": 3, "size": recipe.resolution or 32}
+    network = parts.network(recipe.network, **image, auxiliary=False, drop_path=0.0).eval()
+    save_weights(network, tmp_path / "weights.safetensors")
+    (tmp_path / "model.py").write_text(model_source(recipe.network.kind))
+    (tmp_path / "card.json").write_text(json.dumps(card))
+    (tmp_path / "recipe.json").write_text(json.dumps(recipe.to_json()))
+    logits = _logits(tmp_path, recipe)  # refuses a model that differs from the network as this project builds it
+    (tmp_path / "logits.json").write_text(json.dumps(logits))
+    code = f"PATH = {str(tmp_path / 'model.py')!r}\n{ISOLATED}"
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout.rpartition(" ")[2]) < 1e-6
 
 
 def test_reader_of_weights_agrees_with_safetensors(tmp_path):

@@ -57,6 +57,24 @@ def test_it_learns_digits_and_not_shuffled_labels() -> None:
     assert not learned.network.training
 
 
+STAGE = {"kernel": (3, 3), "expansion": (2, 2), "channels": 16, "depth": 2, "stride": 2, "se": True}
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        Spec("mobile", {"stem": 8, "stages": (STAGE, {**STAGE, "channels": 24}), "head": 64, "stem_stride": 1}),
+        Spec("resnet_cifar", {"depth": 8}),
+    ],
+    ids=lambda spec: spec.kind,
+)
+def test_other_networks_learn_digits(network: Spec) -> None:
+    """Chance is 0.10; 0.90 and 0.98 were measured."""
+    learned = fit(replace(TINY, network=network, augment=(), cutout=0), digits(), fidelity=0.05)
+    assert learned.accuracy is not None
+    assert learned.accuracy > 0.7
+
+
 def test_equal_seeds_give_equal_weights_and_others_do_not() -> None:
     torch.manual_seed(1)
     first = fit(seed=3)

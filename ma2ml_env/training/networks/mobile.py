@@ -20,7 +20,7 @@ from torchvision.ops import Conv2dNormActivation, SqueezeExcitation, StochasticD
 DIVISOR = 8
 """all widths are multiples of it"""
 HEAD_EXPANSION = 6
-_conv = partial(Conv2dNormActivation, activation_layer=nn.Hardswish, inplace=None)
+_conv = partial(Conv2dNormActivation, activation_layer=nn.Hardswish)
 
 
 def round_channels(channels: float) -> int:
@@ -176,6 +176,8 @@ class Mobile(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out")
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
             elif isinstance(module, nn.Linear):
                 nn.init.normal_(module.weight, 0.0, 0.01)
                 nn.init.zeros_(module.bias)
