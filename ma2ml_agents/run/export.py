@@ -104,7 +104,7 @@ def _logits(folder: Path, recipe: Recipe) -> list[list[float]]:
 
     model = load_model_file(folder / "model.py")
     card = json.loads((folder / "card.json").read_text())
-    image = {name: card[name] for name in ("classes", "channels", "size")}
+    image = {"classes": card["classes"], "channels": card["channels"], "size": recipe.resolution or card["size"]}
     network = parts.network(recipe.network, **image, auxiliary=False, drop_path=0.0).eval()
     try:
         network.load_state_dict(load_file(folder / "weights.safetensors"))
