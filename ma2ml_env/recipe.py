@@ -84,6 +84,9 @@ class Recipe:
     """horizontal flip with probability 1/2"""
     cutout: int = 16
     """side of the square that is erased after the policy, in pixels; 0 is none (DeVries and Taylor 2017)"""
+    mixup: float = 0.0
+    """alpha of mixup, which comes last: pairs of images and of labels are averaged, with a share of Beta(alpha, alpha) for each
+    batch; 0 is none"""
     optimizer: Spec = Spec("sgd", {"momentum": 0.9, "nesterov": True})
     """update rule, without rate and decay"""
     learning_rate: float = 0.025
@@ -98,6 +101,14 @@ class Recipe:
     """images a step"""
     clip_norm: float = 5.0
     """largest norm of the whole gradient; 0 is no clipping"""
+    precision: str = "auto"
+    """what the training multiplies in: float32, bfloat16 or float16 by autocast; auto is what suits the device"""
+    ema: float = 0.0
+    """decay a step, in [0, 1), of a moving average of the weights, which is then the trained network; 0 is none"""
+    dropout: float = 0.0
+    """probability of dropping a feature before the classifier"""
+    stochastic_depth: float = 0.0
+    """probability of dropping a path in the last layers, falling linearly to the first; the same throughout, at any fidelity"""
     drop_path: float = 0.4
     """final probability of dropping a path in the last cell; acts at fidelity 1.0 only (ScheduledDropPath)"""
     auxiliary: float = 0.4

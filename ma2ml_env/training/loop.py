@@ -4,8 +4,8 @@ Images stay on the device as uint8. Each epoch draws a new order; every image is
 and Cutout, is normalised and, last, brought to the recipe's resolution. The rate rises linearly to the recipe's and falls by a
 cosine to zero, per step. Drop path and the auxiliary head, which regularise long training, act at fidelity 1.0 only.
 
-A CPU trains in float32; CUDA in bfloat16 (float16 where the card lacks it) by autocast. Both use the channels-last layout,
-which also saves a fifth of the time of small depthwise convolutions and pools on a CPU.
+Unless the recipe says which, a CPU trains in float32; CUDA in bfloat16 (float16 where the card lacks it) by autocast. Both use
+the channels-last layout, which also saves a fifth of the time of small depthwise convolutions and pools on a CPU.
 """
 
 import math
@@ -18,7 +18,8 @@ import torch
 from torch import Generator, Tensor, nn
 
 from ma2ml_env.recipe import Recipe
-from ma2ml_env.training import augment, parts
+from ma2ml_env.training import augment, mixing, parts
+from ma2ml_env.training.average import Average
 from ma2ml_env.training.data import Dataset
 from ma2ml_env.trial import trial_seed
 
@@ -60,7 +61,7 @@ def fit(
     Args:
         recipe: what to train.
         dataset: where to; moved to the device if it is elsewhere.
-        seed: of everything random: weights, order, augmentation, drop path. The global generators are left as they were.
+        seed: of everything random: weights, order, augmentation, mixup, drops. The global generators are left as they were.
         fidelity: share of the recipe's epochs, in (0, 1]; at least one epoch is trained.
         device: cpu or cuda. On one CPU thread equal seeds give equal weights bit for bit.
         deadline: on `time.monotonic`'s clock; looked at after each epoch.
@@ -87,7 +88,7 @@ def fit(
 
 
 def build(recipe: Recipe, dataset: Dataset, *, final: bool = False) -> nn.Module:
-    """The recipe's network for these images, with drop path and the auxiliary head if the training is the final one."""
+    """The recipe's network for these images, with ScheduledDropPath and the auxiliary head if the training is the final one."""
     return parts.network(
         recipe.network,
         classes=dataset.classes,
@@ -95,6 +96,8 @@ def build(recipe: Recipe, dataset: Dataset, *, final: bool = False) -> nn.Module
         size=recipe.resolution or dataset.size,
         auxiliary=final and recipe.auxiliary > 0.0,
         drop_path=recipe.drop_path if final else 0.0,
+        dropout=recipe.dropout,
+        stochastic_depth=recipe.stochastic_depth,
     )
 
 
@@ -112,7 +115,8 @@ def _train(
     criterion = parts.loss(recipe.loss).to(device)
     optimizer = parts.optimizer(recipe, network.parameters())
     weights = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    half = _half(device)
+    average = Average(network, recipe.ema) if recipe.ema > 0.0 else None
+    half = _half(device, recipe.precision)
     scaler = torch.amp.GradScaler(device.type, enabled=half is torch.float16)
     batch_size = min(recipe.batch_size, len(dataset.train_x))
     steps_an_epoch = math.ceil(len(dataset.train_x) / batch_size) - (len(dataset.train_x) % batch_size == 1)
@@ -122,6 +126,9 @@ def _train(
     for epoch in range(1, epochs + 1):
         total = torch.zeros((), device=device)
         for images, labels in _batches(recipe, dataset, batch_size, draws):
+            if recipe.mixup > 0.0:
+                share = mixing.share(recipe.mixup, trial_seed(seed, 2), step)
+                images, labels = mixing.mixup(images, labels, dataset.classes, share)
             for group in optimizer.param_groups:
                 group["lr"] = rate(recipe, step, steps)
             network.progress = step / steps  # type: ignore[assignment]  # read by what is scheduled, if anything is
@@ -138,6 +145,8 @@ def _train(
                 nn.utils.clip_grad_norm_(weights, recipe.clip_norm)
             scaler.step(optimizer)
             scaler.update()
+            if average is not None:
+                average.update(step)
             total += loss.detach()
             step += 1
         mean_loss = float(total) / steps_an_epoch
@@ -147,6 +156,8 @@ def _train(
             on_epoch(epoch, mean_loss)
         if deadline is not None and time.monotonic() > deadline and epoch < epochs:
             raise TimeoutError(f"out of time after {epoch} of {epochs} epochs")
+    if average is not None:
+        average.write()
     return {"train_loss": mean_loss, "epochs": float(epochs), "steps": float(steps)}
 
 
@@ -208,8 +219,10 @@ def accuracy(network: nn.Module, dataset: Dataset, images: Tensor, labels: Tenso
     return int(right) / len(images)
 
 
-def _half(device: torch.device) -> torch.dtype | None:
+def _half(device: torch.device, precision: str = "auto") -> torch.dtype | None:
     """Autocast's type; None is full precision."""
+    if precision != "auto":
+        return parts.PRECISIONS[precision]
     if device.type != "cuda":
         return None
     return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16

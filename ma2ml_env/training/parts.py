@@ -8,6 +8,7 @@ from torch import nn
 
 from ma2ml_env.recipe import Recipe, Spec
 from ma2ml_env.training import augment
+from ma2ml_env.training.losses import Focal, Poly
 from ma2ml_env.training.networks.mobile import Mobile
 from ma2ml_env.training.networks.nasnet import NASNet
 from ma2ml_env.training.networks.resnet_cifar import ResNetCifar
@@ -15,9 +16,11 @@ from ma2ml_env.training.networks.resnet_cifar import ResNetCifar
 T = TypeVar("T")
 
 NETWORKS: dict[str, Callable[..., nn.Module]] = {"nasnet": NASNet, "mobile": Mobile, "resnet_cifar": ResNetCifar}
-"""kind -> class; it takes the spec's arguments and classes, channels, size, auxiliary, drop_path"""
-OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {"sgd": torch.optim.SGD}
-LOSSES: dict[str, Callable[..., nn.Module]] = {"cross_entropy": nn.CrossEntropyLoss}
+"""kind -> class; it takes the spec's arguments and classes, channels, size, auxiliary, drop_path, dropout, stochastic_depth"""
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {"sgd": torch.optim.SGD, "rmsprop": torch.optim.RMSprop}
+LOSSES: dict[str, Callable[..., nn.Module]] = {"cross_entropy": nn.CrossEntropyLoss, "focal": Focal, "poly": Poly}
+PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+"""autocast's type, None is none; beside these a recipe may say auto"""
 
 
 class InvalidRecipe(ValueError):
@@ -29,7 +32,7 @@ def network(spec: Spec, **image: Any) -> nn.Module:
 
     Args:
         spec: kind and arguments.
-        image: what does not come from the spec: classes, channels, size, auxiliary, drop_path.
+        image: what does not come from the spec: classes, channels, size, auxiliary, drop_path, dropout, stochastic_depth.
 
     Raises:
         InvalidRecipe: if the kind is unknown or does not take these arguments.
@@ -48,7 +51,7 @@ def optimizer(recipe: Recipe, parameters: Iterable[nn.Parameter]) -> torch.optim
 
 
 def loss(spec: Spec) -> nn.Module:
-    """The training loss: (logits (B, classes), labels (B,)) -> scalar.
+    """The training loss: (logits (B, classes), labels (B,) or class probabilities (B, classes)) -> scalar, a batch's mean.
 
     Raises:
         InvalidRecipe: if the kind is unknown or does not take these arguments.
@@ -71,6 +74,11 @@ def check(recipe: Recipe) -> None:
         "warmup": 0.0 <= recipe.warmup < 1.0,
         "batch_size": recipe.batch_size >= 2,  # batch norm has no variance of one image
         "clip_norm": recipe.clip_norm >= 0.0,
+        "mixup": 0.0 <= recipe.mixup < float("inf"),
+        "precision": recipe.precision in ("auto", *PRECISIONS),
+        "ema": 0.0 <= recipe.ema < 1.0,
+        "dropout": 0.0 <= recipe.dropout < 1.0,
+        "stochastic_depth": 0.0 <= recipe.stochastic_depth < 1.0,
         "drop_path": 0.0 <= recipe.drop_path < 1.0,
         "auxiliary": recipe.auxiliary >= 0.0,
         "epochs": recipe.epochs >= 1,

@@ -13,9 +13,10 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 
 
 def blocks(language):
-    pattern = rf"^```{language}\n(.*?)^```$"
+    """Of a page in order; all languages are read, so that the end of one block is not taken for the start of another."""
     for page in PAGES:
-        for number, block in enumerate(re.findall(pattern, page.read_text(), re.MULTILINE | re.DOTALL)):
+        fenced = re.findall(r"^```(\w*)\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+        for number, block in enumerate(block for written_in, block in fenced if written_in == language):
             yield pytest.param(block, id=f"{page.name}-{number}")
 
 

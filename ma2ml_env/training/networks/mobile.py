@@ -114,8 +114,9 @@ class Mobile(nn.Module):
         channels: of the image.
         size: side of the image in pixels; nothing depends on it.
         auxiliary: accepted as by every network; there is no auxiliary head here, and none is built.
-        drop_path: probability of skipping the last block (stochastic depth, Huang et al. 2016, arXiv 1603.09382). It rises
-            linearly with the block's depth, is the same throughout the training, and acts in training mode only.
+        drop_path: like `stochastic_depth`; the last block is there if it survives both. Nothing here follows a schedule.
+        stochastic_depth: probability of skipping the last block (Huang et al. 2016, arXiv 1603.09382). It rises linearly with
+            the block's depth, is the same throughout the training, and acts in training mode only.
 
     Raises:
         ValueError: if a number is out of its range.
@@ -134,15 +135,17 @@ class Mobile(nn.Module):
         size: int = 224,
         auxiliary: bool = False,
         drop_path: float = 0.0,
+        stochastic_depth: float = 0.0,
     ) -> None:
         super().__init__()
         if min(stem, head, stem_stride, classes, channels, size) < 1:
             raise ValueError("stem, head, stem_stride, classes, channels and size are at least 1")
         if not stages:
             raise ValueError("a network needs at least one stage")
-        for name, share in (("dropout", dropout), ("drop_path", drop_path)):
+        for name, share in (("dropout", dropout), ("drop_path", drop_path), ("stochastic_depth", stochastic_depth)):
             if not 0.0 <= share < 1.0:
                 raise ValueError(f"{name} lies in [0, 1), not {share}")
+        skip = 1.0 - (1.0 - drop_path) * (1.0 - stochastic_depth)
         rows = [Stage(**fields) for fields in stages]
         blocks = sum(row.depth for row in rows)
         width = round_channels(stem)
@@ -159,7 +162,7 @@ class Mobile(nn.Module):
                         row.expansion[rest],
                         1 if rest else row.stride,
                         row.se,
-                        drop_path * (len(built) + 1) / blocks,
+                        skip * (len(built) + 1) / blocks,
                     )
                 )
                 width = round_channels(row.channels)

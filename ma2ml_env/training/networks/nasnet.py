@@ -236,6 +236,10 @@ class NASNet(nn.Module):
         auxiliary: whether to build the auxiliary head, after the last reduction cell.
         drop_path: probability of losing a path in the last cell at the end of the training. It rises linearly with the
             depth of the cell and with `progress` (ScheduledDropPath), and acts in training mode only.
+        dropout: probability of dropping a feature before the linear layer, in training mode.
+        stochastic_depth: probability of losing a path in the last cell, throughout the training. It rises linearly with the
+            depth of the cell (Huang et al. 2016, arXiv 1603.09382). Nothing here is a residual block, so it drops the paths
+            that `drop_path` drops: a path survives if it survives both.
 
     Raises:
         ValueError: if a block, a number or a position is out of its range.
@@ -253,17 +257,20 @@ class NASNet(nn.Module):
         size: int = 32,
         auxiliary: bool = False,
         drop_path: float = 0.0,
+        dropout: float = 0.0,
+        stochastic_depth: float = 0.0,
     ) -> None:
         super().__init__()
         if min(cells, filters, classes, channels, size) < 1:
             raise ValueError("cells, filters, classes, channels and size are at least 1")
         if any(not 0 <= position < cells for position in reductions):
             raise ValueError(f"reductions lie in 0..{cells - 1}, not {tuple(reductions)}")
-        if not 0.0 <= drop_path < 1.0:
-            raise ValueError(f"drop_path lies in [0, 1), not {drop_path}")
+        for name, share in (("drop_path", drop_path), ("dropout", dropout), ("stochastic_depth", stochastic_depth)):
+            if not 0.0 <= share < 1.0:
+                raise ValueError(f"{name} lies in [0, 1), not {share}")
         self.progress = 0.0
         """share of the training that is done, in [0, 1]; the training loop sets it"""
-        self.drop_path = drop_path
+        self.drop_path, self.stochastic_depth = drop_path, stochastic_depth
         self.stem = nn.Sequential(
             nn.Conv2d(channels, 3 * filters, 3, padding=1, bias=False), nn.BatchNorm2d(3 * filters)
         )
@@ -282,6 +289,7 @@ class NASNet(nn.Module):
             if auxiliary and position == self.auxiliary_after:
                 self.auxiliary = AuxiliaryHead(cell.width, classes, size)
         self.cells = nn.ModuleList(built)
+        self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(widths[1], classes)
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
@@ -292,9 +300,13 @@ class NASNet(nn.Module):
         auxiliary = None
         before = previous = self.stem(x)
         for position, cell in enumerate(self.cells):
-            drop = self.drop_path * self.progress * (position + 1) / len(self.cells) if self.training else 0.0
-            before, previous = previous, cell(before, previous, drop)
+            before, previous = previous, cell(before, previous, self.drop(position) if self.training else 0.0)
             if self.training and self.auxiliary is not None and position == self.auxiliary_after:
                 auxiliary = self.auxiliary(previous)
-        logits: Tensor = self.head(torch.relu(previous).mean(dim=(2, 3)))
+        logits: Tensor = self.head(self.dropout(torch.relu(previous).mean(dim=(2, 3))))
         return logits if auxiliary is None else (logits, auxiliary)
+
+    def drop(self, position: int) -> float:
+        """Probability of losing a path of the cell at this position now, in [0, 1)."""
+        depth = (position + 1) / len(self.cells)
+        return 1.0 - (1.0 - self.drop_path * self.progress * depth) * (1.0 - self.stochastic_depth * depth)

@@ -48,8 +48,10 @@ class ResNetCifar(nn.Module):
         channels: of the image.
         size: side of the image in pixels; nothing depends on it.
         auxiliary: accepted as by every network; there is no auxiliary head here, and none is built.
-        drop_path: probability of skipping the last block (stochastic depth, Huang et al. 2016, arXiv 1603.09382). It rises
-            linearly with the block's depth, is the same throughout the training, and acts in training mode only.
+        drop_path: like `stochastic_depth`; the last block is there if it survives both. Nothing here follows a schedule.
+        dropout: probability of dropping a feature before the linear layer, in [0, 1).
+        stochastic_depth: probability of skipping the last block (Huang et al. 2016, arXiv 1603.09382). It rises linearly with
+            the block's depth, is the same throughout the training, and acts in training mode only.
 
     Raises:
         ValueError: if a number is out of its range, or there is no such depth.
@@ -63,24 +65,29 @@ class ResNetCifar(nn.Module):
         size: int = 32,
         auxiliary: bool = False,
         drop_path: float = 0.0,
+        dropout: float = 0.0,
+        stochastic_depth: float = 0.0,
     ) -> None:
         super().__init__()
         if depth < 8 or depth % 6 != 2:
             raise ValueError(f"depth is 6n + 2 for n blocks a stage (20, 32, 44, 56, 110), not {depth}")
         if min(classes, channels, size) < 1:
             raise ValueError("classes, channels and size are at least 1")
-        if not 0.0 <= drop_path < 1.0:
-            raise ValueError(f"drop_path lies in [0, 1), not {drop_path}")
+        for name, share in (("drop_path", drop_path), ("dropout", dropout), ("stochastic_depth", stochastic_depth)):
+            if not 0.0 <= share < 1.0:
+                raise ValueError(f"{name} lies in [0, 1), not {share}")
+        skip = 1.0 - (1.0 - drop_path) * (1.0 - stochastic_depth)
         blocks = (depth - 2) // 6
         width = WIDTHS[0]
         built: list[nn.Module] = []
         for filters in WIDTHS:
             for _ in range(blocks):
-                drop = drop_path * (len(built) + 1) / (len(WIDTHS) * blocks)
+                drop = skip * (len(built) + 1) / (len(WIDTHS) * blocks)
                 built.append(Block(width, filters, 1 if filters == width else 2, drop))
                 width = filters
         self.stem = Conv2dNormActivation(channels, WIDTHS[0], 3)
         self.blocks = nn.Sequential(*built)
+        self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(width, classes)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -88,5 +95,5 @@ class ResNetCifar(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels, size, size) -> logits (B, classes)."""
-        logits: Tensor = self.head(self.blocks(self.stem(x)).mean(dim=(2, 3)))
+        logits: Tensor = self.head(self.dropout(self.blocks(self.stem(x)).mean(dim=(2, 3))))
         return logits

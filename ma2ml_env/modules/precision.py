@@ -1,0 +1,25 @@
+"""PRECISION: the numbers that the training multiplies in (mixed precision, Micikevicius et al. 2018, arXiv 1710.03740)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ma2ml_env.recipe import Recipe
+from ma2ml_env.space import Decision, SearchSpace
+
+PRECISIONS = ("float32", "bfloat16", "float16")
+
+
+class Precision:
+    """The precision agent. Weights stay in float32; float16 has its loss scaled, so that small gradients survive.
+
+    Args:
+        name: agent id.
+    """
+
+    def __init__(self, name: str = "precision") -> None:
+        self.name = name
+        self.space = SearchSpace([Decision("precision", PRECISIONS)])
+
+    def apply(self, recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
+        """Writes `precision`."""
+        return recipe.with_slots(**values)
