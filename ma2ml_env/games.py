@@ -33,8 +33,12 @@ class NamedGame:
     """registry name and settings of each module"""
     flops_limit: float | None = None
     """MACs; with it the reward is accuracy x (MACs / limit)^-0.07, without it the accuracy"""
+    size: int | None = None
+    """side in pixels that images are brought to; None leaves them as they come"""
     source: Mapping[str, Any] = field(default_factory=dict)
     """further options of the data source, or of the table"""
+    final_source: Mapping[str, Any] = field(default_factory=dict)
+    """what the full training has instead of these options: ImageNet's winner is trained on all classes"""
     evaluator: str = "train"
     """who plays it unless told otherwise: `train`, or `table` where there is nothing to train"""
 
@@ -106,6 +110,7 @@ OWN = NamedGame(
     id="own-v0",
     title="your own images (--images DIR or --npz FILE) with the paper's CIFAR protocol",
     data="own",
+    size=32,
     base=_PAPER,
     protocol=Protocol(),
 )
@@ -113,9 +118,6 @@ OWN_SMALL = replace(
     OWN, id="own-small-v0", title="your own images on a laptop: 4 cells, 8 filters, 3 epochs",
     base=_SMALL, protocol=_SMALL_PROTOCOL,
 )  # fmt: skip
-
-OWN_SIZE = 32
-"""pixels to which a user's images are brought unless told otherwise"""
 
 
 def make_game(
@@ -147,7 +149,8 @@ def make_game(
         download: fetch the data set into `data` if it is not there.
         images: of `own-*`: a folder with train/val/test folders of classes, or of classes, to be split by `seed`.
         npz: of `own-*`: a file with `x_train` uint8 (N, H, W[, C]), `y_train`, optionally `x_test`, `y_test`.
-        size: of `own-*`: images are brought to size x size pixels.
+        size: images are brought to size x size pixels; None is the game's own: 32 of `own-*`, 256 of ImageNet, and none of data
+            that come in one size.
         device: `auto`, `cpu` or `cuda`.
         workers: local processes that train; results do not depend on it.
         modules: agents, by their names in this game or in the registry, or as objects; None is the game's own.
@@ -170,8 +173,7 @@ def make_game(
     protocol = replace(named.protocol, **options["protocol"])
     base = replace(named.base, **options["recipe"], epochs=protocol.final_epochs)
     base = replace(base, network=base.network.with_args(**options["network"]))
-    if size is None and named.data == "own":
-        size = OWN_SIZE
+    size = named.size if size is None else size
     if size is not None and named.data == "own":  # the base recipes are for 32 pixels
         scaled: dict[str, Any] = {
             name: round(getattr(named.base, name) * size / 32) for name in ("crop_padding", "cutout")

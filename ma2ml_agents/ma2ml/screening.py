@@ -66,8 +66,8 @@ def descendants(
     for _ in range(rounds - 1):
         values = opinions(pool)
         share = min(max(1, len(parents) // len(values)), len(pool))
-        favourites = pool[values.topk(share, dim=1).indices.flatten().unique()]
-        pool = torch.cat([pool, mutants(favourites, n, nvec, generator)]).unique(dim=0)
+        favourites = pool[values.topk(share, dim=1).indices.flatten().unique()]  # type: ignore[no-untyped-call]
+        pool = torch.cat([pool, mutants(favourites, n, nvec, generator)]).unique(dim=0)  # type: ignore[no-untyped-call]
     return pool
 
 

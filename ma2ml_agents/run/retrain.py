@@ -27,6 +27,8 @@ from ma2ml_agents.run.tracking import progress_bar
 from ma2ml_env.evaluators.base import Evaluator, Job, close
 from ma2ml_env.files import FolderLock, write_atomic
 from ma2ml_env.game import Game
+from ma2ml_env.games import NamedGame
+from ma2ml_env.registry import resolve
 from ma2ml_env.store import TrialStore
 from ma2ml_env.trial import Outcome, Trial, trial_seed
 
@@ -145,8 +147,9 @@ def retrain(
     folder.mkdir(exist_ok=True)
     lock = FolderLock(folder / "retrain.lock")
     try:
-        source = _trainer(game).source
-        _write_data(folder, _trainer(game).dataset(), source.name)
+        named: NamedGame = resolve("games", config["game"])
+        source = replace(_trainer(game).source, **named.final_source)
+        _write_data(folder, source.load() if named.final_source else _trainer(game).dataset(), source.name)
         train = _Trainings(
             folder, Results(folder / "results.jsonl"), source, config["device"], workers, console, on_outcome
         )

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
-from ma2ml_env.training import own_data
+from ma2ml_env.training import imagenet, own_data
 from ma2ml_env.training.own_data import Raw
 
-VALIDATION = {"digits": 500, "fashion-mnist": 5000, "cifar10": 5000, "cifar100": 5000}
+VALIDATION = {"digits": 500, "fashion-mnist": 5000, "cifar10": 5000, "cifar100": 5000, "imagenet": 10_000}
 """validation images by default; the user's own data give a tenth"""
 OWN_SHARE = 0.1
 """of the user's own images for validation, and for test, where the data come without"""
@@ -56,6 +56,8 @@ class Dataset:
     mean: tuple[float, ...]
     """of each channel, in [0, 1]"""
     std: tuple[float, ...]
+    resident: bool = True
+    """False: there are too many images for a device; they stay in their files, and each batch is read from there"""
 
     @property
     def channels(self) -> int:
@@ -78,7 +80,9 @@ class Dataset:
         )
 
     def to(self, device: torch.device) -> "Dataset":
-        """The same images on another device."""
+        """The same images on another device; themselves if they are not resident."""
+        if not self.resident:
+            return self
         names = ("train_x", "train_y", "validation_x", "validation_y", "test_x", "test_y")
         return replace(self, **{name: getattr(self, name).to(device) for name in names})
 
@@ -88,7 +92,7 @@ class DataSource:
     """Where a data set comes from and how it is split. Picklable; nothing is read before `load`."""
 
     name: str
-    """digits, fashion-mnist, cifar10, cifar100, images or npz"""
+    """digits, fashion-mnist, cifar10, cifar100, imagenet, images or npz"""
     folder: str | None = None
     """folder of the data; for npz the file; digits need none"""
     download: bool = False
@@ -101,6 +105,10 @@ class DataSource:
     """number of validation images; None is the data set's own. Images with a `val` folder bring theirs, whatever this says"""
     limit: int | None = None
     """train on the first so many images of the split's order only; None is all"""
+    classes: int | None = None
+    """of imagenet: draw so many classes by the seed, 200 for ImageNet-200; None is all"""
+    cache: str | None = None
+    """of imagenet: folder where decoded images are kept; None is `ma2ml-cache` in `folder`"""
 
     def load(self) -> Dataset:
         """Read the images and split them. The same source gives the same split in every process.
@@ -109,10 +117,14 @@ class DataSource:
             FileNotFoundError: if the data are not there; the message says what to do.
             ValueError: if the source or the data are not as described; the message names what is wrong.
         """
-        if self.name not in SOURCES:
-            raise ValueError(f"unknown data set {self.name!r}; known are {', '.join(SOURCES)}")
+        if self.name not in (known := [*SOURCES, "imagenet"]):
+            raise ValueError(f"unknown data set {self.name!r}; known are {', '.join(known)}")
+        if self.name != "imagenet" and (self.classes is not None or self.cache is not None):
+            raise ValueError(f"classes and cache are options of imagenet, not of {self.name}")
         if self.size is not None and self.size < 1:
             raise ValueError(f"size is a number of pixels, at least 1, not {self.size}")
+        if self.name == "imagenet":
+            return _imagenet(self)
         raw = SOURCES[self.name](self)
         if len(raw.class_names) < 2:
             raise ValueError(
@@ -251,6 +263,35 @@ def _fashion_mnist(source: DataSource) -> Raw:
         raise ValueError(f"{folder}: labels lie in 0..9")
     labels = train_y.astype(np.int64), test_y.astype(np.int64)
     return Raw(train_x[:, None], labels[0], FASHION_CLASSES, test_x=test_x[:, None], test_y=labels[1])
+
+
+def _imagenet(source: DataSource) -> Dataset:
+    """Images on disk: validation images are taken out of the training part, test images are those of `val`."""
+    folder, size = _folder(source), source.size or imagenet.SIZE
+    listed = imagenet.listing(folder, source.classes, source.seed)
+    labels = np.array([label for _, label in listed.train], dtype=np.int64)
+    order = stratified_order(labels, np.random.default_rng(source.seed))
+    count = VALIDATION["imagenet"] if source.validation is None else source.validation
+    if not 1 <= count <= len(order) - 2:
+        raise ValueError(
+            f"{folder}: {count} validation images cannot be taken from {len(order)}; at least 2 must be left"
+        )
+    if source.limit is not None and source.limit < 2:
+        raise ValueError(f"limit is at least 2 training images, not {source.limit}")
+    rows = order.tolist()
+    chosen = [listed.train[row] for row in rows[:count]], [listed.train[row] for row in rows[count:][: source.limit]]
+    cache = Path(source.cache) if source.cache is not None else folder / "ma2ml-cache"
+    validation, train, test = (imagenet.kept(part, size, cache) for part in (*chosen, listed.test))
+    return Dataset(
+        *train,
+        *validation,
+        *test,
+        len(listed.class_names),
+        listed.class_names,
+        imagenet.MEAN,
+        imagenet.STD,
+        resident=False,
+    )
 
 
 def _images(source: DataSource) -> Raw:

@@ -65,7 +65,7 @@ def read_images(folder: Path, size: int) -> Raw:
         raise ValueError(
             f"{parts['train']}: no images of class {', '.join(class_names[label] for label in sorted(empty))}"
         )
-    arrays = {part: [_read_image(path, size) for path, _ in listed] for part, listed in files.items()}
+    arrays = {part: [read_image(path, size) for path, _ in listed] for part, listed in files.items()}
     channels = max(array.shape[0] for images in arrays.values() for array in images)
     stacked = {part: np.stack([np.broadcast_to(a, (channels, size, size)) for a in arrays[part]]) for part in arrays}
     labels = {part: np.array([label for _, label in listed], dtype=np.int64) for part, listed in files.items()}
@@ -80,7 +80,7 @@ def read_images(folder: Path, size: int) -> Raw:
     )
 
 
-def _read_image(path: Path, size: int) -> NDArray[np.uint8]:
+def read_image(path: Path, size: int) -> NDArray[np.uint8]:
     """(1 or 3, size, size): one channel for grey images, of which those of 16 bits keep the upper 8."""
     from PIL import Image, ImageOps, UnidentifiedImageError
 

@@ -1,0 +1,146 @@
+"""ImageNet, or any folder of its layout, as squares of uint8 on disk.
+
+The images of a split do not fit into memory, and decoding a JPEG takes longer than a small network's step. So every image is
+decoded once, brought to a square, and kept in a file that training maps into memory; each batch is read from it. ImageNet-200
+at 256 pixels takes 50 GB, all of ImageNet 250 GB.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ma2ml_env.files import write_atomic
+from ma2ml_env.recipe import content_key
+from ma2ml_env.training.own_data import read_image
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""of each channel, as everybody normalises ImageNet"""
+SIZE = 256
+"""side of the kept squares in pixels, unless told otherwise"""
+AT_ONCE = 256
+"""images that are decoded before they are written"""
+
+Listed = Sequence[tuple[str, int]]
+"""(path, label) of images"""
+
+
+class Part(NamedTuple):
+    """Images (N, 3, size, size) uint8, mapped from a file, and labels (N,) int64."""
+
+    x: Tensor
+    y: Tensor
+
+
+class Listing(NamedTuple):
+    """What is where, before anything is decoded."""
+
+    train: list[tuple[str, int]]
+    test: list[tuple[str, int]]
+    class_names: tuple[str, ...]
+
+
+def listing(folder: Path, classes: int | None, seed: int) -> Listing:
+    """Images of a folder, and their labels.
+
+    Args:
+        folder: of torchvision's `ImageNet` (the archives or what they unpack to), or with `train` and `val` folders of class
+            folders.
+        classes: draw so many classes by the seed, as FBNetV3 and the paper do (section 4.1); None takes all. Labels are
+            0..classes-1 in the order of the class folders.
+        seed: of the draw.
+
+    Raises:
+        FileNotFoundError: there is no such data; the message says what is expected.
+        ValueError: there are fewer classes than asked for, or train and val have different ones.
+    """
+    train, test = (_split(folder, part) for part in ("train", "val"))
+    if train.class_to_idx != test.class_to_idx:
+        odd = sorted(set(map(str, train.class_to_idx)) ^ set(map(str, test.class_to_idx)))
+        raise ValueError(f"{folder}: train and val have different classes: {', '.join(odd[:5])}")
+    names = [name if isinstance(name, str) else name[0] for name in train.classes]
+    if classes is not None and not 2 <= classes <= len(names):
+        raise ValueError(f"{folder}: {classes} classes cannot be drawn from {len(names)}; at least 2 are needed")
+    drawn = np.sort(np.random.default_rng(seed).permutation(len(names))[:classes])
+    place = {int(label): position for position, label in enumerate(drawn)}
+    parts = [[(path, place[label]) for path, label in part.samples if label in place] for part in (train, test)]
+    return Listing(parts[0], parts[1], tuple(names[label] for label in drawn))
+
+
+def _split(folder: Path, part: str) -> Any:
+    """Torchvision's view of `train` or `val`."""
+    from torchvision.datasets import ImageFolder, ImageNet
+
+    if (folder / "meta.bin").exists() or list(folder.glob("ILSVRC2012_devkit_*")):
+        return ImageNet(folder, split=part)
+    if not (folder / part).is_dir():
+        raise FileNotFoundError(
+            f"no {part} folder in {folder}: --data takes the folder of ImageNet's archives, or one with train and val folders "
+            "that hold a folder of images for each class"
+        )
+    return ImageFolder(folder / part)
+
+
+def kept(images: Listed, size: int, cache: Path, threads: int | None = None) -> Part:
+    """Images as squares, from the cache; decoded into it first if they are not there.
+
+    A cache is found by the paths, their order and the size. It appears under its name when it is whole; one that was
+    interrupted starts again.
+
+    Args:
+        images: paths and labels, in the order that the rows are to have.
+        size: side in pixels: shorter side resized, centre cropped.
+        cache: folder of the cache.
+        threads: that decode; None is one a core.
+
+    Raises:
+        ValueError: an image cannot be read; it is named.
+        OSError: the disk has no room for them (said before anything is decoded), or the folder cannot be written.
+    """
+    file = cache / f"{content_key([size, [path for path, _ in images]])}.npy"
+    shape = (len(images), 3, size, size)
+    if not file.is_file():
+        _decode(images, shape, file, threads or os.cpu_count() or 1)
+    rows: NDArray[np.uint8] = np.load(
+        file, mmap_mode="c", allow_pickle=False
+    )  # c: torch wants it writable; the file is not
+    if rows.shape != shape or rows.dtype != np.uint8:
+        raise ValueError(f"{file} does not hold {shape} bytes of images: delete it, and it is made anew")
+    return Part(torch.from_numpy(rows), torch.tensor([label for _, label in images], dtype=torch.int64))
+
+
+def _decode(images: Listed, shape: tuple[int, ...], file: Path, threads: int) -> None:
+    from rich.progress import Progress
+
+    file.parent.mkdir(parents=True, exist_ok=True)
+    needed, free = int(np.prod(shape)), shutil.disk_usage(file.parent).free
+    if needed > free:
+        raise OSError(
+            f"{file.parent} has {free / 1e9:.0f} GB free, {len(images):,} images of {shape[2]} pixels take "
+            f"{needed / 1e9:.0f} GB: give --set cache=DIR on a larger disk, or a smaller --size"
+        )
+    partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
+    try:
+        rows = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
+        with ThreadPoolExecutor(threads) as pool, Progress(transient=True) as bar:
+            task = bar.add_task("decoding", total=len(images))
+            for start in range(0, len(images), AT_ONCE):
+                paths = [Path(path) for path, _ in images[start : start + AT_ONCE]]
+                for row, image in enumerate(pool.map(lambda path: read_image(path, shape[2]), paths), start):
+                    rows[row] = image  # a grey image fills all three channels
+                bar.update(task, advance=len(paths))
+        rows.flush()
+        del rows
+        partial.replace(file)
+    finally:
+        partial.unlink(missing_ok=True)
+    about = {"images": len(images), "size": shape[2], "first": images[0][0] if images else ""}
+    write_atomic(file.with_suffix(".json"), (json.dumps(about) + "\n").encode())

@@ -1,0 +1,140 @@
+"""ImageNet's layout, on generated folders."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ma2ml_env.training import imagenet
+from ma2ml_env.training.data import DataSource
+
+CLASSES = ("n01", "n02", "n03", "n04")
+
+
+def write(folder: Path, part: str, count: int, classes=CLASSES) -> None:
+    rng = np.random.default_rng(len(part))
+    for label, name in enumerate(classes):
+        (folder / part / name).mkdir(parents=True, exist_ok=True)
+        for i in range(count):
+            # The class's brightness, so that labels can be told from images.
+            pixels = rng.integers(0, 20, (20 + i, 30, 3)) + 60 * label
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / part / name / f"{i}.png")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    made = tmp_path_factory.mktemp("imagenet")
+    write(made, "train", 12)
+    write(made, "val", 3)
+    return made
+
+
+def source(folder, **options):
+    return DataSource(**{"name": "imagenet", "folder": str(folder), "size": 16, "validation": 8, **options})
+
+
+def brightness(images):
+    return (images.float().mean((1, 2, 3)) / 60).floor().long()
+
+
+def test_parts_are_squares_with_their_labels(folder, tmp_path):
+    data = source(folder, cache=str(tmp_path)).load()
+    assert data.train_x.shape == (40, 3, 16, 16)
+    assert data.validation_x.shape == (8, 3, 16, 16)
+    assert data.test_x.shape == (12, 3, 16, 16)
+    assert data.train_x.dtype == torch.uint8
+    assert data.class_names == CLASSES
+    for x, y in ((data.train_x, data.train_y), (data.validation_x, data.validation_y), (data.test_x, data.test_y)):
+        assert torch.equal(brightness(x), y)
+    assert torch.bincount(data.validation_y).tolist() == [2, 2, 2, 2]
+    assert not data.resident
+    assert data.to(torch.device("meta")) is data
+
+
+def test_classes_are_drawn_by_the_seed(folder, tmp_path):
+    drawn = [source(folder, classes=2, seed=seed, cache=str(tmp_path)).load() for seed in range(6)]
+    assert len({data.class_names for data in drawn}) > 1
+    for data in drawn:
+        assert data.classes == 2
+        assert data.class_names == tuple(sorted(data.class_names))
+        names = [CLASSES.index(name) for name in data.class_names]
+        assert torch.equal(brightness(data.train_x), torch.tensor(names)[data.train_y])
+    again = source(folder, classes=2, seed=0, cache=str(tmp_path)).load()
+    assert again.class_names == drawn[0].class_names
+    assert torch.equal(again.train_x, drawn[0].train_x)
+
+
+def test_images_are_decoded_once(folder, tmp_path, monkeypatch):
+    first = source(folder, cache=str(tmp_path)).load()
+    monkeypatch.setattr(imagenet, "read_image", lambda *_: pytest.fail("decoded again"))
+    again = source(folder, cache=str(tmp_path)).load()
+    assert torch.equal(first.train_x, again.train_x)
+    with pytest.raises(pytest.fail.Exception):
+        source(folder, cache=str(tmp_path), size=17).load()
+
+
+def test_what_training_writes_into_a_batch_does_not_reach_the_file(folder, tmp_path):
+    source(folder, cache=str(tmp_path)).load().train_x.zero_()
+    assert source(folder, cache=str(tmp_path)).load().train_x.any()
+
+
+def test_an_interrupted_cache_is_made_anew(folder, tmp_path, monkeypatch):
+    real, seen = imagenet.read_image, []
+
+    def stop(path, size):
+        seen.append(path)
+        if len(seen) > 20:
+            raise KeyboardInterrupt
+        return real(path, size)
+
+    monkeypatch.setattr(imagenet, "read_image", stop)
+    with pytest.raises(KeyboardInterrupt):
+        source(folder, cache=str(tmp_path)).load()
+    assert not list(tmp_path.glob("*.partial"))
+    monkeypatch.setattr(imagenet, "read_image", real)
+    assert torch.equal(brightness(source(folder, cache=str(tmp_path)).load().train_x), source(folder).load().train_y)
+
+
+def test_a_disk_without_room_is_said_before_anything_is_decoded(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(imagenet.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    monkeypatch.setattr(imagenet, "read_image", lambda *_: pytest.fail("decoded"))
+    with pytest.raises(OSError, match=r"cache=DIR"):
+        source(folder, cache=str(tmp_path)).load()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"classes": 5}, "cannot be drawn from 4"),
+        ({"classes": 1}, "at least 2"),
+        ({"validation": 47}, "cannot be taken from 48"),
+        ({"limit": 1}, "at least 2 training images"),
+        ({"name": "digits", "classes": 3}, "options of imagenet"),
+    ],
+)
+def test_bad_options_are_named(folder, tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        source(folder, **{"cache": str(tmp_path), **options}).load()
+
+
+def test_a_folder_without_parts_says_what_is_expected(tmp_path):
+    with pytest.raises(FileNotFoundError, match="train and val folders"):
+        source(tmp_path).load()
+
+
+def test_train_and_val_have_the_same_classes(tmp_path):
+    write(tmp_path, "train", 4)
+    write(tmp_path, "val", 2, CLASSES[:3])
+    with pytest.raises(ValueError, match="different classes: n04"):
+        source(tmp_path).load()
+
+
+def test_an_image_that_cannot_be_read_is_named(tmp_path):
+    write(tmp_path, "train", 4)
+    write(tmp_path, "val", 2)
+    (tmp_path / "train" / "n02" / "1.png").write_bytes(b"no image")
+    with pytest.raises(ValueError, match=r"n02.*1\.png"):
+        source(tmp_path, validation=4).load()
