@@ -6,7 +6,6 @@ game has a smaller sibling, `...-small-v0`, with the same spaces, sized for a la
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -216,15 +215,18 @@ def _trainer(
 ) -> Evaluator:
     """Train, in this process or in several, never twice the same, and not what is above a hard limit."""
     from ma2ml_env.evaluators.pool import Pool  # torch and pebble are imported by those who train
+    from ma2ml_env.evaluators.schedule import Schedule
     from ma2ml_env.evaluators.train import Train
     from ma2ml_env.evaluators.wrap import Cached, Feasible
 
     if workers < 1:
         raise ValueError(f"workers is at least 1, not {workers}")
-    factory = partial(Train, source, device=device)
-    trainer = factory()
+    trainer = Train(source, device=device)
     trainer.check()
-    player: Evaluator = Pool(factory, workers, time_limit=time_limit) if pooled else trainer
+    player: Evaluator = trainer
+    if pooled:
+        schedule = Schedule(trainer.cost, trainer.devices())
+        player = Pool(trainer.twin, workers, time_limit=time_limit, schedule=schedule)
     if max_flops is not None:
         player = Feasible(player, max_flops, trainer.flops)
     return Cached(player)

@@ -11,7 +11,6 @@ and `summary.json`. A kill loses the trainings that were running and no other.
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, Literal
@@ -210,10 +209,13 @@ class _Trainings:
 
     def _evaluator(self, weights: Path, workers: int, how: dict[str, bool]) -> Evaluator:
         from ma2ml_env.evaluators.pool import Pool
+        from ma2ml_env.evaluators.schedule import Schedule
         from ma2ml_env.evaluators.train import Train
 
-        factory = partial(Train, self.source, device=self.device, weights=str(weights), **how)
-        return Pool(factory, workers) if workers > 1 else factory()
+        trainer = Train(self.source, device=self.device, weights=str(weights), **how)
+        if workers <= 1:
+            return trainer
+        return Pool(trainer.twin, workers, schedule=Schedule(trainer.cost, trainer.devices()))
 
 
 def _trainer(game: Game) -> Any:

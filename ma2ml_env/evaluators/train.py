@@ -1,5 +1,6 @@
 """The evaluator that trains for real."""
 
+import copy
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,9 +13,15 @@ from safetensors.torch import save
 from torch import nn
 
 from ma2ml_env.evaluators.base import Job
+from ma2ml_env.evaluators.schedule import Cost, Device
 from ma2ml_env.training import flops, loop, parts
 from ma2ml_env.training.data import Dataset, DataSource
 from ma2ml_env.trial import Error, Outcome
+
+CONTEXT = 1 << 30
+"""bytes that a process holds on a GPU before it trains: CUDA's context, kernels, the convolutions' workspace"""
+SAFETY = 1.5
+"""predicted bytes over counted ones: what lies between two layers, and the allocator's rounding"""
 
 
 class Train:
@@ -87,6 +94,46 @@ class Train:
         data = self.dataset()
         return flops.network_cost(job.recipe, data.classes, data.channels, data.size)[0]
 
+    def twin(self) -> "Train":
+        """The same trainer for a worker process, which sees one of `devices` and no other."""
+        other = copy.copy(self)
+        other._dataset = None
+        if self._resolve_device().type == "cuda":
+            other.device = "cuda"
+        return other
+
+    def cost(self, job: Job) -> Cost:
+        """What a job will take, from one dry pass of its network.
+
+        Memory is CUDA's context, the data, four numbers a weight (weight, gradient, momentum, one to spare) and the outputs
+        of all layers for a batch, in float32. On the CPU it is counted in the same way. No GPU has confirmed it yet.
+
+        Raises:
+            InvalidRecipe: a ValueError; if the network cannot be built.
+        """
+        data, recipe = self.dataset(), job.recipe
+        one = flops.footprint(recipe, data.classes, data.channels, data.size, final=_has_head(job))
+        images = len(data.train_x) + self.train_on_validation * len(data.validation_x)
+        epochs = loop.epochs(recipe, job.fidelity)
+        values = max(one.values * min(recipe.batch_size, images), 2 * one.largest * loop.EVALUATION_BATCH)
+        return Cost(
+            macs=float(one.macs * images * epochs),
+            calls=float(one.calls * epochs * max(1, images // recipe.batch_size)),
+            memory=CONTEXT + _bytes(data) + SAFETY * 4 * (4 * one.params + values),
+        )
+
+    def devices(self) -> tuple[Device, ...]:
+        """The GPUs that workers may be spread over, each with nine tenths of the memory that is free now; else the CPU."""
+        device = self._resolve_device()
+        if device.type != "cuda":
+            return (Device(),)
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(torch.cuda.device_count())))
+        indices = range(torch.cuda.device_count()) if device.index is None else [device.index]
+        return tuple(
+            Device(0.9 * torch.cuda.mem_get_info(index)[0], {"CUDA_VISIBLE_DEVICES": visible.split(",")[index]})
+            for index in indices
+        )
+
     def evaluate(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Outcome]]:
         """(index, outcome) in order; each job is trained when its outcome is asked for."""
         for index, job in enumerate(jobs):
@@ -155,6 +202,14 @@ def save_weights(network: nn.Module, path: Path) -> None:
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
+
+
+def _has_head(job: Job) -> bool:
+    return job.fidelity == 1.0 and job.recipe.auxiliary > 0.0
+
+
+def _bytes(data: Dataset) -> int:
+    return data.train_x.nbytes + data.validation_x.nbytes + data.test_x.nbytes
 
 
 def _failure(job: Job, started: float, error: Error, note: str) -> Outcome:

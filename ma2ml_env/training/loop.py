@@ -76,13 +76,17 @@ def fit(
     parts.check(recipe)
     started = time.monotonic()
     dataset = dataset.to(device)
-    epochs = max(1, round(fidelity * recipe.epochs))
     with _seeded(trial_seed(seed, 0), device):
         network = build(recipe, dataset, final=fidelity == 1.0).to(device).to(memory_format=torch.channels_last)
-        metrics = _train(network, recipe, dataset, epochs, seed, deadline, on_epoch)
+        metrics = _train(network, recipe, dataset, epochs(recipe, fidelity), seed, deadline, on_epoch)
     network.eval()
     right = accuracy(network, dataset, dataset.validation_x, dataset.validation_y)
     return Fitted(network, right, time.monotonic() - started, metrics)
+
+
+def epochs(recipe: Recipe, fidelity: float) -> int:
+    """Epochs of a training of this fidelity, at least one."""
+    return max(1, round(fidelity * recipe.epochs))
 
 
 def build(recipe: Recipe, dataset: Dataset, *, final: bool = False) -> nn.Module:
