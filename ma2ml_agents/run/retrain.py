@@ -207,7 +207,7 @@ class _Trainings:
             close(evaluator)
         return [Finished(trials[i], jobs[i], done[i], paths[i]) for i in range(len(jobs))]
 
-    def _evaluator(self, weights: Path, workers: int, how: dict[str, bool]) -> Evaluator:
+    def _evaluator(self, weights: Path, workers: int, how: dict[str, Any]) -> Evaluator:
         from ma2ml_env.evaluators.pool import Pool
         from ma2ml_env.evaluators.schedule import Schedule
         from ma2ml_env.evaluators.train import Train

@@ -1,10 +1,12 @@
 """The evaluator that trains for real."""
 
 import copy
+import gc
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from torch import nn
 
 from ma2ml_env.evaluators.base import Job
 from ma2ml_env.evaluators.schedule import Cost, Device
-from ma2ml_env.training import flops, loop, parts
+from ma2ml_env.training import checkpoint, flops, loop, parts
 from ma2ml_env.training.data import Dataset, DataSource
 from ma2ml_env.trial import Error, Outcome
 
@@ -38,6 +40,11 @@ class Train:
             to measure on are the test images, so the outcome's accuracy is then that on test.
         weights: folder for each trained network, `<number>.safetensors`, without its auxiliary head; None keeps none.
         deterministic: ask CUDA for the same bits every time (CPU jobs have them anyway).
+        checkpoints: folder in which jobs that pause (`Job.until`) leave what they need to go on, seen by all workers. Where a
+            checkpoint is not found, the training starts anew, to the same end. None: no job pauses.
+
+    A job that runs out of memory is started once more with a quarter of its batch at a time, at the same effective batch; such
+    an outcome has the metric `micro_batch`.
     """
 
     def __init__(
@@ -50,6 +57,7 @@ class Train:
         train_on_validation: bool = False,
         weights: str | None = None,
         deterministic: bool = False,
+        checkpoints: str | None = None,
     ) -> None:
         if threads < 1:
             raise ValueError(f"threads is at least 1, not {threads}")
@@ -60,6 +68,7 @@ class Train:
         self.train_on_validation = train_on_validation
         self.weights = weights
         self.deterministic = deterministic
+        self.checkpoints = checkpoints
         self._dataset: Dataset | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -143,24 +152,33 @@ class Train:
         started = time.monotonic()
         try:
             with _threads(self.threads), loop.deterministic(self.deterministic):
-                return self._train(job, started)
+                try:
+                    return self._train(job, started)
+                except Exception as error:
+                    if not _out_of_memory(error):
+                        raise
+                # Out here the exception is gone, and with it the frames that held the memory.
+                _free_memory()
+                again = self._train(job, started, max(2, job.recipe.batch_size // 4))
+                return replace(again, attempts=2)
         except parts.InvalidRecipe as error:
             return _failure(job, started, "INVALID", str(error))
         except loop.Diverged as error:
             return _failure(job, started, "NAN", str(error))
-        except torch.OutOfMemoryError as error:
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()  # the next job starts with the memory that this one leaves
-            return _failure(job, started, "OOM", str(error))
         except Exception as error:  # one bad job never raises: it is an outcome
+            if _out_of_memory(error):
+                _free_memory()  # the next job starts with what this one leaves
+                return replace(_failure(job, started, "OOM", str(error)), attempts=2)
             return _failure(job, started, "CRASH", f"{type(error).__name__}: {error}")
 
-    def _train(self, job: Job, started: float) -> Outcome:
+    def _train(self, job: Job, started: float, micro_batch: int | None = None) -> Outcome:
         data = self.dataset()
         macs, params = flops.network_cost(job.recipe, data.classes, data.channels, data.size)
         used = data.merged() if self.train_on_validation else data
-        fitted = loop.fit(job.recipe, used, seed=job.seed, fidelity=job.fidelity, device=data.train_x.device)
+        fitted = self._fit(job, used, micro_batch)
         metrics = dict(fitted.metrics)
+        if micro_batch is not None:
+            metrics["micro_batch"] = float(micro_batch)
         accuracy = fitted.accuracy
         if self.test or accuracy is None:
             measured = loop.accuracy(fitted.network, data, data.test_x, data.test_y) or 0.0
@@ -173,9 +191,27 @@ class Train:
             flops=macs,
             params=params,
             seconds=time.monotonic() - started,
-            fidelity=job.fidelity,
+            fidelity=job.fidelity * (1.0 if fitted.checkpoint is None else job.until),
             metrics=metrics,
         )
+
+    def _fit(self, job: Job, data: Dataset, micro_batch: int | None) -> loop.Fitted:
+        """Train, from the job's checkpoint if there is one, and leave one if the job is to pause."""
+        options: dict[str, Any] = {"device": data.train_x.device, "micro_batch": micro_batch}
+        path = None
+        if self.checkpoints is not None:
+            path = Path(self.checkpoints) / f"{job.recipe.key}-{job.seed}-{job.fidelity!r}"
+            full = loop.epochs(job.recipe, job.fidelity)
+            until = max(1, round(job.until * full))
+            before = checkpoint.read(path)
+            options["checkpoint"] = before if before is not None and before.epoch <= until else None
+            options["until"] = until if job.until < 1.0 else None
+        fitted = loop.fit(job.recipe, data, seed=job.seed, fidelity=job.fidelity, **options)
+        if path is not None and fitted.checkpoint is not None:
+            checkpoint.write(path, fitted.checkpoint)
+        elif path is not None:
+            path.unlink(missing_ok=True)
+        return fitted
 
     def _resolve_device(self) -> torch.device:
         if self.device == "auto":
@@ -202,6 +238,17 @@ def save_weights(network: nn.Module, path: Path) -> None:
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Torch has a class of its own for a GPU's memory, and none for the CPU's."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "DefaultCPUAllocator" in str(error)
+
+
+def _free_memory() -> None:
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def _has_head(job: Job) -> bool:

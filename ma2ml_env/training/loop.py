@@ -19,6 +19,7 @@ from torch import Generator, Tensor, nn
 
 from ma2ml_env.recipe import Recipe
 from ma2ml_env.training import augment, parts
+from ma2ml_env.training.checkpoint import Checkpoint, Stateful, capture, restore
 from ma2ml_env.training.data import Dataset
 from ma2ml_env.trial import trial_seed
 
@@ -42,6 +43,8 @@ class Fitted:
     """wall-clock time of training and validation"""
     metrics: dict[str, float] = field(default_factory=dict)
     """train_loss: mean over the last epoch, auxiliary loss included; epochs; steps"""
+    checkpoint: Checkpoint | None = None
+    """where it stands, if it was told to pause"""
 
 
 def fit(
@@ -53,8 +56,11 @@ def fit(
     device: torch.device | str = "cpu",
     deadline: float | None = None,
     on_epoch: Callable[[int, float], None] | None = None,
+    micro_batch: int | None = None,
+    until: int | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> Fitted:
-    """Train a recipe from scratch.
+    """Train a recipe, from scratch or on from a checkpoint.
 
     Args:
         recipe: what to train.
@@ -64,6 +70,10 @@ def fit(
         device: cpu or cuda. On one CPU thread equal seeds give equal weights bit for bit.
         deadline: on `time.monotonic`'s clock; looked at after each epoch.
         on_epoch: called after each with (epochs done, mean loss).
+        micro_batch: images that go through the network at a time; the gradient is that of the whole batch, in less memory.
+            Batch norm sees the micro batches, so its statistics, and with them the result, are others. None is the batch.
+        until: epochs after which to pause, of those that the fidelity stands for; the learning rate goes by the latter.
+        checkpoint: of an earlier call with these arguments that paused; the result is that of one call, bit for bit.
 
     Raises:
         InvalidRecipe: if the recipe cannot be trained.
@@ -78,10 +88,12 @@ def fit(
     dataset = dataset.to(device)
     with _seeded(trial_seed(seed, 0), device):
         network = build(recipe, dataset, final=fidelity == 1.0).to(device).to(memory_format=torch.channels_last)
-        metrics = _train(network, recipe, dataset, epochs(recipe, fidelity), seed, deadline, on_epoch)
+        metrics, paused = _train(
+            network, recipe, dataset, epochs(recipe, fidelity), seed, deadline, on_epoch, micro_batch, until, checkpoint
+        )
     network.eval()
     right = accuracy(network, dataset, dataset.validation_x, dataset.validation_y)
-    return Fitted(network, right, time.monotonic() - started, metrics)
+    return Fitted(network, right, time.monotonic() - started, metrics, paused)
 
 
 def epochs(recipe: Recipe, fidelity: float) -> int:
@@ -109,7 +121,10 @@ def _train(
     seed: int,
     deadline: float | None,
     on_epoch: Callable[[int, float], None] | None,
-) -> dict[str, float]:
+    micro_batch: int | None,
+    until: int | None,
+    checkpoint: Checkpoint | None,
+) -> tuple[dict[str, float], Checkpoint | None]:
     device = dataset.train_x.device
     draws = Generator().manual_seed(trial_seed(seed, 1))  # order and augmentation, on the CPU
     criterion = parts.loss(recipe.loss).to(device)
@@ -119,38 +134,59 @@ def _train(
     scaler = torch.amp.GradScaler(device.type, enabled=half is torch.float16)
     batch_size = min(recipe.batch_size, len(dataset.train_x))
     steps_an_epoch = math.ceil(len(dataset.train_x) / batch_size) - (len(dataset.train_x) % batch_size == 1)
-    steps, step = epochs * steps_an_epoch, 0
-    mean_loss = math.nan
+    stateful: dict[str, Stateful] = {
+        "network": network,
+        "optimizer": optimizer,
+        "scaler": scaler,
+    }  # all that a checkpoint has to hold
+    done, mean_loss = 0, math.nan
+    if checkpoint is not None:
+        restore(checkpoint, stateful, draws, device)
+        done, mean_loss = checkpoint.epoch, checkpoint.loss
+    steps, step = epochs * steps_an_epoch, done * steps_an_epoch
+    last = epochs if until is None else min(until, epochs)
     network.train()
-    for epoch in range(1, epochs + 1):
+    for epoch in range(done + 1, last + 1):
         total = torch.zeros((), device=device)
         for images, labels in _batches(recipe, dataset, batch_size, draws):
             for group in optimizer.param_groups:
                 group["lr"] = rate(recipe, step, steps)
             network.progress = step / steps  # type: ignore[assignment]  # read by what is scheduled, if anything is
-            with torch.autocast(device.type, half, enabled=half is not None):
-                logits = network(images)
-                if isinstance(logits, tuple):
-                    loss = criterion(logits[0], labels) + recipe.auxiliary * criterion(logits[1], labels)
-                else:
-                    loss = criterion(logits, labels)
             optimizer.zero_grad(set_to_none=True)
-            scaler.scale(loss).backward()
+            for x, y in _micro_batches(images, labels, micro_batch):
+                with torch.autocast(device.type, half, enabled=half is not None):
+                    logits = network(x)
+                    if isinstance(logits, tuple):
+                        loss = criterion(logits[0], y) + recipe.auxiliary * criterion(logits[1], y)
+                    else:
+                        loss = criterion(logits, y)
+                loss = loss * (len(x) / len(images))  # a mean over the batch is the weighted mean of its parts'
+                scaler.scale(loss).backward()
+                total += loss.detach()
             if recipe.clip_norm > 0.0:
                 scaler.unscale_(optimizer)
                 nn.utils.clip_grad_norm_(weights, recipe.clip_norm)
             scaler.step(optimizer)
             scaler.update()
-            total += loss.detach()
             step += 1
         mean_loss = float(total) / steps_an_epoch
         if not math.isfinite(mean_loss):
             raise Diverged(f"the loss is {mean_loss} in epoch {epoch} of {epochs}")
         if on_epoch is not None:
             on_epoch(epoch, mean_loss)
-        if deadline is not None and time.monotonic() > deadline and epoch < epochs:
+        if deadline is not None and time.monotonic() > deadline and epoch < last:
             raise TimeoutError(f"out of time after {epoch} of {epochs} epochs")
-    return {"train_loss": mean_loss, "epochs": float(epochs), "steps": float(steps)}
+    metrics = {"train_loss": mean_loss, "epochs": float(last), "steps": float(step)}
+    return metrics, None if until is None else capture(last, mean_loss, stateful, draws, device)
+
+
+def _micro_batches(images: Tensor, labels: Tensor, most: int | None) -> Iterator[tuple[Tensor, Tensor]]:
+    """A batch in equal parts of at most so many images, but never of a single one: batch norm needs two."""
+    if most is None or most >= len(images):
+        yield images, labels
+        return
+    count = max(1, min(math.ceil(len(images) / most), len(images) // 2))
+    yield from zip(torch.tensor_split(images, count), torch.tensor_split(labels, count), strict=True)
 
 
 def rate(recipe: Recipe, step: int, steps: int) -> float:
