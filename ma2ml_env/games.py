@@ -4,6 +4,9 @@ A change of a reward, a space or a split bumps the version, so that a result alw
 game has a smaller sibling, `...-small-v0`, with the same spaces, sized for a laptop.
 """
 
+import shutil
+import tempfile
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -133,6 +136,8 @@ def make_game(
     flops_limit: float | None = None,
     seed: int = 0,
     time_limit: float | None = None,
+    halving: Sequence[float] = (),
+    checkpoints: str | Path | None = None,
     **overrides: Any,
 ) -> Game:
     """A named game, ready to play.
@@ -154,6 +159,9 @@ def make_game(
         flops_limit: MACs of the reward; None is the game's own.
         seed: of the data split or the synthetic landscape (not of the search).
         time_limit: seconds after which a pipeline counts as failed; None is no limit.
+        halving: rising shares of a training, each in (0, 1): at each the worse half of the batch is dropped; () trains all of
+            it to the end. For what is trained.
+        checkpoints: folder in which halved trainings wait for their turn; None is a temporary one.
         **overrides: fields of `Protocol`, `Recipe` or the nasnet `Spec`, and options of the data source, the surrogate or the
             table (`mean`).
 
@@ -165,6 +173,8 @@ def make_game(
     """
     named: NamedGame = resolve("games", id)
     evaluator = _evaluator(named, evaluator)
+    if halving and evaluator not in ("train", "pool"):
+        raise ValueError(f"halving is for what is trained; the evaluator {evaluator} has nothing to stop early")
     options = _route(named, evaluator, overrides)
     protocol = replace(named.protocol, **options["protocol"])
     base = replace(named.base, **options["recipe"], epochs=protocol.final_epochs)
@@ -188,7 +198,7 @@ def make_game(
         source = _source(named, data, download, images, npz, size, seed, options["source"])
         max_flops = limit if isinstance(shared, FlopsReward) and shared.hard else None
         pooled = evaluator == "pool" or workers > 1 or time_limit is not None
-        player = _trainer(source, device, workers, time_limit, max_flops, pooled)
+        player = _trainer(source, device, workers, time_limit, max_flops, pooled, halving, checkpoints)
     elif evaluator == "table":
         table = resolve("tables", named.data)(data, **named.source)
         spaces = {module.name: module.space for module in agents}
@@ -211,9 +221,17 @@ def _evaluator(named: NamedGame, wanted: str | None) -> str:
 
 
 def _trainer(
-    source: Any, device: str, workers: int, time_limit: float | None, max_flops: float | None, pooled: bool
+    source: Any,
+    device: str,
+    workers: int,
+    time_limit: float | None,
+    max_flops: float | None,
+    pooled: bool,
+    halving: Sequence[float],
+    checkpoints: str | Path | None,
 ) -> Evaluator:
     """Train, in this process or in several, never twice the same, and not what is above a hard limit."""
+    from ma2ml_env.evaluators.halving import Halving
     from ma2ml_env.evaluators.pool import Pool  # torch and pebble are imported by those who train
     from ma2ml_env.evaluators.schedule import Schedule
     from ma2ml_env.evaluators.train import Train
@@ -221,12 +239,17 @@ def _trainer(
 
     if workers < 1:
         raise ValueError(f"workers is at least 1, not {workers}")
-    trainer = Train(source, device=device)
+    folder = Path(checkpoints or tempfile.mkdtemp(prefix="ma2ml-")) if halving else None
+    trainer = Train(source, device=device, checkpoints=None if folder is None else str(folder.absolute()))
     trainer.check()
     player: Evaluator = trainer
     if pooled:
         schedule = Schedule(trainer.cost, trainer.devices())
         player = Pool(trainer.twin, workers, time_limit=time_limit, schedule=schedule)
+    if folder is not None:
+        player = Halving(player, halving, folder=folder)
+        if checkpoints is None:
+            weakref.finalize(player, shutil.rmtree, folder, ignore_errors=True)
     if max_flops is not None:
         player = Feasible(player, max_flops, trainer.flops)
     return Cached(player)

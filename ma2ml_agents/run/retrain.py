@@ -105,7 +105,7 @@ def retrain(
         raise ValueError(f"{run} was searched with the evaluator {config['evaluator']!r}: there is nothing to retrain")
     config |= {name: value for name, value in (("device", device), ("data", data and str(data))) if value is not None}
     workers = workers or config["workers"] or default_workers(config["device"])
-    game = build({**config, "workers": 1, "time_limit": None})
+    game = build({**config, "workers": 1, "time_limit": None, "halving": None})
     top_k = game.protocol.top_k if top_k is None else top_k
     repeats = game.protocol.repeats if repeats is None else repeats
     if top_k < 1 or repeats < 1:

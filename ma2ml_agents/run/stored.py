@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 from ma2ml_agents.run.options import default_workers
@@ -33,8 +34,12 @@ def stored_config(store: TrialStore) -> dict[str, Any]:
     return config
 
 
-def build(config: Mapping[str, Any]) -> Game:
+def build(config: Mapping[str, Any], checkpoints: Path | None = None) -> Game:
     """The game of a config, ready to play. One pipeline is built, so that nonsense shows before a search and not in each trial.
+
+    Args:
+        config: as stored.
+        checkpoints: folder in which halved trainings wait, so that a resumed search finds them; None is a temporary one.
 
     Raises:
         ValueError: unknown name or option, impossible value, device that is not there.
@@ -43,6 +48,7 @@ def build(config: Mapping[str, Any]) -> Game:
     options: dict[str, Any] = {name: config.get(name) for name in GAME_OPTIONS}
     options["download"] = bool(options["download"])
     options["device"] = options["device"] or "auto"
+    options |= {"halving": config.get("halving") or (), "checkpoints": checkpoints}
     overrides = {name: _tuples(value) for name, value in config["set"].items()}
     taken = sorted(overrides.keys() & options.keys())
     if taken:

@@ -69,6 +69,9 @@ class Search:
     """accuracy, flops (accuracy x (MACs / limit)^-0.07) or hard (nothing above the limit)"""
     time_limit: OptionalAmount = None
     """seconds after which a training is ended and counts as failed"""
+    halving: Annotated[tuple[float, ...], arg(metavar="X ...", help_behavior_hint="(default: none)")] = ()
+    """shares of a training at which the worse half of a batch is dropped, as in 0.25 0.5; the rest goes on. The reward of what
+    is dropped is that of its shorter training"""
     modules: Annotated[tuple[str, ...] | None, arg(metavar="NAME ...", help_behavior_hint=GAMES_OWN)] = None
     """the agents"""
     set: Settings = ()
@@ -88,6 +91,7 @@ class Search:
         for name in ("data", "images", "npz"):  # so that the run goes on from another folder
             config[name] = None if config[name] is None else str(config[name].expanduser().absolute())
         config["modules"] = None if self.modules is None else list(self.modules)
+        config["halving"] = list(self.halving) or None
         config["set"] = settings(self.set, "--set")
         config["learner_set"] = settings(self.learner_set, "--learner-set")
         folder = self.run or Path("runs") / f"{self.game}-{self.learner}-{self.seed}"
@@ -143,7 +147,7 @@ def drive(folder: Path, config: Mapping[str, Any], console: Console) -> int:
     with stoppable() as stop, TrialStore(folder) as store:
         game = None
         try:
-            game = build(config)
+            game = build(config, checkpoints=folder / "checkpoints")
             game.evaluator = Interruptible(game.evaluator, stop)
             try:
                 learner = make_learner(config["learner"], game.spec, seed=config["seed"], **config["learner_set"])
