@@ -20,7 +20,7 @@ from rich.console import Console
 from ma2ml_agents.run.options import default_workers
 from ma2ml_agents.run.results import Results
 from ma2ml_agents.run.standing import by_accuracy
-from ma2ml_agents.run.stored import build, stored_config
+from ma2ml_agents.run.stored import HERE, build, stored_config
 from ma2ml_agents.run.tracking import progress_bar
 from ma2ml_env.evaluators.base import Evaluator, Job, close
 from ma2ml_env.files import FolderLock, write_atomic
@@ -105,7 +105,7 @@ def retrain(
         raise ValueError(f"{run} was searched with the evaluator {config['evaluator']!r}: there is nothing to retrain")
     config |= {name: value for name, value in (("device", device), ("data", data and str(data))) if value is not None}
     workers = workers or config["workers"] or default_workers(config["device"])
-    game = build({**config, "workers": 1, "time_limit": None, "halving": None})
+    game = build({**config, "workers": 1, **HERE})
     top_k = game.protocol.top_k if top_k is None else top_k
     repeats = game.protocol.repeats if repeats is None else repeats
     if top_k < 1 or repeats < 1:

@@ -15,8 +15,13 @@ from ma2ml_env.store import TrialStore
 
 GAME_OPTIONS = (
     "data", "download", "images", "npz", "size", "device", "workers", "modules", "reward", "flops_limit", "time_limit",
+    "address", "gpus",
 )  # fmt: skip
 """of `make_game`, under the same names in a run's config"""
+
+
+HERE = {"engine": "local", "address": None, "gpus": None, "halving": None, "time_limit": None}
+"""what makes a run's config one whose trainings run on this machine, each to its end"""
 
 
 def stored_config(store: TrialStore) -> dict[str, Any]:
@@ -53,14 +58,17 @@ def build(config: Mapping[str, Any], checkpoints: Path | None = None) -> Game:
     taken = sorted(overrides.keys() & options.keys())
     if taken:
         raise ValueError(f"--set {taken[0]} has an option of its own: --{taken[0].replace('_', '-')}")
-    if config["evaluator"] == "pool":
-        raise ValueError("the pool is chosen by --workers: --evaluator train --workers 2")
+    if config["evaluator"] in ("pool", "ray_pool"):
+        raise ValueError("a pool is chosen by --workers and --engine: --evaluator train --workers 2 --engine ray")
+    evaluator = "ray_pool" if config.get("engine") == "ray" else config["evaluator"]
+    if config["evaluator"] != "train" and evaluator == "ray_pool":
+        raise ValueError("--engine ray is for what is trained; leave --evaluator out or say train")
     if config["evaluator"] != "train":
         options["workers"] = 1
     elif options["workers"] is None:
         options["workers"] = default_workers(options["device"])
     try:
-        game = make_game(config["game"], config["evaluator"], **options, **overrides)
+        game = make_game(config["game"], evaluator, **options, **overrides)
         if config["evaluator"] == "train":
             _try_one(game)
     except (TypeError, AttributeError) as error:  # a text where a number belongs
