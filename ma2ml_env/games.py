@@ -4,9 +4,11 @@ A change of a reward, a space or a split bumps the version, so that a result alw
 game has a smaller sibling, `...-small-v0`, with the same spaces, sized for a laptop.
 """
 
+import shutil
+import tempfile
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +121,9 @@ OWN_SMALL = replace(
     base=_SMALL, protocol=_SMALL_PROTOCOL,
 )  # fmt: skip
 
+TRAINED = ("train", "pool", "ray_pool")
+"""evaluators that train for real, here or elsewhere"""
+
 
 def make_game(
     id: str,
@@ -136,15 +141,19 @@ def make_game(
     flops_limit: float | None = None,
     seed: int = 0,
     time_limit: float | None = None,
+    halving: Sequence[float] = (),
+    checkpoints: str | Path | None = None,
+    address: str | None = None,
+    gpus: float | None = None,
     **overrides: Any,
 ) -> Game:
     """A named game, ready to play.
 
     Args:
         id: a registered name, `ma2ml list` shows them.
-        evaluator: `train` trains for real, `pool` the same in a process of its own even with one worker, `surrogate` is a
-            synthetic landscape over the same spaces, `table` looks measured results up; None is the game's own: `table` for
-            a game over a table, else `train`.
+        evaluator: `train` trains for real, `pool` the same in a process of its own even with one worker, `ray_pool` the same
+            on a Ray cluster, `surrogate` is a synthetic landscape over the same spaces, `table` looks measured results up;
+            None is the game's own: `table` for a game over a table, else `train`.
         data: folder of the data set, or of the table; digits and what a package brings need none.
         download: fetch the data set into `data` if it is not there.
         images: of `own-*`: a folder with train/val/test folders of classes, or of classes, to be split by `seed`.
@@ -152,12 +161,17 @@ def make_game(
         size: images are brought to size x size pixels; None is the game's own: 32 of `own-*`, 256 of ImageNet, and none of data
             that come in one size.
         device: `auto`, `cpu` or `cuda`.
-        workers: local processes that train; results do not depend on it.
+        workers: processes that train; results do not depend on it. A cluster has as many as there is room for.
         modules: agents, by their names in this game or in the registry, or as objects; None is the game's own.
         reward: `accuracy`, `flops` (soft limit), `hard` (hard limit), or an object; None is the game's own.
         flops_limit: MACs of the reward; None is the game's own.
         seed: of the data split or the synthetic landscape (not of the search).
         time_limit: seconds after which a pipeline counts as failed; None is no limit.
+        halving: rising shares of a training, each in (0, 1): at each the worse half of the batch is dropped; () trains all of
+            it to the end. For what is trained.
+        checkpoints: folder in which halved trainings wait for their turn; None is a temporary one.
+        address: of the cluster of `ray_pool`; None starts Ray on this machine.
+        gpus: of each training of `ray_pool`, as in 0.25; None is one if there are any.
         **overrides: fields of `Protocol`, `Recipe` or the nasnet `Spec`, and options of the data source, the surrogate or the
             table (`mean`).
 
@@ -169,6 +183,8 @@ def make_game(
     """
     named: NamedGame = resolve("games", id)
     evaluator = _evaluator(named, evaluator)
+    if halving and evaluator not in TRAINED:
+        raise ValueError(f"halving is for what is trained; the evaluator {evaluator} has nothing to stop early")
     options = _route(named, evaluator, overrides)
     protocol = replace(named.protocol, **options["protocol"])
     base = replace(named.base, **options["recipe"], epochs=protocol.final_epochs)
@@ -187,11 +203,11 @@ def make_game(
         scale = {"flops": limit} if limit and "flops" not in options["source"] else {}
         nvec = {module.name: module.space.nvec for module in agents}
         player = resolve("evaluators", "surrogate")(nvec, seed=seed, **scale, **options["source"])
-    elif evaluator in ("train", "pool"):
+    elif evaluator in TRAINED:
         source = _source(named, data, download, images, npz, size, seed, options["source"])
         max_flops = limit if isinstance(shared, FlopsReward) and shared.hard else None
-        pooled = evaluator == "pool" or workers > 1 or time_limit is not None
-        player = _trainer(source, device, workers, time_limit, max_flops, pooled)
+        where = {"evaluator": evaluator, "workers": workers, "time_limit": time_limit, "address": address, "gpus": gpus}
+        player = _trainer(source, device, where, max_flops, halving, checkpoints)
     elif evaluator == "table":
         table = resolve("tables", named.data)(data, **named.source)
         spaces = {module.name: module.space for module in agents}
@@ -204,7 +220,7 @@ def make_game(
 def _evaluator(named: NamedGame, wanted: str | None) -> str:
     """The one that plays; a table is not trained, and what is trained has no table."""
     evaluator = wanted or named.evaluator
-    if named.evaluator == "table" and evaluator in ("train", "pool"):
+    if named.evaluator == "table" and evaluator in TRAINED:
         raise ValueError(
             f"{named.id} looks results up, there is nothing to train: its evaluators are table and surrogate"
         )
@@ -214,22 +230,54 @@ def _evaluator(named: NamedGame, wanted: str | None) -> str:
 
 
 def _trainer(
-    source: Any, device: str, workers: int, time_limit: float | None, max_flops: float | None, pooled: bool
+    source: Any,
+    device: str,
+    where: Mapping[str, Any],
+    max_flops: float | None,
+    halving: Sequence[float],
+    checkpoints: str | Path | None,
 ) -> Evaluator:
-    """Train, in this process or in several, never twice the same, and not what is above a hard limit."""
-    from ma2ml_env.evaluators.pool import Pool  # torch and pebble are imported by those who train
-    from ma2ml_env.evaluators.train import Train
+    """Train, never twice the same, and not what is above a hard limit; halved, if that is wanted."""
+    from ma2ml_env.evaluators.halving import Halving
+    from ma2ml_env.evaluators.train import Train  # torch is imported by those who train
     from ma2ml_env.evaluators.wrap import Cached, Feasible
 
-    if workers < 1:
-        raise ValueError(f"workers is at least 1, not {workers}")
-    factory = partial(Train, source, device=device)
-    trainer = factory()
+    folder = Path(checkpoints or tempfile.mkdtemp(prefix="ma2ml-")) if halving else None
+    trainer = Train(source, device=device, checkpoints=None if folder is None else str(folder.absolute()))
     trainer.check()
-    player: Evaluator = Pool(factory, workers, time_limit=time_limit) if pooled else trainer
+    player = _pooled(trainer, **where)
+    if folder is not None:
+        player = Halving(player, halving, folder=folder)
+        if checkpoints is None:
+            weakref.finalize(player, shutil.rmtree, folder, ignore_errors=True)
     if max_flops is not None:
         player = Feasible(player, max_flops, trainer.flops)
     return Cached(player)
+
+
+def _pooled(
+    trainer: Any, evaluator: str, workers: int, time_limit: float | None, address: str | None, gpus: float | None
+) -> Evaluator:
+    """A trainer in this process, in several, or on a cluster."""
+    from ma2ml_env.evaluators.schedule import Schedule
+
+    if workers < 1:
+        raise ValueError(f"workers is at least 1, not {workers}")
+    made: Evaluator = trainer
+    if evaluator == "ray_pool":
+        from ma2ml_env.evaluators.ray_pool import RayPool
+
+        gpus = 0.0 if trainer.device == "cpu" else gpus
+        schedule = Schedule(trainer.cost)
+        made = RayPool(trainer.twin, workers, address=address, gpus=gpus, time_limit=time_limit, schedule=schedule)
+    elif address is not None or gpus is not None:
+        raise ValueError("address and gpus are of the evaluator ray_pool (--engine ray)")
+    elif evaluator == "pool" or workers > 1 or time_limit is not None:
+        from ma2ml_env.evaluators.pool import Pool
+
+        schedule = Schedule(trainer.cost, trainer.devices())
+        made = Pool(trainer.twin, workers, time_limit=time_limit, schedule=schedule)
+    return made
 
 
 def _source(
@@ -306,7 +354,7 @@ def _source_options(evaluator: str) -> set[str]:
         from ma2ml_env.evaluators.surrogate import Landscape
 
         return {f.name for f in fields(Landscape)} - {"seed"}
-    if evaluator in ("train", "pool"):
+    if evaluator in TRAINED:
         from ma2ml_env.training.data import DataSource
 
         return {f.name for f in fields(DataSource)} - {"name", "folder", "download", "size", "seed"}

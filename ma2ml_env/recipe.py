@@ -80,6 +80,8 @@ class Recipe:
     """every image draws one of these uniformly; () is no policy, an empty sub-policy leaves the image alone"""
     crop_padding: int = 4
     """pixels of zero padding before the random crop; 0 is no crop"""
+    crop_area: float = 0.0
+    """smallest share of an image's area that a random crop keeps, which is then resized (ImageNet: 0.08); 0 is no such crop"""
     flip: bool = True
     """horizontal flip with probability 1/2"""
     cutout: int = 16

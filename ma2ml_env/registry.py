@@ -32,6 +32,7 @@ TABLE: dict[str, dict[str, str]] = {
         "surrogate": "ma2ml_env.evaluators.surrogate:Surrogate",
         "train": "ma2ml_env.evaluators.train:Train",
         "pool": "ma2ml_env.evaluators.pool:Pool",
+        "ray_pool": "ma2ml_env.evaluators.ray_pool:RayPool",
         "table": "ma2ml_env.evaluators.table:Table",
     },
     "rewards": {

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from ma2ml_agents.run.commands.after import Export, Retrain
 from ma2ml_agents.run.commands.bench import Bench
+from ma2ml_agents.run.commands.fidelity import Fidelity
 from ma2ml_agents.run.commands.look import Check, List, Pareto, Report, Show, Trials
 from ma2ml_agents.run.commands.paper import Paper
 from ma2ml_agents.run.commands.search import Resume, Search
@@ -26,6 +27,7 @@ COMMANDS: dict[str, type[Any]] = {
     "resume": Resume,
     "retrain": Retrain,
     "export": Export,
+    "fidelity": Fidelity,
     "list": List,
     "trials": Trials,
     "show": Show,

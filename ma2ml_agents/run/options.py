@@ -23,7 +23,7 @@ OptionalText = Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")]
 OptionalFolder = Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")]
 OptionalFile = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")]
 Workers = Annotated[
-    int | None, arg(metavar="N", help_behavior_hint="(default: the cores that may be used; 1 on a GPU)")
+    int | None, arg(metavar="N", help_behavior_hint="(default: the cores that may be used; 1 on each GPU)")
 ]
 Settings = Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="KEY=VALUE")]
 
@@ -78,9 +78,10 @@ def usable_cores() -> int:
 
 
 def default_workers(device: str) -> int:
-    """One process a core; one in all on a GPU, which they would share."""
-    if device == "auto":
+    """One process a core, or one a GPU: more of them share it, as far as its memory goes."""
+    if device in ("auto", "cuda"):
         import torch
 
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        if count := torch.cuda.device_count():
+            return count
     return 1 if device.startswith("cuda") else usable_cores()

@@ -30,12 +30,13 @@ class Results:
             except (ValueError, AttributeError, KeyError, TypeError):
                 continue
 
-    def get(self, stage: str, job: Job, weights: Path) -> Outcome | None:
+    def get(self, stage: str, job: Job, weights: Path | None = None) -> Outcome | None:
         """The outcome of a training; None if it is to be done (again): its weights are gone, or its failure may pass."""
         outcome = self._outcomes.get((stage, job.recipe.key, job.seed))
-        if outcome is None or outcome.error in MAY_PASS or (outcome.status == "ok" and not weights.exists()):
+        if outcome is None or outcome.error in MAY_PASS:
             return None
-        return outcome
+        gone = outcome.status == "ok" and weights is not None and not weights.exists()
+        return None if gone else outcome
 
     def add(self, stage: str, job: Job, trial: int, outcome: Outcome) -> None:
         """Append a training; it is on the disk when this returns."""

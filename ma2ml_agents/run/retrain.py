@@ -12,7 +12,6 @@ and `summary.json`. A kill loses the trainings that were running and no other.
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, Literal
@@ -22,7 +21,7 @@ from rich.console import Console
 from ma2ml_agents.run.options import default_workers
 from ma2ml_agents.run.results import Results
 from ma2ml_agents.run.standing import by_accuracy
-from ma2ml_agents.run.stored import build, stored_config
+from ma2ml_agents.run.stored import HERE, build, stored_config
 from ma2ml_agents.run.tracking import progress_bar
 from ma2ml_env.evaluators.base import Evaluator, Job, close
 from ma2ml_env.files import FolderLock, write_atomic
@@ -130,7 +129,7 @@ def retrain(
         raise ValueError(f"{run} was searched with the evaluator {config['evaluator']!r}: there is nothing to retrain")
     config |= {name: value for name, value in (("device", device), ("data", data and str(data))) if value is not None}
     workers = workers or config["workers"] or default_workers(config["device"])
-    game = build({**config, "workers": 1, "time_limit": None})
+    game = build({**config, "workers": 1, **HERE})
     top_k = game.protocol.top_k if top_k is None else top_k
     repeats = (0 if levels else game.protocol.repeats) if repeats is None else repeats
     if top_k < 1 or repeats < (not levels):
@@ -256,12 +255,15 @@ class _Trainings:
             close(evaluator)
         return [Finished(trials[i], jobs[i], done[i], paths[i]) for i in range(len(jobs))]
 
-    def _evaluator(self, weights: Path, workers: int, how: dict[str, bool]) -> Evaluator:
+    def _evaluator(self, weights: Path, workers: int, how: dict[str, Any]) -> Evaluator:
         from ma2ml_env.evaluators.pool import Pool
+        from ma2ml_env.evaluators.schedule import Schedule
         from ma2ml_env.evaluators.train import Train
 
-        factory = partial(Train, self.source, device=self.device, weights=str(weights), **how)
-        return Pool(factory, workers) if workers > 1 else factory()
+        trainer = Train(self.source, device=self.device, weights=str(weights), **how)
+        if workers <= 1:
+            return trainer
+        return Pool(trainer.twin, workers, schedule=Schedule(trainer.cost, trainer.devices()))
 
 
 def _trainer(game: Game) -> Any:

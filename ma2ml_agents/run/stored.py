@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 from ma2ml_agents.run.options import default_workers
@@ -14,8 +15,13 @@ from ma2ml_env.store import TrialStore
 
 GAME_OPTIONS = (
     "data", "download", "images", "npz", "size", "device", "workers", "modules", "reward", "flops_limit", "time_limit",
+    "address", "gpus",
 )  # fmt: skip
 """of `make_game`, under the same names in a run's config"""
+
+
+HERE = {"engine": "local", "address": None, "gpus": None, "halving": None, "time_limit": None}
+"""what makes a run's config one whose trainings run on this machine, each to its end"""
 
 
 def stored_config(store: TrialStore) -> dict[str, Any]:
@@ -33,8 +39,12 @@ def stored_config(store: TrialStore) -> dict[str, Any]:
     return config
 
 
-def build(config: Mapping[str, Any]) -> Game:
+def build(config: Mapping[str, Any], checkpoints: Path | None = None) -> Game:
     """The game of a config, ready to play. One pipeline is built, so that nonsense shows before a search and not in each trial.
+
+    Args:
+        config: as stored.
+        checkpoints: folder in which halved trainings wait, so that a resumed search finds them; None is a temporary one.
 
     Raises:
         ValueError: unknown name or option, impossible value, device that is not there.
@@ -43,18 +53,22 @@ def build(config: Mapping[str, Any]) -> Game:
     options: dict[str, Any] = {name: config.get(name) for name in GAME_OPTIONS}
     options["download"] = bool(options["download"])
     options["device"] = options["device"] or "auto"
+    options |= {"halving": config.get("halving") or (), "checkpoints": checkpoints}
     overrides = {name: _tuples(value) for name, value in config["set"].items()}
     taken = sorted(overrides.keys() & options.keys())
     if taken:
         raise ValueError(f"--set {taken[0]} has an option of its own: --{taken[0].replace('_', '-')}")
-    if config["evaluator"] == "pool":
-        raise ValueError("the pool is chosen by --workers: --evaluator train --workers 2")
+    if config["evaluator"] in ("pool", "ray_pool"):
+        raise ValueError("a pool is chosen by --workers and --engine: --evaluator train --workers 2 --engine ray")
+    evaluator = "ray_pool" if config.get("engine") == "ray" else config["evaluator"]
+    if config["evaluator"] != "train" and evaluator == "ray_pool":
+        raise ValueError("--engine ray is for what is trained; leave --evaluator out or say train")
     if config["evaluator"] != "train":
         options["workers"] = 1
     elif options["workers"] is None:
         options["workers"] = default_workers(options["device"])
     try:
-        game = make_game(config["game"], config["evaluator"], **options, **overrides)
+        game = make_game(config["game"], evaluator, **options, **overrides)
         if config["evaluator"] == "train":
             _try_one(game)
     except (TypeError, AttributeError) as error:  # a text where a number belongs

@@ -23,6 +23,9 @@ class Job:
     seed: int
     fidelity: float
     """share of the full training, in (0, 1]"""
+    until: float = 1.0
+    """share of this job's own training after which it pauses, in (0, 1]; asked again with more, it may go on from there. Who
+    cannot pause does it all"""
 
 
 @runtime_checkable

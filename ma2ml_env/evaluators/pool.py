@@ -12,8 +12,7 @@ import sys
 import threading
 import time
 import weakref
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
@@ -25,6 +24,7 @@ from typing import Any
 from pebble import ProcessExpired, ProcessPool
 
 from ma2ml_env.evaluators.base import Evaluator, Job, close
+from ma2ml_env.evaluators.schedule import Cost, Schedule
 from ma2ml_env.trial import Outcome
 
 ATTEMPTS = 2
@@ -48,13 +48,20 @@ class Pool:
         workers: number of processes. Outcomes do not depend on it.
         time_limit: seconds that one job may take; None is no limit. Building the evaluator does not count.
         threads: torch threads of each worker.
+        schedule: which job starts next, on which device; None takes them as they come. Outcomes do not depend on it.
 
     Raises:
         ValueError: if a number is out of range or the factory cannot be sent to a process.
     """
 
     def __init__(
-        self, factory: Callable[[], Evaluator], workers: int = 1, *, time_limit: float | None = None, threads: int = 1
+        self,
+        factory: Callable[[], Evaluator],
+        workers: int = 1,
+        *,
+        time_limit: float | None = None,
+        threads: int = 1,
+        schedule: Schedule | None = None,
     ) -> None:
         if workers < 1 or threads < 1:
             raise ValueError(f"workers and threads are at least 1, not {workers} and {threads}")
@@ -68,6 +75,7 @@ class Pool:
             ) from None
         self.workers = workers
         self.time_limit = time_limit
+        self._schedule = schedule or Schedule()
         self._initargs = (factory, threads)
         self._processes: list[_Worker] = []
         self._evaluating = False
@@ -83,8 +91,9 @@ class Pool:
         if self._evaluating:
             raise RuntimeError("this pool is evaluating already; finish or close that iterator first")
         self._evaluating = True
-        waiting = deque(_Run(index, job) for index, job in enumerate(jobs))
         try:
+            costs = [self._schedule.cost(job) for job in jobs]
+            waiting = [_Run(index, jobs[index], costs[index]) for index in self._schedule.order(costs)]
             while waiting or any(worker.run for worker in self._processes):
                 self._assign(waiting)
                 futures = [worker.future for worker in self._processes if not worker.idle]
@@ -96,9 +105,11 @@ class Pool:
                     if run is None:
                         self._started(str(result))
                     elif isinstance(result, Outcome):
+                        if result.status == "ok":
+                            self._schedule.predictor.learn(run.cost, result.seconds)
                         yield run.index, replace(result, attempts=result.attempts + run.deaths)
                     elif run.deaths + 1 < ATTEMPTS:
-                        waiting.appendleft(replace(run, deaths=run.deaths + 1))
+                        waiting.insert(0, replace(run, deaths=run.deaths + 1))
                     else:
                         yield run.index, replace(_failed(run.job, "CRASH", result), attempts=ATTEMPTS)
         finally:  # a worker that is still at work has nobody to work for
@@ -109,18 +120,26 @@ class Pool:
         """End all workers and wait until they are gone. The next `evaluate` starts new ones."""
         _stop(self._processes)
 
-    def _assign(self, waiting: "deque[_Run]") -> None:
+    def _assign(self, waiting: "list[_Run]") -> None:
         """Give jobs to idle workers, and start workers for what is left."""
-        for worker in [worker for worker in self._processes if worker.idle]:
-            if not waiting:
+        places = range(len(self._schedule.devices))
+        while True:
+            idle = [[worker for worker in self._processes if worker.idle and worker.place == p] for p in places]
+            running = [
+                [worker.run.cost for worker in self._processes if worker.run and worker.place == p] for p in places
+            ]
+            position, place = self._schedule.place([run.cost for run in waiting], running, [len(some) for some in idle])
+            if position < 0:
                 break
-            if worker.start(waiting[0]):
-                waiting.popleft()
+            if idle[place][0].start(waiting[position]):
+                del waiting[position]
             else:
-                self._processes.remove(worker)
+                self._processes.remove(idle[place][0])
         starting = sum(worker.run is None for worker in self._processes)
         for _ in range(min(len(waiting) - starting, self.workers - len(self._processes))):
-            self._processes.append(_Worker(self._initargs))
+            crews = [sum(worker.place == p for worker in self._processes) for p in places]
+            place = crews.index(min(crews))
+            self._processes.append(_Worker(place, self._schedule.devices[place].environment, self._initargs))
 
     def _started(self, problem: str) -> None:
         """A worker is ready, or it failed to be."""
@@ -145,14 +164,20 @@ class _Run:
 
     index: int
     job: Job
+    cost: Cost
     deaths: int = 0
 
 
 class _Worker:
     """One process: first it gets ready, then it runs one job after the other."""
 
-    def __init__(self, initargs: tuple[Callable[[], Evaluator], int]) -> None:
-        self._pool = ProcessPool(1, initializer=_initialize, initargs=initargs, context=get_context("spawn"))
+    def __init__(
+        self, place: int, environment: Mapping[str, str], initargs: tuple[Callable[[], Evaluator], int]
+    ) -> None:
+        self._pool = ProcessPool(
+            1, initializer=_initialize, initargs=(dict(environment), *initargs), context=get_context("spawn")
+        )
+        self.place = place  # index of its device
         self._pid = 0  # known when it is ready
         self.future: Future[Any] = self._pool.schedule(_ready)
         self.run: _Run | None = None
@@ -230,13 +255,14 @@ _evaluator: Evaluator | None = None
 _problem = ""
 
 
-def _initialize(factory: Callable[[], Evaluator], threads: int) -> None:
+def _initialize(environment: dict[str, str], factory: Callable[[], Evaluator], threads: int) -> None:
     global _evaluator, _problem
     os.setpgid(0, 0)  # of its own, so that Ctrl-C reaches the driver alone and a kill reaches all that a job started
     threading.Thread(target=_die_with_parent, daemon=True).start()
     Finalize(
         None, os.killpg, args=(0, signal.SIGKILL), exitpriority=0
     )  # an idle one may see the closed pipe, and leave, first
+    os.environ.update(environment)  # before the factory, so before a GPU is first looked for
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)
     try:
         _evaluator = factory()

@@ -1,9 +1,12 @@
 """The evaluator that trains for real."""
 
+import copy
+import gc
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +15,15 @@ from safetensors.torch import save
 from torch import nn
 
 from ma2ml_env.evaluators.base import Job
-from ma2ml_env.training import flops, loop, parts
+from ma2ml_env.evaluators.schedule import Cost, Device
+from ma2ml_env.training import checkpoint, flops, loop, parts
 from ma2ml_env.training.data import Dataset, DataSource
 from ma2ml_env.trial import Error, Outcome
+
+CONTEXT = 1 << 30
+"""bytes that a process holds on a GPU before it trains: CUDA's context, kernels, the convolutions' workspace"""
+SAFETY = 1.5
+"""predicted bytes over counted ones: what lies between two layers, and the allocator's rounding"""
 
 
 class Train:
@@ -31,6 +40,11 @@ class Train:
             to measure on are the test images, so the outcome's accuracy is then that on test.
         weights: folder for each trained network, `<number>.safetensors`, without its auxiliary head; None keeps none.
         deterministic: ask CUDA for the same bits every time (CPU jobs have them anyway).
+        checkpoints: folder in which jobs that pause (`Job.until`) leave what they need to go on, seen by all workers. Where a
+            checkpoint is not found, the training starts anew, to the same end. None: no job pauses.
+
+    A job that runs out of memory is started once more with a quarter of its batch at a time, at the same effective batch; such
+    an outcome has the metric `micro_batch`.
     """
 
     def __init__(
@@ -43,6 +57,7 @@ class Train:
         train_on_validation: bool = False,
         weights: str | None = None,
         deterministic: bool = False,
+        checkpoints: str | None = None,
     ) -> None:
         if threads < 1:
             raise ValueError(f"threads is at least 1, not {threads}")
@@ -53,6 +68,7 @@ class Train:
         self.train_on_validation = train_on_validation
         self.weights = weights
         self.deterministic = deterministic
+        self.checkpoints = checkpoints
         self._dataset: Dataset | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -87,6 +103,46 @@ class Train:
         data = self.dataset()
         return flops.network_cost(job.recipe, data.classes, data.channels, data.size)[0]
 
+    def twin(self) -> "Train":
+        """The same trainer for a worker process, which sees one of `devices` and no other."""
+        other = copy.copy(self)
+        other._dataset = None
+        if self._resolve_device().type == "cuda":
+            other.device = "cuda"
+        return other
+
+    def cost(self, job: Job) -> Cost:
+        """What a job will take, from one dry pass of its network.
+
+        Memory is CUDA's context, the data, four numbers a weight (weight, gradient, momentum, one to spare) and the outputs
+        of all layers for a batch, in float32. On the CPU it is counted in the same way. No GPU has confirmed it yet.
+
+        Raises:
+            InvalidRecipe: a ValueError; if the network cannot be built.
+        """
+        data, recipe = self.dataset(), job.recipe
+        one = flops.footprint(recipe, data.classes, data.channels, data.size, final=_has_head(job))
+        images = len(data.train_x) + self.train_on_validation * len(data.validation_x)
+        epochs = loop.epochs(recipe, job.fidelity)
+        values = max(one.values * min(recipe.batch_size, images), 2 * one.largest * loop.EVALUATION_BATCH)
+        return Cost(
+            macs=float(one.macs * images * epochs),
+            calls=float(one.calls * epochs * max(1, images // recipe.batch_size)),
+            memory=CONTEXT + _bytes(data) + SAFETY * 4 * (4 * one.params + values),
+        )
+
+    def devices(self) -> tuple[Device, ...]:
+        """The GPUs that workers may be spread over, each with nine tenths of the memory that is free now; else the CPU."""
+        device = self._resolve_device()
+        if device.type != "cuda":
+            return (Device(),)
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(torch.cuda.device_count())))
+        indices = range(torch.cuda.device_count()) if device.index is None else [device.index]
+        return tuple(
+            Device(0.9 * torch.cuda.mem_get_info(index)[0], {"CUDA_VISIBLE_DEVICES": visible.split(",")[index]})
+            for index in indices
+        )
+
     def evaluate(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Outcome]]:
         """(index, outcome) in order; each job is trained when its outcome is asked for."""
         for index, job in enumerate(jobs):
@@ -96,24 +152,33 @@ class Train:
         started = time.monotonic()
         try:
             with _threads(self.threads), loop.deterministic(self.deterministic):
-                return self._train(job, started)
+                try:
+                    return self._train(job, started)
+                except Exception as error:
+                    if not _out_of_memory(error):
+                        raise
+                # Out here the exception is gone, and with it the frames that held the memory.
+                _free_memory()
+                again = self._train(job, started, max(2, job.recipe.batch_size // 4))
+                return replace(again, attempts=2)
         except parts.InvalidRecipe as error:
             return _failure(job, started, "INVALID", str(error))
         except loop.Diverged as error:
             return _failure(job, started, "NAN", str(error))
-        except torch.OutOfMemoryError as error:
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()  # the next job starts with the memory that this one leaves
-            return _failure(job, started, "OOM", str(error))
         except Exception as error:  # one bad job never raises: it is an outcome
+            if _out_of_memory(error):
+                _free_memory()  # the next job starts with what this one leaves
+                return replace(_failure(job, started, "OOM", str(error)), attempts=2)
             return _failure(job, started, "CRASH", f"{type(error).__name__}: {error}")
 
-    def _train(self, job: Job, started: float) -> Outcome:
+    def _train(self, job: Job, started: float, micro_batch: int | None = None) -> Outcome:
         data = self.dataset()
         macs, params = flops.network_cost(job.recipe, data.classes, data.channels, data.size)
         used = data.merged() if self.train_on_validation else data
-        fitted = loop.fit(job.recipe, used, seed=job.seed, fidelity=job.fidelity, device=data.train_x.device)
+        fitted = self._fit(job, used, micro_batch)
         metrics = dict(fitted.metrics)
+        if micro_batch is not None:
+            metrics["micro_batch"] = float(micro_batch)
         accuracy = fitted.accuracy
         if self.test or accuracy is None:
             measured = loop.accuracy(fitted.network, data, data.test_x, data.test_y, job.recipe.resolution) or 0.0
@@ -126,9 +191,27 @@ class Train:
             flops=macs,
             params=params,
             seconds=time.monotonic() - started,
-            fidelity=job.fidelity,
+            fidelity=job.fidelity * (1.0 if fitted.checkpoint is None else job.until),
             metrics=metrics,
         )
+
+    def _fit(self, job: Job, data: Dataset, micro_batch: int | None) -> loop.Fitted:
+        """Train, from the job's checkpoint if there is one, and leave one if the job is to pause."""
+        options: dict[str, Any] = {"device": self._resolve_device(), "micro_batch": micro_batch}
+        path = None
+        if self.checkpoints is not None:
+            path = Path(self.checkpoints) / f"{job.recipe.key}-{job.seed}-{job.fidelity!r}"
+            full = loop.epochs(job.recipe, job.fidelity)
+            until = max(1, round(job.until * full))
+            before = checkpoint.read(path)
+            options["checkpoint"] = before if before is not None and before.epoch <= until else None
+            options["until"] = until if job.until < 1.0 else None
+        fitted = loop.fit(job.recipe, data, seed=job.seed, fidelity=job.fidelity, **options)
+        if path is not None and fitted.checkpoint is not None:
+            checkpoint.write(path, fitted.checkpoint)
+        elif path is not None:
+            path.unlink(missing_ok=True)
+        return fitted
 
     def _resolve_device(self) -> torch.device:
         if self.device == "auto":
@@ -155,6 +238,25 @@ def save_weights(network: nn.Module, path: Path) -> None:
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Torch has a class of its own for a GPU's memory, and none for the CPU's."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "DefaultCPUAllocator" in str(error)
+
+
+def _free_memory() -> None:
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _has_head(job: Job) -> bool:
+    return job.fidelity == 1.0 and job.recipe.auxiliary > 0.0
+
+
+def _bytes(data: Dataset) -> int:
+    return data.resident * (data.train_x.nbytes + data.validation_x.nbytes + data.test_x.nbytes)
 
 
 def _failure(job: Job, started: float, error: Error, note: str) -> Outcome:

@@ -14,7 +14,12 @@ CACHED = "cached"
 """key in an outcome's metrics, with value 1.0, that marks a hit of `Cached`"""
 
 
-class _Wrapper:
+_Key = tuple[str, float, float]
+
+
+class Wrapper:
+    """An evaluator around another one, `inner`."""
+
     def __init__(self, inner: Evaluator) -> None:
         self.inner = inner
 
@@ -27,7 +32,7 @@ class _Wrapper:
         close(self.inner)
 
 
-class Cached(_Wrapper):
+class Cached(Wrapper):
     """Trains equal jobs once: same recipe key, same fidelity.
 
     Equal jobs of a batch are trained under the seed of the lowest number. A hit is the stored outcome with `metrics["cached"]`
@@ -40,13 +45,13 @@ class Cached(_Wrapper):
 
     def __init__(self, inner: Evaluator) -> None:
         super().__init__(inner)
-        self._outcomes: dict[tuple[str, float], Outcome] = {}
+        self._outcomes: dict[_Key, Outcome] = {}
 
     def evaluate(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Outcome]]:
         """(index into `jobs`, outcome): hits first, then what is trained, then its equals."""
         waiting = sorted(range(len(jobs)), key=lambda index: jobs[index].number)
         while waiting:
-            first: dict[tuple[str, float], int] = {}
+            first: dict[_Key, int] = {}
             equals = []
             for index in waiting:
                 key = _key(jobs[index])
@@ -56,7 +61,7 @@ class Cached(_Wrapper):
                     equals.append(index)
                 else:
                     first[key] = index
-            yield from _evaluate(self.inner, jobs, list(first.values()), self._store)
+            yield from evaluate_some(self.inner, jobs, list(first.values()), self._store)
             waiting = equals
 
     def remember(self, job: Job, outcome: Outcome) -> None:
@@ -70,7 +75,7 @@ class Cached(_Wrapper):
             self._outcomes.setdefault(_key(job), outcome)
 
 
-class Feasible(_Wrapper):
+class Feasible(Wrapper):
     """Refuses a pipeline over the limit before it is trained: status `infeasible`, its MACs told, fidelity 0.0.
 
     Args:
@@ -104,10 +109,10 @@ class Feasible(_Wrapper):
                 yield index, Outcome("infeasible", flops=flops, fidelity=0.0, attempts=0, note=note)
             else:
                 feasible.append(index)
-        yield from _evaluate(self.inner, jobs, feasible)
+        yield from evaluate_some(self.inner, jobs, feasible)
 
 
-class Repeated(_Wrapper):
+class Repeated(Wrapper):
     """Trains every job n times, under the seeds `trial_seed(job.seed, k)`, and averages.
 
     Accuracy and the other metrics are means; `metrics["accuracy_sd"]` is the sample's standard deviation (0.0 if n is 1);
@@ -131,7 +136,7 @@ class Repeated(_Wrapper):
         """(index into `jobs`, mean outcome), each when its last repeat is done."""
         repeats = [replace(job, seed=trial_seed(job.seed, k)) for job in jobs for k in range(self.n)]
         done: list[dict[int, Outcome]] = [{} for _ in jobs]
-        for position, outcome in _evaluate(self.inner, repeats, range(len(repeats))):
+        for position, outcome in evaluate_some(self.inner, repeats, range(len(repeats))):
             index, k = divmod(position, self.n)
             done[index][k] = outcome
             if len(done[index]) == self.n:
@@ -161,7 +166,7 @@ def remember(evaluator: object, job: Job, outcome: Outcome) -> None:
         method(job, outcome)
 
 
-def _evaluate(
+def evaluate_some(
     inner: Evaluator, jobs: Sequence[Job], indices: Sequence[int], done: Callable[[Job, Outcome], None] | None = None
 ) -> Generator[tuple[int, Outcome], None, None]:
     """Evaluate some of the jobs under their indices; `done` hears of an outcome once the caller has dealt with it.
@@ -181,8 +186,8 @@ def _evaluate(
         close(outcomes)
 
 
-def _key(job: Job) -> tuple[str, float]:
-    return job.recipe.key, job.fidelity
+def _key(job: Job) -> _Key:
+    return job.recipe.key, job.fidelity, job.until
 
 
 def _hit(outcome: Outcome) -> Outcome:

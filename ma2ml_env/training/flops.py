@@ -1,6 +1,7 @@
 """Multiply-adds (MACs) and parameters of a network: what the papers call FLOPs."""
 
 import warnings
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -63,6 +64,30 @@ def network_cost(recipe: Recipe, classes: int, channels: int, size: int) -> tupl
     return _network_cost(_Keyed(recipe.network, recipe.network_key), classes, channels, recipe.resolution or size)
 
 
+@dataclass(frozen=True)
+class Footprint:
+    """What one image asks of a network in one forward pass, auxiliary head included: enough to predict a training's cost."""
+
+    macs: int
+    """multiply-adds; those of `count` where there is no auxiliary head"""
+    calls: int
+    """layers called"""
+    values: int
+    """numbers that all layers put out: what a backward pass needs kept"""
+    largest: int
+    """the most that one layer puts out"""
+    params: int
+
+
+def footprint(recipe: Recipe, classes: int, channels: int, size: int, final: bool) -> Footprint:
+    """One dry pass on the CPU, some ten times faster than the count that is reported; cached.
+
+    Raises:
+        InvalidRecipe: if the network cannot be built.
+    """
+    return _footprint(_Keyed(recipe.network, recipe.network_key), classes, channels, recipe.resolution or size, final)
+
+
 class _Keyed:
     """A network's spec that compares by its content key."""
 
@@ -83,3 +108,27 @@ def _network_cost(network: _Keyed, classes: int, channels: int, size: int) -> tu
             network.spec, classes=classes, channels=channels, size=size, auxiliary=False, drop_path=0.0
         )
     return count(built, channels, size)
+
+
+@lru_cache(maxsize=10_000)
+def _footprint(network: _Keyed, classes: int, channels: int, size: int, final: bool) -> Footprint:
+    with torch.random.fork_rng(devices=[]):
+        built = parts.network(
+            network.spec, classes=classes, channels=channels, size=size, auxiliary=final, drop_path=0.0
+        )
+    sizes: list[int] = []
+    macs = 0
+
+    def called(layer: nn.Module, inputs: Any, output: torch.Tensor) -> None:
+        nonlocal macs
+        sizes.append(output.numel() // 2)
+        if isinstance(layer, (nn.Conv2d, nn.Linear)):
+            macs += sizes[-1] * layer.weight[0].numel()
+
+    for layer in built.modules():
+        if not any(True for _ in layer.children()):
+            layer.register_forward_hook(called)
+    with torch.no_grad():
+        built.train()(torch.zeros(2, channels, size, size))  # two images: batch norm has no variance of one
+    params = sum(parameter.numel() for parameter in built.parameters())
+    return Footprint(macs, len(sizes), sum(sizes), max(sizes), params)

@@ -10,7 +10,8 @@ the channels-last layout, which also saves a fifth of the time of small depthwis
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -20,7 +21,9 @@ from torch import Generator, Tensor, nn
 from ma2ml_env.recipe import Recipe
 from ma2ml_env.training import augment, mixing, parts
 from ma2ml_env.training.average import Average
+from ma2ml_env.training.checkpoint import Checkpoint, Stateful, capture, restore
 from ma2ml_env.training.data import Dataset
+from ma2ml_env.training.resized_crop import resized_crop
 from ma2ml_env.trial import trial_seed
 
 CHUNK = 1 << 22
@@ -44,6 +47,8 @@ class Fitted:
     """wall-clock time of training and validation"""
     metrics: dict[str, float] = field(default_factory=dict)
     """train_loss: mean over the last epoch, auxiliary loss included; epochs; steps"""
+    checkpoint: Checkpoint | None = None
+    """where it stands, if it was told to pause"""
 
 
 def fit(
@@ -55,8 +60,11 @@ def fit(
     device: torch.device | str = "cpu",
     deadline: float | None = None,
     on_epoch: Callable[[int, float], None] | None = None,
+    micro_batch: int | None = None,
+    until: int | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> Fitted:
-    """Train a recipe from scratch.
+    """Train a recipe, from scratch or on from a checkpoint.
 
     Args:
         recipe: what to train.
@@ -66,6 +74,10 @@ def fit(
         device: cpu or cuda. On one CPU thread equal seeds give equal weights bit for bit.
         deadline: on `time.monotonic`'s clock; looked at after each epoch.
         on_epoch: called after each with (epochs done, mean loss).
+        micro_batch: images that go through the network at a time; the gradient is that of the whole batch, in less memory.
+            Batch norm sees the micro batches, so its statistics, and with them the result, are others. None is the batch.
+        until: epochs after which to pause, of those that the fidelity stands for; the learning rate goes by the latter.
+        checkpoint: of an earlier call with these arguments that paused; the result is that of one call, bit for bit.
 
     Raises:
         InvalidRecipe: if the recipe cannot be trained.
@@ -78,13 +90,29 @@ def fit(
     parts.check(recipe)
     started = time.monotonic()
     dataset = dataset.to(device)
-    epochs = max(1, round(fidelity * recipe.epochs))
     with _seeded(trial_seed(seed, 0), device):
         network = build(recipe, dataset, final=fidelity == 1.0).to(device).to(memory_format=torch.channels_last)
-        metrics = _train(network, recipe, dataset, epochs, seed, deadline, on_epoch)
+        network, metrics, paused = _train(
+            network,
+            recipe,
+            dataset,
+            epochs(recipe, fidelity),
+            seed,
+            device,
+            deadline,
+            on_epoch,
+            micro_batch,
+            until,
+            checkpoint,
+        )
     network.eval()
     right = accuracy(network, dataset, dataset.validation_x, dataset.validation_y, recipe.resolution)
-    return Fitted(network, right, time.monotonic() - started, metrics)
+    return Fitted(network, right, time.monotonic() - started, metrics, paused)
+
+
+def epochs(recipe: Recipe, fidelity: float) -> int:
+    """Epochs of a training of this fidelity, at least one."""
+    return max(1, round(fidelity * recipe.epochs))
 
 
 def build(recipe: Recipe, dataset: Dataset, *, final: bool = False) -> nn.Module:
@@ -107,10 +135,13 @@ def _train(
     dataset: Dataset,
     epochs: int,
     seed: int,
+    device: torch.device,
     deadline: float | None,
     on_epoch: Callable[[int, float], None] | None,
-) -> dict[str, float]:
-    device = dataset.train_x.device
+    micro_batch: int | None,
+    until: int | None,
+    checkpoint: Checkpoint | None,
+) -> tuple[nn.Module, dict[str, float], Checkpoint | None]:
     draws = Generator().manual_seed(trial_seed(seed, 1))  # order and augmentation, on the CPU
     criterion = parts.loss(recipe.loss).to(device)
     optimizer = parts.optimizer(recipe, network.parameters())
@@ -120,26 +151,40 @@ def _train(
     scaler = torch.amp.GradScaler(device.type, enabled=half is torch.float16)
     batch_size = min(recipe.batch_size, len(dataset.train_x))
     steps_an_epoch = math.ceil(len(dataset.train_x) / batch_size) - (len(dataset.train_x) % batch_size == 1)
-    steps, step = epochs * steps_an_epoch, 0
-    mean_loss = math.nan
+    stateful: dict[str, Stateful] = {
+        "network": network,
+        "optimizer": optimizer,
+        "scaler": scaler,
+    }  # all that a checkpoint has to hold
+    if average is not None:
+        stateful["average"] = average
+    done, mean_loss = 0, math.nan
+    if checkpoint is not None:
+        restore(checkpoint, stateful, draws, device)
+        done, mean_loss = checkpoint.epoch, checkpoint.loss
+    steps, step = epochs * steps_an_epoch, done * steps_an_epoch
+    last = epochs if until is None else min(until, epochs)
     network.train()
-    for epoch in range(1, epochs + 1):
+    for epoch in range(done + 1, last + 1):
         total = torch.zeros((), device=device)
-        for images, labels in _batches(recipe, dataset, batch_size, draws):
+        for images, labels in _batches(recipe, dataset, batch_size, draws, device):
             if recipe.mixup > 0.0:
                 share = mixing.share(recipe.mixup, trial_seed(seed, 2), step)
                 images, labels = mixing.mixup(images, labels, dataset.classes, share)
             for group in optimizer.param_groups:
                 group["lr"] = rate(recipe, step, steps)
             network.progress = step / steps  # type: ignore[assignment]  # read by what is scheduled, if anything is
-            with torch.autocast(device.type, half, enabled=half is not None):
-                logits = network(images)
-                if isinstance(logits, tuple):
-                    loss = criterion(logits[0], labels) + recipe.auxiliary * criterion(logits[1], labels)
-                else:
-                    loss = criterion(logits, labels)
             optimizer.zero_grad(set_to_none=True)
-            scaler.scale(loss).backward()
+            for x, y in _micro_batches(images, labels, micro_batch):
+                with torch.autocast(device.type, half, enabled=half is not None):
+                    logits = network(x)
+                    if isinstance(logits, tuple):
+                        loss = criterion(logits[0], y) + recipe.auxiliary * criterion(logits[1], y)
+                    else:
+                        loss = criterion(logits, y)
+                loss = loss * (len(x) / len(images))  # a mean over the batch is the weighted mean of its parts'
+                scaler.scale(loss).backward()
+                total += loss.detach()
             if recipe.clip_norm > 0.0:
                 scaler.unscale_(optimizer)
                 nn.utils.clip_grad_norm_(weights, recipe.clip_norm)
@@ -147,18 +192,26 @@ def _train(
             scaler.update()
             if average is not None:
                 average.update(step)
-            total += loss.detach()
             step += 1
         mean_loss = float(total) / steps_an_epoch
         if not math.isfinite(mean_loss):
             raise Diverged(f"the loss is {mean_loss} in epoch {epoch} of {epochs}")
         if on_epoch is not None:
             on_epoch(epoch, mean_loss)
-        if deadline is not None and time.monotonic() > deadline and epoch < epochs:
+        if deadline is not None and time.monotonic() > deadline and epoch < last:
             raise TimeoutError(f"out of time after {epoch} of {epochs} epochs")
-    if average is not None:
-        average.write()
-    return {"train_loss": mean_loss, "epochs": float(epochs), "steps": float(steps)}
+    metrics = {"train_loss": mean_loss, "epochs": float(last), "steps": float(step)}
+    paused = None if until is None else capture(last, mean_loss, stateful, draws, device)
+    return network if average is None else average.network, metrics, paused
+
+
+def _micro_batches(images: Tensor, labels: Tensor, most: int | None) -> Iterator[tuple[Tensor, Tensor]]:
+    """A batch in equal parts of at most so many images, but never of a single one: batch norm needs two."""
+    if most is None or most >= len(images):
+        yield images, labels
+        return
+    count = max(1, min(math.ceil(len(images) / most), len(images) // 2))
+    yield from zip(torch.tensor_split(images, count), torch.tensor_split(labels, count), strict=True)
 
 
 def rate(recipe: Recipe, step: int, steps: int) -> float:
@@ -169,22 +222,44 @@ def rate(recipe: Recipe, step: int, steps: int) -> float:
     return recipe.learning_rate * 0.5 * (1.0 + math.cos(math.pi * (step - warm) / (steps - warm)))
 
 
-def _batches(recipe: Recipe, dataset: Dataset, size: int, draws: Generator) -> Iterator[tuple[Tensor, Tensor]]:
+def _batches(
+    recipe: Recipe, dataset: Dataset, size: int, draws: Generator, device: torch.device
+) -> Iterator[tuple[Tensor, Tensor]]:
     """One epoch of (images (B, C, H, W) float32, labels (B,)). A single image left over is left out: batch norm needs two."""
     order = torch.randperm(len(dataset.train_x), generator=draws)
     fill = tuple(round(255 * mean) for mean in dataset.mean)
     chunk = size * max(1, CHUNK // (size * dataset.train_x[0].numel()))
-    for some in torch.split(order, chunk):
-        some = some.to(dataset.train_x.device)
-        images = augment.crop(dataset.train_x[some], recipe.crop_padding, draws)
+    for images, labels in _chunks(dataset, torch.split(order, chunk), device):
+        if recipe.crop_area > 0.0:
+            images = resized_crop(images, recipe.crop_area, recipe.resolution or dataset.size, draws)
+        images = augment.crop(images, recipe.crop_padding, draws)
         if recipe.flip:
             images = augment.flip(images, draws)
         images = augment.augment(images, recipe.augment, draws, fill)
         images = augment.cutout(images, recipe.cutout, draws, fill)
-        labels = dataset.train_y[some]
         for x, y in zip(torch.split(normalise(images, dataset), size), torch.split(labels, size), strict=True):
             if len(x) > 1:
                 yield resize(x, recipe.resolution), y
+
+
+def _chunks(dataset: Dataset, rows: Sequence[Tensor], device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+    """Images and labels of these rows, on the device. From a file, the next ones are read while these are trained on."""
+    if dataset.resident:
+        for some in rows:
+            here = some.to(device)
+            yield dataset.train_x[here], dataset.train_y[here]
+        return
+    with ThreadPoolExecutor(1) as reader:
+        waiting = [reader.submit(_read, dataset, some) for some in rows[:1]]
+        for following in [*rows[1:], None]:
+            images, labels = waiting.pop().result()
+            if following is not None:
+                waiting.append(reader.submit(_read, dataset, following))
+            yield images.to(device), labels.to(device)
+
+
+def _read(dataset: Dataset, rows: Tensor) -> tuple[Tensor, Tensor]:
+    return dataset.train_x[rows], dataset.train_y[rows]
 
 
 def normalise(images: Tensor, dataset: Dataset) -> Tensor:
@@ -211,11 +286,13 @@ def accuracy(network: nn.Module, dataset: Dataset, images: Tensor, labels: Tenso
     if not len(images):
         return None
     batch = min(EVALUATION_BATCH, max(1, EVALUATION_BATCH * 64**2 // (resolution or dataset.size) ** 2))
-    half = _half(images.device)
-    right = torch.zeros((), dtype=torch.int64, device=images.device)
-    with torch.inference_mode(), torch.autocast(images.device.type, half, enabled=half is not None):
+    device = next(network.parameters()).device
+    half = _half(device, "auto")
+    right = torch.zeros((), dtype=torch.int64, device=device)
+    with torch.inference_mode(), torch.autocast(device.type, half, enabled=half is not None):
         for x, y in zip(torch.split(images, batch), torch.split(labels, batch), strict=True):
-            right += (network(resize(normalise(x, dataset), resolution)).argmax(1) == y).sum()
+            logits = network(resize(normalise(x.to(device), dataset), resolution))
+            right += (logits.argmax(1) == y.to(device)).sum()
     return int(right) / len(images)
 
 

@@ -68,6 +68,7 @@ def check(recipe: Recipe) -> None:
     ranges = {
         "resolution": type(recipe.resolution) is int and recipe.resolution >= 0,
         "crop_padding": recipe.crop_padding >= 0,
+        "crop_area": 0.0 <= recipe.crop_area <= 1.0,
         "cutout": recipe.cutout >= 0,
         "learning_rate": 0.0 < recipe.learning_rate < float("inf"),
         "weight_decay": 0.0 <= recipe.weight_decay < float("inf"),

@@ -7,11 +7,14 @@ import subprocess
 import threading
 import time
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 
 import pytest
 from parts import Faulty, Steps, group, job, python, result, run, until
 
+from ma2ml_agents.run.search import Callback
+from ma2ml_env.evaluators.halving import Halving
 from ma2ml_env.evaluators.pool import Pool
 from ma2ml_env.evaluators.surrogate import Surrogate
 
@@ -101,6 +104,8 @@ def test_f11_workers_and_what_they_started_end_with_the_driver(after):
     code = f"""
 import time
 from parts import Faulty, job
+from ma2ml_agents.run.search import Callback
+from ma2ml_env.evaluators.halving import Halving
 from ma2ml_env.evaluators.pool import Pool
 pool = Pool(Faulty, 2)
 for _, outcome in pool.evaluate([job(0, child=1, sleep=0.3), job(1, child=1, sleep=0.3), {after}]):
@@ -181,3 +186,33 @@ def test_f27_a_storm_of_kills(pool, tmp_path):
     assert sorted(found) == list(range(40))
     assert max(outcome.attempts for outcome in found.values()) == 2  # the storm did hit
     assert all(o.error == "CRASH" or o.accuracy == jobs[i].seed / 1e4 for i, o in found.items())
+
+
+class Rising:
+    """The surrogate's accuracy, times a share that depends on the job, until the end of the training."""
+
+    def evaluate(self, jobs):
+        for index, outcome in SURROGATE(delay=0.0).evaluate(jobs):
+            share = random.Random(jobs[index].seed).random() if jobs[index].until < 1.0 else 1.0
+            yield index, replace(outcome, accuracy=share * outcome.accuracy, fidelity=jobs[index].until)
+
+
+class Killer(Callback):
+    def __init__(self, after):
+        self.left = after
+
+    def on_outcome(self, number, outcome):
+        self.left -= 1
+        if self.left < 0:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("after", range(12))
+def test_f1_f25_a_halved_batch_that_was_cut_short_ends_the_same(tmp_path, after):
+    """The cache is around it, and the light game has equal pipelines in a batch."""
+    run(tmp_path / "calm", evaluator=Halving(Rising(), [0.25, 0.5]))
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "cut", evaluator=Halving(Rising(), [0.25, 0.5]), callbacks=[Killer(after)])
+    run(tmp_path / "cut", evaluator=Halving(Rising(), [0.25, 0.5]))
+    assert result(tmp_path / "cut") == result(tmp_path / "calm")
+    assert len({trial["outcome"]["fidelity"] for trial in result(tmp_path / "calm")[0]}) == 3  # some were dropped

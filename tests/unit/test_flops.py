@@ -8,8 +8,10 @@ import torchvision
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from ma2ml_env.games import make_game
 from ma2ml_env.recipe import Recipe
-from ma2ml_env.training import flops
+from ma2ml_env.testing import random_codes
+from ma2ml_env.training import flops, parts
 
 SMALL = Recipe(network=Recipe().network.with_args(cells=3, reductions=(1,), filters=4))
 
@@ -95,3 +97,27 @@ def test_cost_is_counted_at_the_recipes_resolution() -> None:
     assert flops.network_cost(twice, 10, 1, 8) == flops.network_cost(SMALL, 10, 1, 16) != at_eight
     assert flops._network_cost.cache_info().misses == 2  # 8 and 16 pixels: the cache holds the side that is counted at
     assert flops.network_cost(twice, 10, 1, 32) == flops.network_cost(twice, 10, 1, 8)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_footprint_counts_as_the_reported_count_and_covers_what_a_step_keeps(seed: int) -> None:
+    """Tensors that autograd saves for one image, against the values that the prediction of memory is made of."""
+    game = make_game("digits-v0", "surrogate")
+    codes = random_codes(game.spec.nvec, 1, seed=seed)
+    recipe = game.recipe({agent: tuple(code[0].tolist()) for agent, code in codes.items()})
+    one = flops.footprint(recipe, 10, 1, 8, final=False)
+    assert (one.macs, one.params) == flops.network_cost(recipe, 10, 1, 8)
+    network = parts.network(recipe.network, classes=10, channels=1, size=8, auxiliary=False, drop_path=0.0)
+    own = {parameter.data_ptr() for parameter in network.parameters()}
+    kept: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.data_ptr() not in own:
+            kept[tensor.data_ptr()] = tensor.numel()
+        return tensor
+
+    batch = 16
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        result = network(torch.zeros(batch, 1, 8, 8)).sum()
+    assert 0.5 * one.values < sum(kept.values()) / batch < 1.5 * one.values  # 1.5 is the trainer's SAFETY
+    assert result.isfinite()

@@ -16,6 +16,7 @@ from ma2ml_agents.run.options import (
     OptionalFile,
     OptionalFolder,
     OptionalNumber,
+    OptionalText,
     OwnAmount,
     OwnNumber,
     Run,
@@ -69,25 +70,31 @@ class Search:
     """accuracy, flops (accuracy x (MACs / limit)^-0.07) or hard (nothing above the limit)"""
     time_limit: OptionalAmount = None
     """seconds after which a training is ended and counts as failed"""
+    halving: Annotated[tuple[float, ...], arg(metavar="X ...", help_behavior_hint="(default: none)")] = ()
+    """shares of a training at which the worse half of a batch is dropped, as in 0.25 0.5; the rest goes on. The reward of what
+    is dropped is that of its shorter training"""
     modules: Annotated[tuple[str, ...] | None, arg(metavar="NAME ...", help_behavior_hint=GAMES_OWN)] = None
     """the agents"""
     set: Settings = ()
     """another value of the game's protocol, recipe, network, data, surrogate or table, as in cells=5 or proxy_epochs=3"""
     learner_set: Settings = ()
     """another value of the learner's settings, as in lambda_=1.0"""
-    engine: Literal["local"] = "local"
-    """where trainings run: processes of this machine"""
+    engine: Literal["local", "ray"] = "local"
+    """where trainings run: processes of this machine, or a Ray cluster"""
+    address: OptionalText = None
+    """of the Ray cluster, as auto or 10.0.0.1:6379; without it Ray is started on this machine"""
+    gpus: OptionalAmount = None
+    """of each training on Ray, as in 0.25: four share one; 1 if the cluster has any unless told"""
 
     def execute(self, console: Console) -> int:
         """Search, then print what came of it."""
-        config = {
-            field.name: getattr(self, field.name) for field in fields(self) if field.name not in ("run", "engine")
-        }
+        config = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "run"}
         named: NamedGame = resolve("games", self.game)
         config["evaluator"] = self.evaluator or named.evaluator
         for name in ("data", "images", "npz"):  # so that the run goes on from another folder
             config[name] = None if config[name] is None else str(config[name].expanduser().absolute())
         config["modules"] = None if self.modules is None else list(self.modules)
+        config["halving"] = list(self.halving) or None
         config["set"] = settings(self.set, "--set")
         config["learner_set"] = settings(self.learner_set, "--learner-set")
         folder = self.run or Path("runs") / f"{self.game}-{self.learner}-{self.seed}"
@@ -110,6 +117,10 @@ class Resume:
     """folder of the data set, if it has moved"""
     download: bool = False
     """fetch the data set into --data if it is not there"""
+    engine: Annotated[Literal["local", "ray"] | None, arg(help_behavior_hint=STORED)] = None
+    """where trainings run: processes of this machine, or a Ray cluster"""
+    address: Annotated[str | None, arg(metavar="NAME", help_behavior_hint=STORED)] = None
+    """of the Ray cluster"""
 
     def execute(self, console: Console) -> int:
         """Resume, then print what came of it."""
@@ -118,7 +129,7 @@ class Resume:
 
         with TrialStore(self.run, create=False) as store:
             config = stored_config(store)
-        for name in ("budget", "workers", "device", "data", "download"):
+        for name in ("budget", "workers", "device", "data", "download", "engine", "address"):
             value = getattr(self, name)
             if value not in (None, False):
                 config[name] = str(value.expanduser().absolute()) if isinstance(value, Path) else value
@@ -143,7 +154,7 @@ def drive(folder: Path, config: Mapping[str, Any], console: Console) -> int:
     with stoppable() as stop, TrialStore(folder) as store:
         game = None
         try:
-            game = build(config)
+            game = build(config, checkpoints=folder / "checkpoints")
             game.evaluator = Interruptible(game.evaluator, stop)
             try:
                 learner = make_learner(config["learner"], game.spec, seed=config["seed"], **config["learner_set"])

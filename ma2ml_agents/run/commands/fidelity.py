@@ -1,0 +1,67 @@
+"""`ma2ml fidelity`."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from rich.console import Console
+from tyro.conf import arg
+
+from ma2ml_agents.run.options import STORED, Number, OptionalFolder, Run
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """How well a short training ranks a run's pipelines: rank correlations between numbers of epochs.
+
+    Trains a sample of the run's pipelines for each number of epochs, each training under a seed of its own, and prints the rank
+    correlations (Spearman, Kendall) of the validation accuracies with 95 % bootstrap intervals. A number named twice is trained
+    under two seeds: what noise alone leaves of a ranking. Stopped, it goes on after the last finished training.
+    """
+
+    run: Run
+    """folder of the run"""
+    epochs: Annotated[
+        tuple[int, ...],
+        arg(metavar="N ...", help_behavior_hint="(default: the proxy's, twice, and the final training's)"),
+    ] = ()
+    """epochs of each training"""
+    pipelines: Number = 24
+    """in the sample, drawn from the different ones of the run"""
+    seed: Number = 0
+    """of the sample and of the intervals"""
+    workers: Annotated[int | None, arg(metavar="N", help_behavior_hint=STORED)] = None
+    """processes that train; results do not depend on it"""
+    device: Annotated[str | None, arg(metavar="NAME", help_behavior_hint=STORED)] = None
+    """auto, cpu, cuda or cuda:N"""
+    data: Annotated[OptionalFolder, arg(help_behavior_hint=STORED)] = None
+    """folder of the data set, if it has moved"""
+
+    def execute(self, console: Console) -> int:
+        """Train, then print the correlations."""
+        from ma2ml_agents.run.fidelity import compare
+        from ma2ml_agents.run.stop import Stopped, stoppable
+        from ma2ml_agents.run.tables import table
+
+        with stoppable() as stop:
+            try:
+                result = compare(
+                    self.run,
+                    self.epochs,
+                    pipelines=self.pipelines,
+                    seed=self.seed,
+                    workers=self.workers,
+                    device=self.device,
+                    data=self.data,
+                    console=console,
+                    on_outcome=lambda job, outcome: stop.check(),
+                )
+            except Stopped as stopped:
+                console.print(f"stopped by {stopped.name}; finished trainings are stored. The same command goes on")
+                return stopped.exit_code
+        made = table("rank correlation of validation accuracies", "one", "other", "Spearman [95 %]", "Kendall [95 %]")
+        for pair in result.pairs:
+            made.add_row(*pair.names, str(pair.spearman), str(pair.kendall))
+        console.print(made)
+        failed = f"; {result.failed} failed and are left out" if result.failed else ""
+        console.print(f"{len(result.pipelines)} pipelines, sampled from the run{failed}")
+        return 0

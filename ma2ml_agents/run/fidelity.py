@@ -1,0 +1,201 @@
+"""Does a short training rank pipelines as a long one does? The gap that the paper names as its first limitation.
+
+A sample of a run's pipelines is trained for several numbers of epochs, and the rankings by validation accuracy are compared.
+Each training has a seed of its own, so what two of them share is the pipeline and not its initial weights. The same number of
+epochs named twice is trained under two seeds: their correlation is what noise leaves of a ranking.
+"""
+
+import itertools
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from ma2ml_agents.run.correlation import Estimate, bootstrap, kendall, spearman
+from ma2ml_agents.run.options import default_workers
+from ma2ml_agents.run.results import Results
+from ma2ml_agents.run.stored import build, stored_config
+from ma2ml_agents.run.tracking import progress_bar
+from ma2ml_env.evaluators.base import Job, close
+from ma2ml_env.files import FolderLock, write_atomic
+from ma2ml_env.game import Game
+from ma2ml_env.store import TrialStore
+from ma2ml_env.trial import Outcome, Trial, trial_seed
+
+PIPELINES = 24
+"""in the sample unless told"""
+FEWEST = 4
+"""pipelines that a correlation is computed of"""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two trainings compared."""
+
+    names: tuple[str, str]
+    spearman: Estimate
+    kendall: Estimate
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What a comparison of fidelities came to."""
+
+    pipelines: Sequence[int]
+    """trial numbers; those that failed at any fidelity are left out"""
+    failed: int
+    accuracy: Mapping[str, Sequence[float]]
+    """training -> validation accuracy of each pipeline"""
+    pairs: Sequence[Pair]
+
+
+def compare(
+    run: str | Path,
+    epochs: Sequence[int] = (),
+    *,
+    pipelines: int = PIPELINES,
+    seed: int = 0,
+    workers: int | None = None,
+    device: str | None = None,
+    data: str | Path | None = None,
+    console: Console | None = None,
+    on_outcome: Callable[[Job, Outcome], None] = lambda job, outcome: None,
+) -> Compared:
+    """Train a sample of a run's pipelines for each number of epochs and correlate the rankings.
+
+    What is done is kept in `RUN/fidelity/results.jsonl` and not trained again; `summary.json` holds the result.
+
+    Args:
+        run: folder of a search whose evaluator was `train`.
+        epochs: of each training, at least two; () is the proxy's, twice, and the final training's.
+        pipelines: drawn uniformly from the distinct ones that the search trained; all if there are fewer.
+        seed: of the sample and of the intervals.
+        workers: processes; None as the run has it.
+        device: None as the run has it.
+        data: folder of the data set, if it has moved.
+        console: for the progress bar; None shows none.
+        on_outcome: told of each training that is done and stored; an exception ends the comparison.
+
+    Raises:
+        ValueError: an impossible number, a run that was not trained for real, or too few pipelines that can be compared.
+        OSError: the data are not there, or the folder cannot be written. BlockingIOError if it is in use.
+    """
+    run = Path(run)
+    with TrialStore(run, create=False) as store:
+        config, trials = stored_config(store), list(store.trials())
+    if config["evaluator"] != "train":
+        raise ValueError(f"{run} was searched with the evaluator {config['evaluator']!r}: there is nothing to train")
+    config |= {name: value for name, value in (("device", device), ("data", data and str(data))) if value is not None}
+    workers = workers or config["workers"] or default_workers(config["device"])
+    game = build({**config, "workers": workers, "halving": None})
+    protocol = game.protocol
+    epochs = tuple(epochs) or (protocol.proxy_epochs, protocol.proxy_epochs, protocol.final_epochs)
+    if len(epochs) < 2 or not all(1 <= count <= protocol.final_epochs for count in epochs):
+        raise ValueError(f"name at least two numbers of epochs in 1..{protocol.final_epochs}, not {list(epochs)}")
+    if pipelines < FEWEST:
+        raise ValueError(f"a correlation needs at least {FEWEST} pipelines, not {pipelines}")
+    chosen = sample(trials, game, pipelines, seed)
+    if len(chosen) < FEWEST:
+        raise ValueError(f"{run} has {len(chosen)} different pipelines that were trained; {FEWEST} are needed")
+    folder = run / "fidelity"
+    folder.mkdir(exist_ok=True)
+    lock = FolderLock(folder / "fidelity.lock")
+    try:
+        names = _names(epochs)
+        jobs = {
+            (name, trial.number): _job(game, trial, count, name)
+            for name, count in zip(names, epochs, strict=True)
+            for trial in chosen
+        }
+        results = Results(folder / "results.jsonl")
+        found = _train(game, results, jobs, console or Console(quiet=True), on_outcome)
+        result = _compared(names, chosen, found, seed)
+        write_atomic(folder / "summary.json", (json.dumps(_summary(result), indent=2) + "\n").encode())
+        return result
+    finally:
+        close(game.evaluator)
+        lock.release()
+
+
+def sample(trials: Sequence[Trial], game: Game, count: int, seed: int) -> list[Trial]:
+    """Up to `count` trials of different pipelines that were trained, drawn uniformly, in the order of their numbers."""
+    distinct: dict[str, Trial] = {}
+    for trial in trials:
+        if trial.outcome.status == "ok":
+            distinct.setdefault(game.recipe(trial.proposal.codes).key, trial)
+    pool = list(distinct.values())
+    drawn = np.random.default_rng(seed).permutation(len(pool))[:count]
+    return [pool[i] for i in sorted(drawn.tolist())]
+
+
+def _names(epochs: Sequence[int]) -> list[str]:
+    """`3 epochs`, `3 epochs (2)`, `12 epochs`."""
+    seen: Counter[int] = Counter()
+    names = []
+    for count in epochs:
+        seen[count] += 1
+        names.append(f"{count} epochs" + (f" ({seen[count]})" if seen[count] > 1 else ""))
+    return names
+
+
+def _job(game: Game, trial: Trial, epochs: int, name: str) -> Job:
+    """Under a seed of this training's own, the same in whatever company it is asked for."""
+    again = int(name.partition("(")[2].rstrip(")") or 1)
+    job = game.job(trial.number, trial.proposal.codes, trial_seed(trial_seed(trial.seed, epochs), again))
+    return replace(job, fidelity=epochs / game.protocol.final_epochs)
+
+
+def _train(
+    game: Game,
+    results: Results,
+    jobs: Mapping[tuple[str, int], Job],
+    console: Console,
+    on_outcome: Callable[[Job, Outcome], None],
+) -> dict[tuple[str, int], Outcome]:
+    """The outcome of each job, from the file or trained now."""
+    found = {key: done for key, job in jobs.items() if (done := results.get(key[0], job)) is not None}
+    evaluator = game.evaluator
+    while hasattr(evaluator, "inner"):  # past the cache, which would answer a second seed with the first
+        evaluator = evaluator.inner
+    waiting = [key for key in jobs if key not in found]
+    bar = progress_bar(console)
+    bar.disable = not console.is_terminal
+    with bar:
+        task = bar.add_task("fidelity", total=len(jobs), completed=len(found))
+        for position, outcome in evaluator.evaluate([jobs[key] for key in waiting]):
+            key = waiting[position]
+            results.add(key[0], jobs[key], key[1], outcome)
+            found[key] = outcome
+            bar.update(task, advance=1, refresh=True)
+            on_outcome(jobs[key], outcome)
+    return found
+
+
+def _compared(
+    names: Sequence[str], chosen: Sequence[Trial], found: Mapping[tuple[str, int], Outcome], seed: int
+) -> Compared:
+    whole = [t.number for t in chosen if all(found[name, t.number].status == "ok" for name in names)]
+    if len(whole) < FEWEST:
+        raise ValueError(f"only {len(whole)} of {len(chosen)} pipelines could be trained; {FEWEST} are needed")
+    accuracy = {name: [found[name, number].accuracy for number in whole] for name in names}
+    pairs = []
+    for first, second in itertools.combinations(names, 2):
+        x, y = np.array(accuracy[first]), np.array(accuracy[second])
+        pairs.append(Pair((first, second), bootstrap(spearman, x, y, seed=seed), bootstrap(kendall, x, y, seed=seed)))
+    return Compared(whole, len(chosen) - len(whole), accuracy, pairs)
+
+
+def _summary(result: Compared) -> dict[str, object]:
+    return {
+        "pipelines": list(result.pipelines),
+        "failed": result.failed,
+        "accuracy": {name: list(values) for name, values in result.accuracy.items()},
+        "pairs": [
+            {"trainings": list(pair.names), "spearman": pair.spearman._asdict(), "kendall": pair.kendall._asdict()}
+            for pair in result.pairs
+        ],
+    }

@@ -1,0 +1,118 @@
+"""Successive halving of a batch: the worst are dropped after a share of their training, and the time goes to the others.
+
+Jamieson and Talwalkar 2016. It is the one wrapper whose outcomes depend on their batch: `fidelity` tells how far a pipeline
+came, and the accuracy of one that was dropped is that of its shorter training, taken before the learning rate has fallen.
+"""
+
+import math
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from ma2ml_env.evaluators.base import Evaluator, Job
+from ma2ml_env.evaluators.wrap import CACHED, Wrapper, evaluate_some
+from ma2ml_env.trial import Outcome
+
+BATCH_END = "batch_end"
+"""key in an outcome's metrics: one more than the highest number of the batch that it was ranked in"""
+
+
+class Halving(Wrapper):
+    """Drops the worst of a batch at each rung; the others go on from where they stand.
+
+    A job is asked with `until` set to the rung's share, then again with the next one. A trainer with a folder for checkpoints
+    goes on from them, bit-equal to a training that never paused; one that does not find its checkpoint starts anew, to the same
+    end. What fails is the first to go. Ties go to the lower number.
+
+    Every outcome carries its accuracy at each rung as `rung_1`, `rung_2`, ... in its metrics, and `batch_end`: a batch that was
+    cut short is ranked again with what is known of it, so a resumed search drops the same pipelines. (Two equal pipelines in a
+    batch, one of which fell to the machine, may be ranked differently after a resume: a crash does not repeat itself.)
+
+    Put it inside `Cached` and `Feasible`: what they answer is not ranked.
+
+    Args:
+        inner: trains; it reads `Job.until`.
+        rungs: shares of a job's training, rising, each in (0, 1).
+        keep: share of the batch that passes a rung, in (0, 1), rounded up.
+        folder: of the trainer's checkpoints; emptied after each batch. None: there is none.
+
+    Raises:
+        ValueError: if a share is out of its range.
+    """
+
+    def __init__(self, inner: Evaluator, rungs: Sequence[float], keep: float = 0.5, folder: Path | None = None) -> None:
+        super().__init__(inner)
+        if not rungs or list(rungs) != sorted(set(rungs)) or not all(0.0 < rung < 1.0 for rung in rungs):
+            raise ValueError(f"rungs are rising shares of a training, each in (0, 1), not {list(rungs)}")
+        if not 0.0 < keep < 1.0:
+            raise ValueError(f"the share that passes a rung lies in (0, 1), not {keep!r}")
+        self.rungs = tuple(rungs)
+        self.keep = keep
+        self.folder = folder
+        self._known: dict[int, Outcome] = {}  # of the last batch of an earlier session, by number
+
+    def evaluate(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Outcome]]:
+        """(index into `jobs`, outcome): what is dropped at a rung as soon as all have reached it."""
+        if not jobs:
+            return
+        known = self._known_of_batch(min(job.number for job in jobs))
+        end = max(
+            [outcome.metrics[BATCH_END] for outcome in known.values()] or [float(1 + max(j.number for j in jobs))]
+        )
+        index = {job.number: i for i, job in enumerate(jobs)}
+        reached = {number: _at_rungs(outcome) for number, outcome in known.items()} | {number: [] for number in index}
+        spent = dict.fromkeys(index, 0.0)
+
+        def told(number: int, outcome: Outcome) -> Outcome:
+            rungs = {f"rung_{k}": accuracy for k, accuracy in enumerate(reached[number], 1)}
+            return replace(outcome, seconds=spent[number], metrics={**outcome.metrics, **rungs, BATCH_END: end})
+
+        alive = sorted(reached)
+        for rung, share in enumerate((*self.rungs, 1.0)):
+            asked = [replace(jobs[index[number]], until=share) for number in alive if number in index]
+            paused: dict[int, Outcome] = {}
+            for position, outcome in evaluate_some(self.inner, asked, range(len(asked))):
+                number = asked[position].number
+                spent[number] += outcome.seconds
+                if share == 1.0 or outcome.status != "ok":
+                    yield index[number], told(number, outcome)
+                else:
+                    reached[number].append(outcome.accuracy)
+                    paused[number] = outcome
+            if share == 1.0:
+                break
+            ranked = sorted(
+                (number for number in alive if len(reached[number]) > rung),
+                key=lambda number: (-reached[number][rung], number),
+            )
+            passed = set(ranked[: math.ceil(self.keep * len(alive))])
+            for number, outcome in paused.items():
+                if number not in passed:
+                    yield index[number], told(number, outcome)
+            alive = sorted(passed)
+        if self.folder is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)  # nobody of this batch goes on
+
+    def remember(self, job: Job, outcome: Outcome) -> None:
+        """Keep what was ranked in the last batch; a hit of a cache was not ranked."""
+        end = outcome.metrics.get(BATCH_END)
+        if end is not None and CACHED not in outcome.metrics:
+            latest = max((other.metrics[BATCH_END] for other in self._known.values()), default=end)
+            if end > latest:
+                self._known.clear()
+            if end >= latest:
+                self._known[job.number] = outcome
+        super().remember(job, outcome)
+
+    def _known_of_batch(self, number: int) -> dict[int, Outcome]:
+        """What an earlier session has of the batch that this number belongs to."""
+        return {known: outcome for known, outcome in self._known.items() if outcome.metrics[BATCH_END] > number}
+
+
+def _at_rungs(outcome: Outcome) -> list[float]:
+    """Accuracy at each rung that it reached."""
+    found: list[float] = []
+    while (key := f"rung_{len(found) + 1}") in outcome.metrics:
+        found.append(outcome.metrics[key])
+    return found

@@ -1,0 +1,182 @@
+"""The same contract on a Ray cluster: each job is a task, with a CPU and a share of a GPU.
+
+Inside of its Ray worker a job runs in a `Pool` of one process, which brings what Ray has not: a time limit, an end for all that
+a job started, and an outcome where a process dies. Ray brings the job to a free machine, and to another one if that is lost.
+
+Who reaches Ray's ports can run code on it (CVE-2023-48022). A Ray that is started here has no dashboard and asks for a token
+that only this process and its children know, unless the caller has imported Ray before, which reads its settings then. A
+cluster that somebody else started is theirs to guard. Ray is the extra `ray`.
+"""
+
+import os
+import pickle
+import secrets
+import signal
+import sys
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from ma2ml_env.evaluators.base import Evaluator, Job
+from ma2ml_env.evaluators.pool import Pool
+from ma2ml_env.evaluators.schedule import Schedule
+from ma2ml_env.trial import Outcome
+
+RETRIES = 3
+"""how often a job is started again if its machine or Ray worker is lost"""
+_LOCAL = {
+    "RAY_AUTH_MODE": "token",
+    "RAY_AUTH_TOKEN": secrets.token_hex(32),
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # Ray's coming default; without it, it warns
+}
+_POLL = 0.5  # seconds between looks at signals; an outcome is not delayed by it
+_GRACE = 10.0  # seconds that cancelled jobs have to end
+
+
+class RayPool:
+    """An evaluator over a Ray cluster.
+
+    Every node needs this package, and the data where the factory looks for them. Trainings of equal seeds give equal outcomes
+    on equal machines; different processors may round differently.
+
+    Args:
+        factory: makes the evaluator, in each worker; picklable.
+        workers: CPUs of the Ray that is started on this machine, a job at a time each; None is all. Not for a cluster.
+        address: of a cluster that runs, as `auto` or `10.0.0.1:6379`; None starts Ray on this machine.
+        gpus: of each job, as in 0.25: four jobs share one. None is 1 where the cluster has GPUs, else 0.
+        time_limit: seconds that one job may take; None is no limit.
+        threads: torch threads of each job.
+        schedule: longest predicted first; its devices are not asked, Ray knows its own. None takes jobs as they come.
+
+    Raises:
+        ImportError: if Ray is not installed; the extra is named.
+        ValueError: if a number is out of range or the factory cannot be sent to a process.
+    """
+
+    def __init__(
+        self,
+        factory: Callable[[], Evaluator],
+        workers: int | None = None,
+        *,
+        address: str | None = None,
+        gpus: float | None = None,
+        time_limit: float | None = None,
+        threads: int = 1,
+        schedule: Schedule | None = None,
+    ) -> None:
+        self._ray = _import_ray(local=address is None)
+        Pool(
+            factory, 1 if workers is None else workers, time_limit=time_limit, threads=threads
+        )  # it checks its arguments
+        if gpus is not None and not (0.0 <= gpus <= 1.0 or (gpus > 1.0 and float(gpus).is_integer())):
+            raise ValueError(f"gpus of a job is a share in [0, 1] or a whole number, not {gpus!r}")
+        self.workers = workers
+        self.address = address
+        self.gpus = gpus
+        self._factory = pickle.dumps(factory)
+        self._options = {"time_limit": time_limit, "threads": threads}
+        self._schedule = schedule or Schedule()
+        self._token = uuid.uuid4().hex  # a Ray worker may serve several pools, one after the other
+        self._started = False
+        self._evaluating = False
+
+    def evaluate(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Outcome]]:
+        """(index into `jobs`, outcome), in order of completion.
+
+        Raises:
+            RuntimeError: if the factory raises, the cluster has no GPU that a job needs, or another evaluation is going on.
+            ConnectionError: if there is no cluster at the address.
+        """
+        if self._evaluating:
+            raise RuntimeError("this pool is evaluating already; finish or close that iterator first")
+        if not jobs:
+            return
+        self._evaluating = True
+        running: dict[Any, int] = {}
+        try:
+            task = self._task()
+            costs = [self._schedule.cost(job) for job in jobs]
+            for index in self._schedule.order(costs):  # tasks of one kind start in the order of their submission
+                running[task.remote(self._token, self._factory, self._options, jobs[index])] = index
+            while running:
+                ready, _ = self._ray.wait(list(running), timeout=_POLL)
+                for each in ready:
+                    index = running.pop(each)
+                    outcome = self._outcome(jobs[index], each)
+                    if outcome.status == "ok":
+                        self._schedule.predictor.learn(costs[index], outcome.seconds)
+                    yield index, outcome
+        finally:  # what is still at work has nobody to work for
+            for each in running:
+                self._ray.cancel(each, force=True)
+            if running:
+                self._ray.wait(list(running), num_returns=len(running), timeout=_GRACE)
+            self._evaluating = False
+
+    def close(self) -> None:
+        """Leave the cluster, or end the Ray that was started here. The next `evaluate` starts again."""
+        if self._started:
+            self._started = False
+            self._ray.shutdown()
+
+    def _task(self) -> Any:
+        if not self._started:
+            self._start()
+        there = self._ray.cluster_resources().get("GPU", 0.0)
+        gpus = min(1.0, there) if self.gpus is None else self.gpus
+        if gpus > there:
+            raise RuntimeError(f"each job asks for {gpus:g} GPUs and the cluster has {there:g}")
+        return self._ray.remote(num_cpus=1, num_gpus=gpus, max_retries=RETRIES)(_evaluate)
+
+    def _start(self) -> None:
+        if self._ray.is_initialized():
+            raise RuntimeError("this process is connected to Ray already; ray.shutdown() first")
+        options: dict[str, Any] = {"address": self.address}
+        if self.address is None:
+            options = {"address": "local", "num_cpus": self.workers, "include_dashboard": False}
+        main = threading.current_thread() is threading.main_thread()
+        handler = signal.getsignal(signal.SIGTERM) if main else None
+        try:
+            self._ray.init(log_to_driver=False, logging_level="ERROR", **options)
+        finally:
+            if main:  # Ray takes SIGTERM for itself; it belongs to who called
+                signal.signal(signal.SIGTERM, handler)
+        self._started = True
+
+    def _outcome(self, job: Job, task: Any) -> Outcome:
+        try:
+            outcome: Outcome = self._ray.get(task)
+        except self._ray.exceptions.RayTaskError as error:  # jobs raise nothing here: it is the pool in the worker
+            raise RuntimeError(f"on the cluster: {error.cause}") from None
+        except self._ray.exceptions.RayError as error:
+            note = f"lost {1 + RETRIES} times with its worker or machine: {type(error).__name__}"
+            return Outcome("failed", fidelity=job.fidelity, attempts=1 + RETRIES, error="CRASH", note=note)
+        return outcome
+
+
+def _import_ray(local: bool) -> Any:
+    if local and "ray" not in sys.modules:
+        for variable, value in _LOCAL.items():  # inherited by all that Ray starts
+            os.environ.setdefault(variable, value)
+    try:
+        import ray
+        import ray.exceptions
+    except ImportError:
+        raise ImportError('the evaluator ray_pool needs Ray: pip install "ma2ml[ray]"') from None
+    return ray
+
+
+# What follows runs in a Ray worker, which keeps one pool between jobs.
+_pool: tuple[str, Pool] | None = None
+
+
+def _evaluate(token: str, factory: bytes, options: dict[str, Any], job: Job) -> Outcome:
+    global _pool
+    if _pool is None or _pool[0] != token:
+        if _pool is not None:
+            _pool[1].close()
+        _pool = token, Pool(pickle.loads(factory), 1, **options)
+    ((_, outcome),) = _pool[1].evaluate([job])
+    return outcome

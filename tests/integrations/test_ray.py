@@ -1,0 +1,187 @@
+"""The pool on Ray keeps the contract of the local one: on a Ray of two workers that is started here."""
+
+import os
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from ma2ml_env.evaluators.base import Evaluator, Job
+from ma2ml_env.evaluators.ray_pool import RayPool
+from ma2ml_env.evaluators.schedule import Cost, Schedule
+from ma2ml_env.evaluators.train import Train
+from ma2ml_env.recipe import Recipe, Spec
+from ma2ml_env.testing import check_evaluator
+from ma2ml_env.training.data import DataSource
+
+FAULTS = Path(__file__).parents[1] / "faults"
+
+
+def test_without_ray_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ImportError, match=r'pip install "ma2ml\[ray\]"'):
+        RayPool(Train)
+
+
+@pytest.fixture(scope="module")
+def ray_here():
+    return pytest.importorskip("ray", reason='Ray is not installed: pip install "ma2ml[ray]"')
+
+
+@pytest.fixture(scope="module")
+def make(ray_here):
+    """Pools, one Ray at a time. Ray's workers import what the tests' modules define."""
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(FAULTS), str(Path(__file__).parent), before]))
+    sys.path.insert(0, str(FAULTS))
+    made: list[RayPool] = []
+
+    def start(*args, **options):
+        for each in made:
+            each.close()
+        made.append(RayPool(*args, **options))
+        return made[-1]
+
+    yield start
+    for each in made:
+        each.close()
+    sys.path.remove(str(FAULTS))
+    os.environ.pop("PYTHONPATH")
+    if before is not None:
+        os.environ["PYTHONPATH"] = before
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"workers": 0}, "at least 1"),
+        ({"threads": 0}, "at least 1"),
+        ({"time_limit": 0}, "positive number of seconds"),
+        ({"gpus": 1.5}, "gpus of a job"),
+        ({"gpus": -1.0}, "gpus of a job"),
+        ({"gpus": float("nan")}, "gpus of a job"),
+        ({"factory": lambda: None}, "function or class of a module"),
+    ],
+)
+def test_impossible_arguments(ray_here, options, message):
+    with pytest.raises(ValueError, match=message):
+        RayPool(**{"factory": Train, **options})
+
+
+CELL = ((0, "conv_3x3", 1, "max_pool_3x3", "add"),)
+RECIPE = Recipe(
+    network=Spec("nasnet", {"normal": CELL, "reduction": CELL, "cells": 2, "reductions": (1,), "filters": 4}),
+    crop_padding=1, flip=False, cutout=0, epochs=2, batch_size=50,
+)  # fmt: skip
+
+
+@pytest.mark.slow
+# Ray leaves log files and sockets to the collector, and on a machine without GPUs asks for them in vain.
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+class TestOnRay:
+    def test_one_bad_job_never_raises_and_costs_nobody_else(self, make):
+        from parts import Faulty, job
+
+        pool = make(Faulty, 2, time_limit=3.0)
+        assert isinstance(pool, Evaluator)
+        jobs = [job(0), job(1, **{"raise": 0}), job(2, kill=9), job(3, sleep=60), job(4, **{"raise": 1}), job(5)]
+        found = dict(pool.evaluate(jobs))
+        assert [found[i].error for i in range(6)] == ["", "CRASH", "CRASH", "TIMEOUT", "OOM", ""]
+        assert [found[i].accuracy for i in (0, 5)] == [0.1, 0.1005]
+        assert found[2].attempts == 2
+
+    def test_outcomes_are_those_of_this_process_longest_first(self, make):
+        source = DataSource("digits", limit=100)
+        jobs = [Job(i, replace(RECIPE, learning_rate=0.1 / (i + 1)), {}, i, 0.5 + 0.5 * (i % 2)) for i in range(4)]
+        trainer = Train(source, device="cpu")
+        pool = make(trainer.twin, 2, schedule=Schedule(trainer.cost))
+        found = check_evaluator(pool, jobs)
+        here = dict(trainer.evaluate(jobs))
+        assert {i: replace(o, seconds=0.0) for i, o in found.items()} == {
+            i: replace(o, seconds=0.0) for i, o in here.items()
+        }
+        assert pool._schedule.predictor.seconds(Cost(macs=1e9)) not in (0.0, 1e9)  # it has learned
+
+    def test_closed_it_cancels_and_leaves_nothing(self, make):
+        from parts import Faulty, group, job, until
+
+        pool = make(Faulty, 2)
+        outcomes = pool.evaluate([job(0, child=1), job(1, sleep=600)])
+        _, first = next(outcomes)
+        pid = int(first.metrics["pid"])
+        assert group(pid)  # the control: it and its child are there
+        with pytest.raises(RuntimeError, match="evaluating already"):
+            next(pool.evaluate([job(0)]))
+        began = time.monotonic()
+        outcomes.close()
+        assert time.monotonic() - began < 20
+        assert dict(pool.evaluate([job(2)]))[0].status == "ok"  # the pool is still of use
+        pool.close()
+        assert until(lambda: not group(pid), 20)
+
+    def test_a_lost_ray_worker_costs_no_job(self, make, tmp_path):
+        from parts import Faulty, job
+
+        pool = make(partial(Dies, str(tmp_path)), 2)
+        found = dict(pool.evaluate([job(0), job(1)]))
+        assert [found[i].status for i in (0, 1)] == ["ok", "ok"]
+        assert (tmp_path / "died").exists()
+        assert Faulty is not None
+
+    def test_a_factory_that_fails_is_an_error(self, make):
+        from parts import job
+
+        with pytest.raises(RuntimeError, match="no worker can start"):
+            list(make(partial(Dies, None)).evaluate([job(0)]))
+
+    def test_gpus_that_are_not_there(self, make):
+        from parts import Faulty, job
+
+        with pytest.raises(RuntimeError, match="asks for 8 GPUs"):
+            list(make(Faulty, 2, gpus=8.0).evaluate([job(0)]))
+
+    def test_strangers_are_refused_and_there_is_no_dashboard(self, make):
+        """In a process of its own: Ray reads whether to ask for a token when it is first imported."""
+        code = """
+import os, subprocess, sys
+from parts import Faulty, job
+from ma2ml_env.evaluators.ray_pool import RayPool
+if __name__ == "__main__":
+    pool = RayPool(Faulty, 1)
+    assert len(list(pool.evaluate([job(0)]))) == 1
+    import ray
+    assert not ray._private.worker._global_node.webui_url
+    address = ray.get_runtime_context().gcs_address
+    knock = [sys.executable, "-c", f"import ray; ray.init(address={address!r})"]
+    stranger = {k: v for k, v in os.environ.items() if not k.startswith("RAY_AUTH")}
+    assert subprocess.run(knock, env=stranger, stderr=subprocess.PIPE).returncode != 0
+    assert subprocess.run(knock, stderr=subprocess.PIPE).returncode == 0  # the control: who has the token gets in
+    pool.close()
+    print("as told")
+"""
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+        done = subprocess.run([sys.executable, "-c", code], env=clean, capture_output=True, text=True, check=False)
+        assert done.stdout.strip() == "as told", done.stderr[-2000:]
+
+
+class Dies:
+    """Kills the Ray worker above it at its first job, once for each folder; cannot be made without one."""
+
+    def __init__(self, folder):
+        if folder is None:
+            raise FileNotFoundError("no folder")
+        self.marker = Path(folder) / "died"
+
+    def evaluate(self, jobs):
+        from parts import Faulty
+
+        if not self.marker.exists():
+            self.marker.touch()
+            os.kill(os.getppid(), 9)
+            time.sleep(600)
+        yield from Faulty().evaluate(jobs)

@@ -1,0 +1,124 @@
+"""Rank correlations, and the command that measures what a short training says of a long one."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ma2ml_agents.run import fidelity
+from ma2ml_agents.run.cli import main
+from ma2ml_agents.run.correlation import bootstrap, kendall, ranks, spearman
+from ma2ml_agents.run.stop import Stopped
+
+
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize("n", [4, 11, 60])
+def test_correlations_are_those_of_scipy(n, ties):
+    stats = pytest.importorskip("scipy.stats")
+    rng = np.random.default_rng(n)
+    x = rng.integers(0, 4, n).astype(float) if ties else rng.normal(size=n)
+    y = x + (rng.integers(0, 4, n) if ties else rng.normal(size=n))
+    assert spearman(x, y) == pytest.approx(stats.spearmanr(x, y).statistic, abs=1e-12)
+    assert kendall(x, y) == pytest.approx(stats.kendalltau(x, y).statistic, abs=1e-12)
+    assert ranks(x).tolist() == stats.rankdata(x).tolist()
+
+
+def test_correlations_by_hand():
+    x = np.array([1.0, 2.0, 3.0, 4.0])
+    assert spearman(x, x**3) == kendall(x, x**3) == 1.0
+    assert spearman(x, -x) == kendall(x, -x) == -1.0
+    assert spearman(x, np.array([1.0, 2.0, 4.0, 3.0])) == pytest.approx(1 - 6 * 2 / (4 * 15))
+    assert kendall(x, np.array([1.0, 2.0, 4.0, 3.0])) == pytest.approx((5 - 1) / 6)
+    assert spearman(x, np.ones(4)) == kendall(x, np.ones(4)) == 0.0  # nothing is ranked
+    assert ranks(np.array([5.0, 1.0, 5.0])).tolist() == [2.5, 1.0, 2.5]
+
+
+def test_interval_covers_the_truth_and_shrinks():
+    """Spearman's correlation of a bivariate normal with rho 0.6 is 6/pi asin(0.3) = 0.582.
+
+    Of 60 intervals of 95 % at n = 60 fewer than 50 cover it with a probability below 1e-3, were they exact.
+    """
+    rng = np.random.default_rng(0)
+    covered, widths = 0, []
+    for n in [60] * 60 + [240]:
+        x = rng.normal(size=n)
+        y = 0.6 * x + 0.8 * rng.normal(size=n)
+        found = bootstrap(spearman, x, y, resamples=300)
+        assert found.low <= found.value <= found.high
+        covered += n == 60 and found.low <= 0.582 <= found.high
+        widths.append(found.high - found.low)
+    assert covered >= 50
+    assert widths[-1] < 0.7 * np.mean(widths[:-1])  # half as wide, but for noise
+    assert bootstrap(spearman, x, y, seed=1) == bootstrap(spearman, x, y, seed=1) != bootstrap(spearman, x, y, seed=2)
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("fidelity") / "run"
+    options = ["limit=100", "proxy_epochs=1", "final_epochs=4", "cells=2", "reductions=[1]"]
+    settings = [text for option in options for text in ("--set", option)]
+    arguments = ["--learner", "random", "--budget", "6", "--batch", "6", "--device", "cpu", "--workers", "1"]
+    assert main(["search", "digits-v0", "--run", str(run), *arguments, *settings]) == 0
+    return run
+
+
+def test_a_run_is_compared_and_nothing_is_trained_twice(searched, capsys, monkeypatch):
+    assert main(["fidelity", str(searched), "--epochs", "1", "1", "2", "--pipelines", "5"]) == 0
+    out = capsys.readouterr().out
+    assert "5 pipelines, sampled from the run" in out
+    summary = json.loads((searched / "fidelity" / "summary.json").read_text())
+    assert [pair["trainings"] for pair in summary["pairs"]] == [
+        ["1 epochs", "1 epochs (2)"],
+        ["1 epochs", "2 epochs"],
+        ["1 epochs (2)", "2 epochs"],
+    ]
+    assert len(summary["pipelines"]) == 5
+    first, again = summary["accuracy"]["1 epochs"], summary["accuracy"]["1 epochs (2)"]
+    assert first != again  # another seed
+    x, y = np.array(first), np.array(summary["accuracy"]["2 epochs"])
+    assert summary["pairs"][1]["spearman"]["value"] == spearman(x, y)
+    asked = []
+    monkeypatch.setattr("ma2ml_env.evaluators.train.Train.evaluate", lambda self, jobs: iter(asked.extend(jobs) or ()))
+    result = fidelity.compare(searched, (1, 1, 2), pipelines=5)
+    assert asked == []
+    assert result.accuracy["1 epochs"] == first
+
+
+def test_stopped_it_goes_on(searched, monkeypatch):
+    done = []
+
+    def stop(job, outcome):
+        done.append(job)
+        if len(done) == 3:
+            raise Stopped(15)
+
+    with pytest.raises(Stopped):
+        fidelity.compare(searched, (1, 3), pipelines=4, on_outcome=stop)
+    lines = len((searched / "fidelity" / "results.jsonl").read_text().splitlines())
+    result = fidelity.compare(searched, (1, 3), pipelines=4, on_outcome=lambda job, outcome: done.append(job))
+    assert len({(job.recipe.key, job.fidelity) for job in done}) == len(done)  # none twice
+    assert len((searched / "fidelity" / "results.jsonl").read_text().splitlines()) == lines + len(done) - 3
+    assert len(result.pairs) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--epochs", "3"], "at least two numbers of epochs in 1..4"),
+        (["--epochs", "0", "3"], "at least two numbers of epochs in 1..4"),
+        (["--epochs", "1", "9"], "at least two numbers of epochs in 1..4"),
+        (["--pipelines", "3"], "at least 4 pipelines"),
+        (["--device", "gpu"], "unknown device 'gpu'"),
+    ],
+)
+def test_bad_input_is_one_line(searched, capsys, arguments, words):
+    assert main(["fidelity", str(searched), *arguments]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_a_run_that_was_not_trained_is_refused(tmp_path, capsys):
+    surrogate = ["--evaluator", "surrogate", "--learner", "random", "--budget", "4", "--batch", "4"]
+    assert main(["search", "digits-v0", "--run", str(tmp_path / "run"), *surrogate]) == 0
+    assert main(["fidelity", str(tmp_path / "run")]) == 2
+    assert "there is nothing to train" in capsys.readouterr().err
