@@ -26,6 +26,8 @@ from ma2ml_env.space import Decision, SearchSpace
 
 SMALL = 50_000
 """below so many pipelines a landscape is judged by its best pipeline, from there on by the mean of the top k"""
+DRAWN = 200_000
+"""so many pipelines stand for all of a landscape that has more"""
 HERE = Path(__file__).parent
 
 
@@ -151,6 +153,21 @@ def points(game: Playable) -> float:
 def judged_by(game: Playable) -> str:
     """The curve that counts: `best` on small tables, else `top`."""
     return "best" if points(game) < SMALL else "top"
+
+
+def elite_level(game: Game, share: float = 0.001) -> float:
+    """Noise-free reward above which `share` of all pipelines lie: of all of them, or of 200,000 drawn uniformly."""
+    sizes = [n for agent in game.spec.nvec.values() for n in agent]
+    n = math.prod(sizes)
+    if n <= DRAWN:
+        columns = np.unravel_index(np.arange(n), sizes)
+    else:
+        rng = np.random.default_rng(0)
+        columns = tuple(rng.integers(size, size=DRAWN) for size in sizes)
+    rows, codes = np.stack(columns, axis=1).astype(np.int64), {}
+    for agent, own in game.spec.nvec.items():
+        codes[agent], rows = rows[:, : len(own)], rows[:, len(own) :]
+    return float(np.quantile(noise_free(game, codes), 1 - share, method="higher"))
 
 
 def noise_free(game: Game, codes: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float64]:

@@ -73,6 +73,9 @@ class Recipe:
         },
     )
     """nasnet: cells in order, positions (0-based) of the reduction cells, filters of the first cell"""
+    resolution: int = 0
+    """side in pixels that images are resized to before the network, after the augmentation, in training and ever after; 0
+    leaves them as they are"""
     augment: tuple[SubPolicy, ...] = ()
     """every image draws one of these uniformly; () is no policy, an empty sub-policy leaves the image alone"""
     crop_padding: int = 4
@@ -109,7 +112,7 @@ class Recipe:
     drop_path: float = 0.4
     """final probability of dropping a path in the last cell; acts at fidelity 1.0 only (ScheduledDropPath)"""
     auxiliary: float = 0.4
-    """weight of the auxiliary head's loss; acts at fidelity 1.0 only"""
+    """weight of the auxiliary head's loss; acts at fidelity 1.0 only, and nowhere in a network without such a head"""
     epochs: int = 600
     """of the full training; a job trains round(fidelity x epochs), at least one"""
 

@@ -25,6 +25,7 @@ TABLE: dict[str, dict[str, str]] = {
         "hpo_jahs": "ma2ml_env.modules.jahs:HpoJahs",
         "nas_mlp": "ma2ml_env.modules.mlp:NasMlp",
         "hpo_mlp": "ma2ml_env.modules.mlp:HpoMlp",
+        "nas_mobile": "ma2ml_env.modules.nas_mobile:NasMobile",
         "nas_edges": "ma2ml_env.modules.nas_edges:NasEdges",
     },
     "evaluators": {

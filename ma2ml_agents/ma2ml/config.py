@@ -56,9 +56,13 @@ class MA2MLConfig:
 
     candidates: int = 16
     """candidates that the critic screens for each proposal (`screening.py`); 1: the policies' draws are trained, the letter"""
-    mutants: float = 0.2
-    """below this share of the uniform policies' entropy, candidates that differ a little from the best come in too, up
-    to half of what is screened where policies are settled; 0: never"""
+    mutants: float = 50.0
+    """below this entropy of the policies, in nats, descendants of the best pipelines come in too, the more, the fewer pipelines
+    the policies still choose among; 0: never"""
+    mutant_share: float = 0.8
+    """of what is screened, where the policies have no entropy left"""
+    rounds: int = 5
+    """generations of these before a pipeline is trained"""
     parents: int = 30
     """how many of the best pipelines these start from"""
     policy_share: float = 0.25
@@ -101,6 +105,7 @@ class MA2MLConfig:
             "capacity",
             "candidates",
             "parents",
+            "rounds",
             "target_every",
         ):
             if getattr(self, name) < 1:
@@ -108,7 +113,7 @@ class MA2MLConfig:
         for name in ("updates", "lambda_", "policy_lr", "critic_lr", "weight_decay", "mutants", "restart"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is not negative; it is {getattr(self, name)}")
-        for name in ("policy_share", "forget"):
+        for name in ("policy_share", "mutant_share", "forget"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} lies in [0, 1], not {getattr(self, name)}")
         if not 0 < self.tau <= 1:

@@ -93,24 +93,33 @@ class MA2ML:
         c = self.config
         n = int(len(s) * (1 - c.policy_share))
         pools, wanted = {"screened": self._act(s.repeat(c.candidates, 1, 1))[0]}, {"screened": n}
-        share = 0.5 * max(0.0, 1.0 - self.entropy / c.mutants) if c.mutants else 0.0
+        nats = self.entropy * sum(math.log(size) for size in self.joint.nvec)
+        share = c.mutant_share * max(0.0, 1.0 - nats / c.mutants) if c.mutants else 0.0
         if share:
             parents = screening.elite(self.replay.codes, self.replay.rewards, c.parents)
-            changed = torch.from_numpy(self.replay.codes[parents])
-            nvec = torch.tensor(self.joint.nvec)
-            pools["mutant"] = screening.mutants(changed, len(s) * c.candidates, nvec, self.generator)
+            pools["mutant"] = screening.descendants(
+                torch.from_numpy(self.replay.codes[parents]),
+                len(s) * c.candidates,
+                torch.tensor(self.joint.nvec),
+                lambda pool: self._opinions(pool, s),
+                rounds=c.rounds,
+                generator=self.generator,
+            )
             wanted["mutant"] = round(n * share)
             wanted["screened"] -= wanted["mutant"]
         known = {row.tobytes() for row in self.replay.codes}
         origins: list[str] = []
         for origin, pool in pools.items():
-            with torch.no_grad():  # where Q reads S, all candidates are compared at one S
-                values = self._q(pool.to(self.device), s[:1].expand(len(pool), -1, -1).to(self.device)).cpu()
-            best = pool[screening.best_by_member(pool, values, wanted[origin], known)]
+            best = pool[screening.best_by_member(pool, self._opinions(pool, s), wanted[origin], known)]
             codes[len(origins) : len(origins) + len(best)] = best
             known |= {row.tobytes() for row in best.numpy()}
             origins += [origin] * len(best)
         return origins
+
+    @torch.no_grad()
+    def _opinions(self, pool: Tensor, s: Tensor) -> Tensor:
+        """Each critic's value of candidates (n, L): (M, n). Where Q reads S, all are compared at one S."""
+        return self._q(pool.to(self.device), s[:1].expand(len(pool), -1, -1).to(self.device)).cpu()
 
     def _act(self, s: Tensor, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
         """Joint actions (n, L) at states (n, agents, state_dim), and each agent's log-probability of its part (n, agents)."""

@@ -1,12 +1,12 @@
 """Screening: which of many candidates are worth a training. Not of the paper, which trains what its policies draw.
 
 The critic is off-policy, so any behaviour policy will do. A batch has three origins: the policies' own draws, as in the paper;
-`screened`, the best by the critic of many draws; and, once the policies have little left to vary, `mutant`, the best by the
-critic of many small changes to the best pipelines so far. Each of these is the favourite of another member of the critic's
+`screened`, the best by the critic of many draws; and, where the policies have little left to vary, `mutant`, the best by the
+critic of descendants of the best pipelines so far. Each of these is the favourite of another member of the critic's
 ensemble (Thompson sampling), so a batch differs as far as the members do.
 """
 
-from collections.abc import Set
+from collections.abc import Callable, Set
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ def elite(codes: Codes, rewards: NDArray[np.float64], size: int) -> NDArray[np.i
 
 
 def mutants(parents: Tensor, n: int, nvec: Tensor, generator: torch.Generator) -> Tensor:
-    """N changed parents, (m, L) -> (n, L): one decision or more takes another value, 1, 2, 4 or 8 on average.
+    """N changed parents, (m, L) -> (n, L): one decision takes another value, and one more on average.
 
     Half of the children first take a part of their decisions from a second parent.
     """
@@ -36,12 +36,39 @@ def mutants(parents: Tensor, n: int, nvec: Tensor, generator: torch.Generator) -
     taken = torch.rand(n, decisions, generator=generator) < torch.rand(n, 1, generator=generator)
     crossed = torch.rand(n, 1, generator=generator) < 0.5
     child = torch.where(taken & crossed, parents[rows[1]], parents[rows[0]])
-    rate = 2.0 ** torch.randint(4, (n, 1), generator=generator) / decisions
-    change = torch.rand(n, decisions, generator=generator) < rate
+    change = torch.rand(n, decisions, generator=generator) < 1.0 / decisions
     change[torch.arange(n), torch.randint(decisions, (n,), generator=generator)] = True
     others = (nvec - 1).clamp(min=1)
     step = 1 + (torch.rand(n, decisions, generator=generator) * others).long().minimum(others - 1)
     return torch.where(change, (child + step) % nvec, child)
+
+
+def descendants(
+    parents: Tensor,
+    n: int,
+    nvec: Tensor,
+    opinions: Callable[[Tensor], Tensor],
+    *,
+    rounds: int,
+    generator: torch.Generator,
+) -> Tensor:
+    """Mutants of parents (m, L), and for some rounds of those that a member of the critic likes best: (k, L).
+
+    Args:
+        parents: the best pipelines.
+        n: children of each round.
+        nvec: choices of each decision, (L,).
+        opinions: each member's value of candidates, (k, L) -> (M, k).
+        rounds: generations, at least 1.
+        generator: draws everything.
+    """
+    pool = mutants(parents, n, nvec, generator)
+    for _ in range(rounds - 1):
+        values = opinions(pool)
+        share = min(max(1, len(parents) // len(values)), len(pool))
+        favourites = pool[values.topk(share, dim=1).indices.flatten().unique()]
+        pool = torch.cat([pool, mutants(favourites, n, nvec, generator)]).unique(dim=0)
+    return pool
 
 
 def best_by_member(candidates: Tensor, values: Tensor, wanted: int, known: Set[bytes]) -> list[int]:

@@ -6,13 +6,15 @@ from html import escape
 
 Point = tuple[float, float]
 
-COLOURS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd")
+COLOURS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#8c564b", "#e377c2", "#17becf")
 WIDTH, HEIGHT = 800, 320
 LEFT, RIGHT, TOP, BOTTOM = 64, 16, 28, 44
+NAMES, LINE = 3, 16
+"""of a legend: names in a line, and its height"""
 
 
 def chart(series: Mapping[str, Sequence[Point]], x_label: str, y_label: str, dots: Collection[str] = ()) -> str:
-    """An SVG element.
+    """An SVG element, to stand in a page.
 
     Args:
         series: name -> points (x, y), drawn as a line in this order.
@@ -20,18 +22,35 @@ def chart(series: Mapping[str, Sequence[Point]], x_label: str, y_label: str, dot
         y_label: of the vertical axis.
         dots: names of series that are drawn as dots instead.
     """
+    drawn, height = _panel(series, x_label, y_label, dots)
+    label = escape(f"{y_label} against {x_label}")
+    return f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{label}">{drawn}</svg>'
+
+
+def panels(charts: Sequence[tuple[Mapping[str, Sequence[Point]], str, str, Collection[str]]]) -> str:
+    """An SVG file of charts below each other; each is the arguments of `chart`."""
+    parts, down = [], 0
+    for each in charts:
+        drawn, height = _panel(*each)
+        parts.append(f'<g transform="translate(0 {down})">{drawn}</g>')
+        down += height
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {down}">'
+    return "".join([head, '<rect width="100%" height="100%" fill="#fff"/>', *parts, "</svg>"])
+
+
+def _panel(series: Mapping[str, Sequence[Point]], x_label: str, y_label: str, dots: Collection[str]) -> tuple[str, int]:
+    """The elements, and their height."""
     points = [point for each in series.values() for point in each]
     x_ticks, y_ticks = ticks([x for x, _ in points]), ticks([y for _, y in points])
+    top = TOP + LINE * ((len(series) - 1) // NAMES)
+    height = HEIGHT - TOP + top
 
     def place(x: float, y: float) -> tuple[float, float]:
         across = (x - x_ticks[0]) / (x_ticks[-1] - x_ticks[0])
         up = (y - y_ticks[0]) / (y_ticks[-1] - y_ticks[0])
-        return LEFT + across * (WIDTH - LEFT - RIGHT), HEIGHT - BOTTOM - up * (HEIGHT - TOP - BOTTOM)
+        return LEFT + across * (WIDTH - LEFT - RIGHT), height - BOTTOM - up * (height - top - BOTTOM)
 
-    parts = [
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(y_label)} against {escape(x_label)}">'
-    ]
-    parts.append('<g font-size="12" font-family="system-ui, sans-serif" fill="#444">')
+    parts = ['<g font-size="12" font-family="system-ui, sans-serif" fill="#444">']
     for tick in x_ticks:
         x, y = place(tick, y_ticks[0])
         parts.append(f'<text x="{x:.1f}" y="{y + 16:.1f}" text-anchor="middle">{number(tick)}</text>')
@@ -39,7 +58,7 @@ def chart(series: Mapping[str, Sequence[Point]], x_label: str, y_label: str, dot
         x, y = place(x_ticks[0], tick)
         parts.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="#ddd"/>')
         parts.append(f'<text x="{x - 6:.1f}" y="{y + 4:.1f}" text-anchor="end">{number(tick)}</text>')
-    parts.append(f'<text x="{WIDTH / 2}" y="{HEIGHT - 8}" text-anchor="middle">{escape(x_label)}</text>')
+    parts.append(f'<text x="{WIDTH / 2}" y="{height - 8}" text-anchor="middle">{escape(x_label)}</text>')
     parts.append(f'<text x="8" y="16">{escape(y_label)}</text>')
     for position, (name, line) in enumerate(series.items()):
         colour = COLOURS[position % len(COLOURS)]
@@ -51,8 +70,9 @@ def chart(series: Mapping[str, Sequence[Point]], x_label: str, y_label: str, dot
         else:
             path = " ".join(f"{x:.1f},{y:.1f}" for x, y in placed)
             parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
-        parts.append(f'<text x="{LEFT + 180 + 200 * position}" y="16" fill="{colour}">{escape(name)}</text>')
-    return "".join([*parts, "</g></svg>"])
+        x, y = LEFT + 180 + 185 * (position % NAMES), LINE * (1 + position // NAMES)
+        parts.append(f'<text x="{x}" y="{y}" fill="{colour}">{escape(name)}</text>')
+    return "".join([*parts, "</g>"]), height
 
 
 def ticks(values: Sequence[float], count: int = 5) -> list[float]:

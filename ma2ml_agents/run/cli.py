@@ -17,6 +17,7 @@ from rich.console import Console
 from ma2ml_agents.run.commands.after import Export, Retrain
 from ma2ml_agents.run.commands.bench import Bench
 from ma2ml_agents.run.commands.look import Check, List, Pareto, Report, Show, Trials
+from ma2ml_agents.run.commands.paper import Paper
 from ma2ml_agents.run.commands.search import Resume, Search
 from ma2ml_env.registry import closest
 
@@ -32,6 +33,7 @@ COMMANDS: dict[str, type[Any]] = {
     "report": Report,
     "check": Check,
     "bench": Bench,
+    "paper": Paper,
 }
 _Command: Any = Union[tuple(Annotated[command, tyro.conf.subcommand(name)] for name, command in COMMANDS.items())]  # noqa: UP007
 

@@ -52,7 +52,7 @@ def export(run: str | Path, *, out: str | Path | None = None, number: int | None
     if not weights.exists():
         raise ValueError(f"{weights} is not there any more: run `ma2ml retrain {run}` again")
     recipe = Recipe.from_json(row["recipe"])
-    card = _card(config, summary, data, row, number is None)
+    card = _card(config, summary, data, row, number is None and bool(summary["repeats"]))
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -104,7 +104,7 @@ def _logits(folder: Path, recipe: Recipe) -> list[list[float]]:
 
     model = load_model_file(folder / "model.py")
     card = json.loads((folder / "card.json").read_text())
-    image = {name: card[name] for name in ("classes", "channels", "size")}
+    image = {"classes": card["classes"], "channels": card["channels"], "size": recipe.resolution or card["size"]}
     network = parts.network(recipe.network, **image, auxiliary=False, drop_path=0.0).eval()
     try:
         network.load_state_dict(load_file(folder / "weights.safetensors"))
@@ -146,9 +146,11 @@ def _read(run: Path, name: str) -> Any:
 
 
 def _row(summary: Mapping[str, Any], number: int | None, run: Path) -> dict[str, Any]:
-    if number is None:
+    if number is None and summary["repeats"]:
         best: dict[str, Any] = max(summary["repeats"], key=lambda row: row["outcome"]["accuracy"])
         return best
+    if number is None:  # of a retraining by levels
+        number = summary["winner"]
     rows = {row["trial"]: row for row in summary["top"] if row["outcome"]["status"] == "ok"}
     if number not in rows:
         raise ValueError(f"trial {number} of {run} was not trained to the end; {', '.join(map(str, rows))} were")

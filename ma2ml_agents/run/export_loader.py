@@ -18,20 +18,21 @@ _TYPES = {
 
 
 def load(folder: Path = FOLDER, device: str = "cpu") -> nn.Module:
-    """The trained network in evaluation mode: `preprocess`ed images (B, channels, size, size) -> logits (B, classes)."""
+    """The trained network in evaluation mode: `preprocess`ed images -> logits (B, classes)."""
     card, recipe = _read(folder / "card.json"), _read(folder / "recipe.json")
-    arguments = recipe["network"]["args"]
-    network = Network(**arguments, classes=card["classes"], channels=card["channels"], size=card["size"])
+    image = {"classes": card["classes"], "channels": card["channels"], "size": recipe["resolution"] or card["size"]}
+    network = Network(**recipe["network"]["args"], **image)
     network.load_state_dict(read_safetensors(folder / "weights.safetensors"))
     return network.to(device).eval()
 
 
 def preprocess(images: Tensor, folder: Path = FOLDER) -> Tensor:
-    """uint8 images (B, channels, H, W) in 0..255 -> float32 (B, channels, size, size) as the network was trained on.
+    """uint8 images (B, channels, H, W) in 0..255 -> float32 (B, channels, side, side) as the network was trained on.
 
-    The shorter side is resized to `size`, the centre is cropped, and each channel is normalised as in the training.
+    The shorter side is resized to the data's size, the centre is cropped, each channel is normalised, and the whole is
+    brought to the recipe's resolution, if it has one: all as in the training.
     """
-    card = _read(folder / "card.json")
+    card, side = _read(folder / "card.json"), _read(folder / "recipe.json")["resolution"]
     size = card["size"]
     if images.dtype != torch.uint8 or images.dim() != 4 or images.shape[1] != card["channels"]:
         raise ValueError(f"images are uint8 (B, {card['channels']}, H, W), not {images.dtype} {tuple(images.shape)}")
@@ -40,7 +41,10 @@ def preprocess(images: Tensor, folder: Path = FOLDER) -> Tensor:
 
         images = F.center_crop(F.resize(images, [size]), [size])
     mean, std = (255 * torch.tensor(card[name], device=images.device).view(1, -1, 1, 1) for name in ("mean", "std"))
-    return (images.float() - mean) / std
+    images = (images.float() - mean) / std
+    if not side or side == size:
+        return images
+    return nn.functional.interpolate(images, (side, side), mode="bilinear", antialias=True)
 
 
 def classify(network: nn.Module, images: Tensor, folder: Path = FOLDER) -> list[tuple[str, float]]:

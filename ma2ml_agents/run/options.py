@@ -1,6 +1,7 @@
 """Types of options that several commands share, and how their texts are read."""
 
 import json
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Annotated, Any
 
 from tyro.conf import Positional, UseAppendAction, arg
 
+UNITS = {"k": 1e3, "m": 1e6, "g": 1e9}
 GAMES_OWN = "(default: the game's own)"
 STORED = "(default: as the run has it)"
 
@@ -45,6 +47,27 @@ def settings(texts: Sequence[str], flag: str) -> dict[str, Any]:
         except ValueError:
             read[key] = value
     return read
+
+
+def amounts(text: str, flag: str) -> tuple[float, ...]:
+    """MACs with units, `500m,600m,1g`, as numbers, smallest first.
+
+    Raises:
+        ValueError: if one cannot be read, is not positive, or comes twice.
+    """
+    read = []
+    for part in text.split(","):
+        digits, unit = part.strip().lower(), 1.0
+        if digits and digits[-1] in UNITS:
+            digits, unit = digits[:-1], UNITS[digits[-1]]
+        try:
+            value = float(digits) * unit
+        except ValueError:
+            value = math.nan
+        if not 0.0 < value < math.inf or value in read:
+            raise ValueError(f"{flag} takes different amounts of MACs, as in {flag} 500m,600m,1g; not {text!r}")
+        read.append(value)
+    return tuple(sorted(read))
 
 
 def usable_cores() -> int:

@@ -2,7 +2,8 @@
 
 The pipelines of highest accuracy under a limit on MACs are trained to the end on the training images. One is chosen, by
 validation accuracy unless told otherwise, and trained again under different seeds on training and validation images together;
-its test accuracies give mean and deviation.
+its test accuracies give mean and deviation. With levels (section 4.1), the best of each limit on MACs is chosen instead, and
+nothing is repeated.
 
 `RUN/retrain/` holds `results.jsonl`, one finished training a line, on the disk before the next one is waited for; the weights;
 and `summary.json`. A kill loses the trainings that were running and no other.
@@ -50,6 +51,19 @@ class Finished:
         accuracy = self.outcome.accuracy if select == "validation" else self.outcome.metrics.get("test_accuracy", 0.0)
         return self.outcome.status != "ok", -accuracy, self.trial.number
 
+    def under(self, limit: float) -> bool:
+        """Whether it was trained to the end, with at most so many MACs."""
+        return self.outcome.status == "ok" and self.outcome.flops <= limit
+
+
+@dataclass(frozen=True)
+class Level:
+    """The best pipeline under one limit on MACs: a row of the paper's Table 2."""
+
+    limit: float
+    best: Finished | None
+    """None if none that fits was trained"""
+
 
 @dataclass(frozen=True)
 class Retrained:
@@ -63,9 +77,12 @@ class Retrained:
     repeats: Sequence[Finished]
     """the winner on training and validation images, those that are ok"""
     mean: float
-    """test accuracy of the repeats"""
+    """test accuracy of the repeats; of the winner itself if there are none"""
     deviation: float
     """their standard deviation (n - 1); 0.0 of one"""
+    levels: Sequence[Level] = ()
+    baseline: Sequence[Finished] = ()
+    """trainings of the base recipe, with what no agent decides and neutral values for the rest; like the repeats"""
 
 
 def retrain(
@@ -73,7 +90,9 @@ def retrain(
     *,
     top_k: int | None = None,
     max_flops: float | None = None,
+    levels: Sequence[float] = (),
     repeats: int | None = None,
+    baseline: bool = False,
     select: Select = "validation",
     workers: int | None = None,
     device: str | None = None,
@@ -87,7 +106,10 @@ def retrain(
         run: folder of a search whose evaluator was `train`.
         top_k: pipelines to train to the end; None is the game's own.
         max_flops: MACs that a pipeline may have; None is any.
-        repeats: trainings of the winner; None is the game's own.
+        levels: limits on MACs; the top k under each of them are trained (once, if they are under several), and the best of each
+            is reported.
+        repeats: trainings of the winner; None is the game's own, or none where there are levels.
+        baseline: also train the game's base recipe, as often as the winner and at least once: the "Baseline" of Table 4.
         select: images to choose by. `test` is the paper's own protocol; what it reports is optimistic.
         workers: processes; None as the run has it. Results do not depend on it.
         device: None as the run has it.
@@ -108,13 +130,17 @@ def retrain(
     workers = workers or config["workers"] or default_workers(config["device"])
     game = build({**config, "workers": 1, "time_limit": None})
     top_k = game.protocol.top_k if top_k is None else top_k
-    repeats = game.protocol.repeats if repeats is None else repeats
-    if top_k < 1 or repeats < 1:
+    repeats = (0 if levels else game.protocol.repeats) if repeats is None else repeats
+    if top_k < 1 or repeats < (not levels):
         raise ValueError(f"top_k and repeats are at least 1, not {top_k} and {repeats}")
-    chosen = best_trials(trials, game, top_k, max_flops)
+    if levels and max_flops is not None:
+        raise ValueError("levels are limits on MACs: give either levels or max_flops")
+    each = [best_trials(trials, game, top_k, limit) for limit in levels or (max_flops,)]
+    chosen = sorted({trial.number: trial for best in each for trial in best}.values(), key=by_accuracy)
     if not chosen:
-        limit = "" if max_flops is None else f" of at most {max_flops:,.0f} MACs"
-        raise ValueError(f"{run} has no finished pipeline{limit} to retrain")
+        limit = max(levels, default=max_flops)
+        told = "" if limit is None else f" of at most {limit:,.0f} MACs"
+        raise ValueError(f"{run} has no finished pipeline{told} to retrain")
     folder = run / "retrain"
     folder.mkdir(exist_ok=True)
     lock = FolderLock(folder / "retrain.lock")
@@ -131,19 +157,38 @@ def retrain(
             raise ValueError(
                 f"all {len(top)} full trainings failed; the first: {top[0].outcome.error} {top[0].outcome.note}"
             )
+        under = [
+            Level(
+                limit,
+                min((one for one in top if one.under(limit)), key=lambda one: one.chosen_by(select), default=None),
+            )
+            for limit in levels
+        ]
         seeds = [trial_seed(winner.trial.seed, REPEATS_FROM + r) for r in range(repeats)]
         jobs = [replace(winner.job, number=r, seed=seed) for r, seed in enumerate(seeds)]
         again = train(f"repeats-{winner.trial.number}", [winner.trial] * repeats, jobs, train_on_validation=True)
         again = [one for one in again if one.outcome.status == "ok"]
-        if not again:
+        if repeats and not again:
             raise ValueError(f"all {repeats} repeats of trial {winner.trial.number} failed")
-        accuracies = [one.outcome.accuracy for one in again]
-        deviation = stdev(accuracies) if len(accuracies) > 1 else 0.0
-        result = Retrained(select, top, winner, again, fmean(accuracies), deviation)
+        plain = []
+        if baseline:
+            count = max(1, repeats)
+            seeds = [trial_seed(config["seed"], REPEATS_FROM + r) for r in range(count)]
+            jobs = [replace(winner.job, number=r, seed=seed, recipe=game.base) for r, seed in enumerate(seeds)]
+            plain = train("baseline", [winner.trial] * count, jobs, train_on_validation=True)
+            plain = [one for one in plain if one.outcome.status == "ok"]
+        mean, deviation = mean_and_deviation(again or [winner])
+        result = Retrained(select, top, winner, again, mean, deviation, under, plain)
         write_atomic(folder / "summary.json", (json.dumps(_summary(result, folder), indent=2) + "\n").encode())
         return result
     finally:
         lock.release()
+
+
+def mean_and_deviation(trainings: Sequence[Finished]) -> tuple[float, float]:
+    """Of their test accuracies; the deviation is 0.0 of one."""
+    accuracies = [one.outcome.metrics["test_accuracy"] for one in trainings]
+    return fmean(accuracies), stdev(accuracies) if len(accuracies) > 1 else 0.0
 
 
 def best_trials(trials: Iterable[Trial], game: Game, top_k: int, max_flops: float | None = None) -> list[Trial]:
@@ -240,6 +285,7 @@ def _summary(result: Retrained, folder: Path) -> dict[str, Any]:
             "recipe": one.job.recipe.to_json(),
         }
 
+    mean, deviation = mean_and_deviation(result.baseline) if result.baseline else (None, None)
     return {
         "select": result.select,
         "winner": result.winner.trial.number,
@@ -247,4 +293,6 @@ def _summary(result: Retrained, folder: Path) -> dict[str, Any]:
         "deviation": result.deviation,
         "top": [row(one) for one in result.top],
         "repeats": [row(one) for one in result.repeats],
+        "levels": [{"limit": each.limit, "trial": each.best and each.best.trial.number} for each in result.levels],
+        "baseline": {"mean": mean, "deviation": deviation, "trainings": [row(one) for one in result.baseline]},
     }

@@ -116,7 +116,7 @@ class Train:
         metrics = dict(fitted.metrics)
         accuracy = fitted.accuracy
         if self.test or accuracy is None:
-            measured = loop.accuracy(fitted.network, data, data.test_x, data.test_y) or 0.0
+            measured = loop.accuracy(fitted.network, data, data.test_x, data.test_y, job.recipe.resolution) or 0.0
             metrics["test_accuracy"] = measured
             accuracy = measured if accuracy is None else accuracy
         if self.weights is not None:

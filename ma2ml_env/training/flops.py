@@ -53,12 +53,14 @@ def _flop_count_analysis() -> Any:
 
 
 def network_cost(recipe: Recipe, classes: int, channels: int, size: int) -> tuple[int, int]:
-    """(MACs, parameters) of a recipe's network, without its auxiliary head. Tracing is slow, so it is cached.
+    """(MACs, parameters) of a recipe's network, without its auxiliary head, for one image of `size` pixels a side.
+
+    It is counted at the recipe's resolution, if it has one. Tracing is slow, so the count is cached.
 
     Raises:
         InvalidRecipe: if the network cannot be built.
     """
-    return _network_cost(_Keyed(recipe.network, recipe.network_key), classes, channels, size)
+    return _network_cost(_Keyed(recipe.network, recipe.network_key), classes, channels, recipe.resolution or size)
 
 
 class _Keyed:

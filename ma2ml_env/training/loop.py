@@ -1,8 +1,8 @@
 """The training loop: one recipe, one seed, one share of the full training.
 
 Images stay on the device as uint8. Each epoch draws a new order; every image is cropped and flipped, goes through the policy
-and Cutout, and is normalised. The rate rises linearly to the recipe's and falls by a cosine to zero, per step. Drop path and
-the auxiliary head, which regularise long training, act at fidelity 1.0 only.
+and Cutout, is normalised and, last, brought to the recipe's resolution. The rate rises linearly to the recipe's and falls by a
+cosine to zero, per step. Drop path and the auxiliary head, which regularise long training, act at fidelity 1.0 only.
 
 Unless the recipe says which, a CPU trains in float32; CUDA in bfloat16 (float16 where the card lacks it) by autocast. Both use
 the channels-last layout, which also saves a fifth of the time of small depthwise convolutions and pools on a CPU.
@@ -26,6 +26,7 @@ from ma2ml_env.trial import trial_seed
 CHUNK = 1 << 22
 """values of the images that are augmented at once; small images are bound by the number of calls, not by their size"""
 EVALUATION_BATCH = 500
+"""images that are measured at once, of up to 64 pixels a side; as many fewer of larger ones as they have more pixels"""
 
 
 class Diverged(ArithmeticError):
@@ -82,7 +83,7 @@ def fit(
         network = build(recipe, dataset, final=fidelity == 1.0).to(device).to(memory_format=torch.channels_last)
         metrics = _train(network, recipe, dataset, epochs, seed, deadline, on_epoch)
     network.eval()
-    right = accuracy(network, dataset, dataset.validation_x, dataset.validation_y)
+    right = accuracy(network, dataset, dataset.validation_x, dataset.validation_y, recipe.resolution)
     return Fitted(network, right, time.monotonic() - started, metrics)
 
 
@@ -92,7 +93,7 @@ def build(recipe: Recipe, dataset: Dataset, *, final: bool = False) -> nn.Module
         recipe.network,
         classes=dataset.classes,
         channels=dataset.channels,
-        size=dataset.size,
+        size=recipe.resolution or dataset.size,
         auxiliary=final and recipe.auxiliary > 0.0,
         drop_path=recipe.drop_path if final else 0.0,
         dropout=recipe.dropout,
@@ -183,7 +184,7 @@ def _batches(recipe: Recipe, dataset: Dataset, size: int, draws: Generator) -> I
         labels = dataset.train_y[some]
         for x, y in zip(torch.split(normalise(images, dataset), size), torch.split(labels, size), strict=True):
             if len(x) > 1:
-                yield x, y
+                yield resize(x, recipe.resolution), y
 
 
 def normalise(images: Tensor, dataset: Dataset) -> Tensor:
@@ -194,15 +195,27 @@ def normalise(images: Tensor, dataset: Dataset) -> Tensor:
     return ((images.float() - mean) / std).contiguous(memory_format=torch.channels_last)
 
 
-def accuracy(network: nn.Module, dataset: Dataset, images: Tensor, labels: Tensor) -> float | None:
-    """Share of uint8 images (N, C, H, W) that a network in evaluation mode labels right; None of no images."""
+def resize(images: Tensor, side: int) -> Tensor:
+    """Float images (B, C, H, W) as (B, C, side, side), bilinear and antialiased; a side of 0 leaves them as they are."""
+    if not side or images.shape[2:] == (side, side):
+        return images
+    resized = nn.functional.interpolate(images, (side, side), mode="bilinear", antialias=True)
+    return resized.contiguous(memory_format=torch.channels_last)
+
+
+def accuracy(network: nn.Module, dataset: Dataset, images: Tensor, labels: Tensor, resolution: int = 0) -> float | None:
+    """Share of uint8 images (N, C, H, W) that a network in evaluation mode labels right; None of no images.
+
+    The images are brought to `resolution`, the recipe's, before the network.
+    """
     if not len(images):
         return None
+    batch = min(EVALUATION_BATCH, max(1, EVALUATION_BATCH * 64**2 // (resolution or dataset.size) ** 2))
     half = _half(images.device)
     right = torch.zeros((), dtype=torch.int64, device=images.device)
     with torch.inference_mode(), torch.autocast(images.device.type, half, enabled=half is not None):
-        for x, y in zip(torch.split(images, EVALUATION_BATCH), torch.split(labels, EVALUATION_BATCH), strict=True):
-            right += (network(normalise(x, dataset)).argmax(1) == y).sum()
+        for x, y in zip(torch.split(images, batch), torch.split(labels, batch), strict=True):
+            right += (network(resize(normalise(x, dataset), resolution)).argmax(1) == y).sum()
     return int(right) / len(images)
 
 

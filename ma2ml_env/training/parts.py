@@ -9,11 +9,13 @@ from torch import nn
 from ma2ml_env.recipe import Recipe, Spec
 from ma2ml_env.training import augment
 from ma2ml_env.training.losses import Focal, Poly
+from ma2ml_env.training.networks.mobile import Mobile
 from ma2ml_env.training.networks.nasnet import NASNet
+from ma2ml_env.training.networks.resnet_cifar import ResNetCifar
 
 T = TypeVar("T")
 
-NETWORKS: dict[str, Callable[..., nn.Module]] = {"nasnet": NASNet}
+NETWORKS: dict[str, Callable[..., nn.Module]] = {"nasnet": NASNet, "mobile": Mobile, "resnet_cifar": ResNetCifar}
 """kind -> class; it takes the spec's arguments and classes, channels, size, auxiliary, drop_path, dropout, stochastic_depth"""
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {"sgd": torch.optim.SGD, "rmsprop": torch.optim.RMSprop}
 LOSSES: dict[str, Callable[..., nn.Module]] = {"cross_entropy": nn.CrossEntropyLoss, "focal": Focal, "poly": Poly}
@@ -64,6 +66,7 @@ def check(recipe: Recipe) -> None:
         InvalidRecipe: if a slot is out of its range; it is named.
     """
     ranges = {
+        "resolution": type(recipe.resolution) is int and recipe.resolution >= 0,
         "crop_padding": recipe.crop_padding >= 0,
         "cutout": recipe.cutout >= 0,
         "learning_rate": 0.0 < recipe.learning_rate < float("inf"),

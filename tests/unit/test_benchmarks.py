@@ -97,6 +97,28 @@ def test_ratio_is_the_share_of_the_rivals_budget_until_its_mean_final_level():
     assert row["never"] == pytest.approx(1 / 3)
 
 
+def test_success_is_to_find_one_of_the_best_pipelines_within_504():
+    curves = {"true_best": np.array([[0.5, 0.9, 0.9], [0.5, 0.5, 0.9], [0.5, 0.8999999, 0.9]])}
+    found = report.Arm("a", (0, 1, 2), np.array([252, 504, 756]), curves, 0.0)
+    assert found.success(0.9) == pytest.approx(2 / 3)  # the second comes too late
+
+
+def test_elite_level_is_the_quantile_of_all_pipelines_without_noise():
+    game = suite.Landscape("x", nvec={"a": [10, 10], "b": [20]}, options={"noise": 0.1}).make()
+    codes = np.array(list(np.ndindex(10, 10, 20)))
+    rewards = np.sort(suite.noise_free(game, {"a": codes[:, :2], "b": codes[:, 2:]}))
+    level = suite.elite_level(game, share=0.01)
+    assert level in rewards
+    assert (rewards >= level).sum() == 20
+
+
+def test_elite_level_of_a_space_too_large_to_list_is_that_of_a_sample():
+    game = suite.Landscape("x", nvec={"a": [10] * 12}).make()
+    fresh = np.random.default_rng(1).integers(10, size=(20_000, 12))
+    above = (suite.noise_free(game, {"a": fresh}) >= suite.elite_level(game, share=0.01)).mean()
+    assert above == pytest.approx(0.01, abs=0.004)  # five standard errors
+
+
 def test_pairs_are_by_seed():
     a = report.Arm("a", (0, 1, 2), np.array([1, 2]), {"top": np.array([[0, 1.0], [0, 2.0], [0, 3.0]])}, 0.0)
     b = report.Arm("b", (2, 0), np.array([1, 2]), {"top": np.array([[0, 30.0], [0, 10.0]])}, 0.0)
@@ -107,8 +129,9 @@ def test_pairs_are_by_seed():
 
 def test_a_loss_is_marked(tiny, tmp_path):
     levels = {"mine": [[0.1, 0.2, 0.3, 0.4]] * 4, "rival": [[0.5, 0.6, 0.7, 0.8]] * 4}
-    made = suite.Suite("s", "s", "mine", (suite.Landscape("x"),), tuple(
-        suite.Run("s", suite.Landscape("x"), name, "random", {}, 0, 40, 10, 3) for name in levels))  # fmt: skip
+    landscape = suite.Landscape("x", nvec={"a": [4, 3]})
+    made = suite.Suite("s", "s", "mine", (landscape,), tuple(
+        suite.Run("s", landscape, name, "random", {}, 0, 40, 10, 3) for name in levels))  # fmt: skip
     arms = {}
     for name, rows in levels.items():
         each = arm(name, rows)

@@ -11,12 +11,14 @@ from safetensors.torch import load_file, save_file
 
 from ma2ml_agents.run import export_loader
 from ma2ml_agents.run.cli import main
-from ma2ml_agents.run.export import export, load_model_file, model_source
+from ma2ml_agents.run.export import _logits, export, load_model_file, model_source
 from ma2ml_agents.run.retrain import retrain
-from ma2ml_env.recipe import Recipe
+from ma2ml_env.evaluators.train import save_weights
+from ma2ml_env.modules.fbnetv3 import FBNETV3
+from ma2ml_env.recipe import Recipe, Spec
 from ma2ml_env.training import parts
 from ma2ml_env.training.data import DataSource
-from ma2ml_env.training.loop import normalise
+from ma2ml_env.training.loop import normalise, resize
 
 TINY = (
     "proxy_epochs=1",
@@ -174,12 +176,59 @@ def test_without_retraining_there_is_nothing_to_export(tmp_path, capsys):
     assert "ma2ml retrain" in capsys.readouterr().err
 
 
+def test_a_model_with_a_resolution_resizes_its_images(tmp_path):
+    run = tmp_path / "run"
+    sets = [word for setting in (*TINY, "resolution=12") for word in ("--set", setting)]
+    args = ["--learner", "random", "--budget", "1", "--batch", "1", "--workers", "1"]
+    assert main(["search", "digits-v0", "--run", str(run), *args, *sets]) == 0
+    retrain(run, top_k=1, repeats=1)
+    folder, card = export(run)
+    assert card["size"] == 8, "images come as they are"
+    data = DataSource("digits", validation=60, limit=64).load()
+
+    def accuracy():
+        model = load_model_file(folder / "model.py")
+        seen = model.preprocess(data.test_x)
+        with torch.inference_mode():
+            right = (model.load()(seen).argmax(1) == data.test_y).sum().item()
+        return right / len(data.test_y), seen
+
+    share, seen = accuracy()
+    assert seen.shape == (len(data.test_x), 1, 12, 12)
+    assert torch.equal(seen, resize(normalise(data.test_x, data), 12))
+    assert share == card["test_accuracy"]
+    recipe = json.loads((folder / "recipe.json").read_text())
+    (folder / "recipe.json").write_text(json.dumps({**recipe, "resolution": 0}))
+    assert accuracy()[0] != share, "without it the same weights are another classifier"
+
+
 @pytest.mark.parametrize("kind", parts.NETWORKS)
 def test_source_of_every_network_stands_alone(kind):
     source = model_source(kind)
     compile(source, "model.py", "exec")
     assert "ma2ml_env" not in source
     assert "ma2ml_agents" not in source
+
+
+@pytest.mark.parametrize(
+    "recipe", [FBNETV3["A"].with_slots(resolution=40), Recipe(network=Spec("resnet_cifar", {"depth": 8}))],
+    ids=lambda recipe: recipe.network.kind,
+)  # fmt: skip
+def test_other_networks_come_back_from_their_folder(recipe, tmp_path):
+    card = {"classes": 5, "channels": 3, "size": 32, "mean": [0.5] * 3, "std": [0.2] * 3}
+    image = {"classes": 5, "channels": 3, "size": recipe.resolution or 32}
+    network = parts.network(recipe.network, **image, auxiliary=False, drop_path=0.0).eval()
+    save_weights(network, tmp_path / "weights.safetensors")
+    (tmp_path / "model.py").write_text(model_source(recipe.network.kind))
+    (tmp_path / "card.json").write_text(json.dumps(card))
+    (tmp_path / "recipe.json").write_text(json.dumps(recipe.to_json()))
+    logits = _logits(tmp_path, recipe)  # refuses a model that differs from the network as this project builds it
+    (tmp_path / "logits.json").write_text(json.dumps(logits))
+    isolated = ISOLATED.replace('"sklearn", ', "")  # torchvision makes torch ask whether there is one
+    code = f"PATH = {str(tmp_path / 'model.py')!r}\n{isolated}"
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout.rpartition(" ")[2]) < 1e-6
 
 
 def test_reader_of_weights_agrees_with_safetensors(tmp_path):

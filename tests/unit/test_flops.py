@@ -64,6 +64,12 @@ def test_resnet50() -> None:
     assert flops.count(torchvision.models.resnet50(), 3, 224)[0] == 4_089_184_256
 
 
+@pytest.mark.slow
+def test_efficientnet_b1() -> None:
+    """Its paper says 0.70 billion (Tan and Le 2019, Table 2): multiply-adds, not twice as many."""
+    assert flops.count(torchvision.models.efficientnet_b1(), 3, 240)[0] == 686_802_832
+
+
 def test_the_auxiliary_head_does_not_count() -> None:
     from ma2ml_env.training.networks.nasnet import NASNet
 
@@ -80,3 +86,12 @@ def test_cost_is_cached_by_the_network_alone() -> None:
     assert flops.network_cost(SMALL, 10, 1, 16)[0] == pytest.approx(4 * first[0], rel=0.01)
     assert flops._network_cost.cache_info().misses == 2
     assert torch.equal(state, torch.random.get_rng_state())
+
+
+def test_cost_is_counted_at_the_recipes_resolution() -> None:
+    flops._network_cost.cache_clear()
+    at_eight = flops.network_cost(SMALL, 10, 1, 8)
+    twice = SMALL.with_slots(resolution=16)
+    assert flops.network_cost(twice, 10, 1, 8) == flops.network_cost(SMALL, 10, 1, 16) != at_eight
+    assert flops._network_cost.cache_info().misses == 2  # 8 and 16 pixels: the cache holds the side that is counted at
+    assert flops.network_cost(twice, 10, 1, 32) == flops.network_cost(twice, 10, 1, 8)

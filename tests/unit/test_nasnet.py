@@ -1,5 +1,8 @@
 """NASNet's structure, against public figures and by hand."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -53,6 +56,25 @@ def test_factorized_reduction_sees_every_pixel() -> None:
     out = module(image) * (1 + 1e-5) ** 0.5  # undo batch norm's epsilon
     assert torch.allclose(out[0, 0], torch.tensor([[1.0, 3.0], [7.0, 9.0]]))
     assert torch.allclose(out[0, 1], torch.tensor([[5.0, 0.0], [0.0, 0.0]]))
+
+
+def test_a_pointwise_convolution_takes_its_stride_first() -> None:
+    """In a process of its own: where the stride is the convolution's, a CPU that is hit by the bug aborts here."""
+    program = """
+import torch
+from ma2ml_env.training.networks.nasnet import Pointwise
+
+ours = Pointwise(2, 3, 2).to(memory_format=torch.channels_last)
+for size in (8, 7, 1):
+    for _ in range(50):
+        images = torch.rand(32, 2, size, size).contiguous(memory_format=torch.channels_last).requires_grad_()
+        out = ours(images)
+        out.sum().backward()
+    assert torch.allclose(out, torch.nn.functional.conv2d(images, ours.weight, stride=2), atol=1e-6)
+assert set(ours.state_dict()) == {"weight"}
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_output_concatenates_what_no_block_reads() -> None:

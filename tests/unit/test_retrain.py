@@ -7,6 +7,7 @@ import statistics
 import pytest
 
 from ma2ml_agents.run.cli import main
+from ma2ml_agents.run.options import amounts
 from ma2ml_agents.run.results import Results
 from ma2ml_agents.run.retrain import REPEATS_FROM, Finished, best_trials, retrain
 from ma2ml_agents.run.stored import build_without_evaluator, stored_config
@@ -222,3 +223,62 @@ def test_processes_give_the_same(run, retrained):
     assert result.mean == retrained[1].mean
     for here, there in zip((*result.top, *result.repeats), (*retrained[1].top, *retrained[1].repeats), strict=True):
         assert here.weights.read_bytes() == there.weights.read_bytes()
+
+
+def test_levels_choose_the_best_under_each_limit_and_train_nothing_twice(run):
+    with TrialStore(run) as store:
+        flops = sorted({t.outcome.flops for t in store.trials()})
+    limits = (float(flops[0]), float(flops[-1]))
+    seen = []
+    result = retrain(run, top_k=2, levels=limits, on_outcome=lambda job, outcome: seen.append(job.number))
+    assert len(seen) == len(set(seen)) == len(result.top)
+    assert not result.repeats
+    assert [level.limit for level in result.levels] == list(limits)
+    for level in result.levels:
+        fitting = [one for one in result.top if one.outcome.flops <= level.limit]
+        assert level.best.outcome.accuracy == max(one.outcome.accuracy for one in fitting)
+    assert result.levels[0].best.outcome.flops == flops[0]
+    assert result.mean == result.winner.outcome.metrics["test_accuracy"]
+
+
+def test_a_level_that_nothing_fits_says_so(run, capsys):
+    with TrialStore(run) as store:
+        least = min(t.outcome.flops for t in store.trials())
+    command = ["retrain", str(run), "--top-k", "1", "--levels", f"{least - 1},1g", "--workers", "1"]
+    assert main(command) == 0
+    out = capsys.readouterr().out
+    assert "none fits" in out
+    assert "F" in out  # the paper's letter of 1g
+    summary = json.loads((run / "retrain" / "summary.json").read_text())
+    assert [level["trial"] is None for level in summary["levels"]] == [True, False]
+    assert main(["export", str(run)]) == 0  # of the winner, which nobody repeated
+
+
+def test_the_baseline_is_the_base_recipe(run):
+    result = retrain(run, top_k=1, repeats=2, baseline=True)
+    with TrialStore(run) as store:
+        game = build_without_evaluator(stored_config(store))
+    assert [one.job.recipe for one in result.baseline] == [game.base] * 2
+    assert len({one.job.seed for one in result.baseline}) == 2
+    stored = json.loads((run / "retrain" / "summary.json").read_text())["baseline"]
+    accuracies = [one.outcome.metrics["test_accuracy"] for one in result.baseline]
+    assert stored["mean"] == pytest.approx(statistics.fmean(accuracies))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--levels", "500m,x"], "different amounts of MACs"),
+        (["--levels", "500m,0.5g"], "different amounts of MACs"),
+        (["--levels", "-1"], "different amounts of MACs"),
+        (["--levels", "1"], "at most 1 MACs"),
+        (["--levels", "1g", "--max-flops", "1e9"], "either levels or max_flops"),
+    ],
+)
+def test_bad_levels_are_one_line_and_exit_code_2(run, arguments, message, capsys):
+    assert main(["retrain", str(run), *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_amounts_have_units():
+    assert amounts("700m, 500M,1g,2k,3", "--levels") == (3.0, 2e3, 500e6, 700e6, 1e9)

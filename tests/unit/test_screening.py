@@ -1,11 +1,13 @@
 """Screening: candidates, shares, and what `MA2ML.ask` makes of them."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
 
 from ma2ml_agents import make_learner
-from ma2ml_agents.ma2ml.screening import best_by_member, elite, mutants
+from ma2ml_agents.ma2ml.screening import best_by_member, descendants, elite, mutants
 from ma2ml_env.trial import GameSpec, Outcome, Proposal, Trial
 
 SPEC = GameSpec({"a": (4, 3, 1), "b": (5, 2)})
@@ -71,7 +73,7 @@ def test_a_batch_has_no_repeat_and_the_policies_their_share():
     learner = played(make_learner("ma2ml", SPEC, seed=1))
     proposals = learner.ask(12)
     origins = [p.origin for p in proposals]
-    assert origins.count("screened") == 9
+    assert sum(origin in ("screened", "mutant") for origin in origins) == 9
     assert sum(origin in ("policy", "redraw") for origin in origins) == 3
     codes = [tuple(p.codes.values()) for p in proposals]
     known = {tuple(map(tuple, (row[:3], row[3:]))) for row in learner.replay.codes.tolist()}
@@ -79,11 +81,27 @@ def test_a_batch_has_no_repeat_and_the_policies_their_share():
     assert not known & set(codes)
 
 
-@pytest.mark.parametrize(("entropy", "mutants"), [(1.0, 0), (0.2, 0), (0.1, 2), (0.0, 4)])
-def test_mutants_come_in_as_the_policies_settle(entropy, mutants):
-    learner = played(make_learner("ma2ml", SPEC, seed=1, mutants=0.2), batches=1)
-    learner.entropy = entropy
+@pytest.mark.parametrize(("left", "mutants"), [(1.0, 0), (0.5, 4), (0.0, 7)])
+def test_mutants_come_in_as_the_policies_settle(left, mutants):
+    uniform = sum(math.log(n) for sizes in SPEC.nvec.values() for n in sizes)
+    learner = played(make_learner("ma2ml", SPEC, seed=1, mutants=uniform), batches=1)
+    learner.entropy = left
     assert [p.origin for p in learner.ask(12)].count("mutant") == mutants
+
+
+def test_descendants_of_more_rounds_are_better_by_the_opinions_that_chose_them():
+    nvec = torch.tensor([5] * 8)
+
+    def opinions(pool):
+        return torch.stack([pool.sum(1).float(), -pool[:, :4].sum(1).float()])
+
+    def best(rounds):
+        parents = torch.zeros(8, 8, dtype=torch.int64)
+        pool = descendants(parents, 40, nvec, opinions, rounds=rounds, generator=generator())
+        return opinions(pool)[0].max().item()
+
+    # A round changes two decisions of eight on average, by up to four each.
+    assert best(rounds=6) >= best(rounds=1) + 4
 
 
 def test_collapsed_policies_are_shrunk_and_go_on_from_there():
@@ -132,7 +150,16 @@ def test_screened_candidates_are_better_by_the_critic_than_draws():
 
 
 @pytest.mark.parametrize(
-    "bad", [{"candidates": 0}, {"policy_share": 1.5}, {"parents": 0}, {"mutants": -0.1}, {"forget": 2.0}]
+    "bad",
+    [
+        {"candidates": 0},
+        {"policy_share": 1.5},
+        {"parents": 0},
+        {"mutants": -0.1},
+        {"rounds": 0},
+        {"mutant_share": 1.1},
+        {"forget": 2.0},
+    ],
 )
 def test_impossible_settings_are_refused(bad):
     with pytest.raises(ValueError, match=next(iter(bad))):

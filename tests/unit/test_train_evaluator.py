@@ -93,6 +93,19 @@ def test_test_accuracy_and_training_on_validation() -> None:
     assert merged.metrics["steps"] == 700 / 50
 
 
+def test_test_images_are_resized_as_the_training_images_were(tmp_path: Path) -> None:
+    recipe = replace(RECIPE, resolution=12)
+    evaluator = Train(SOURCE, test=True, weights=str(tmp_path))
+    outcome = train_one(evaluator, job(recipe=recipe))
+    assert outcome.flops == flops.network_cost(RECIPE, 10, 1, 12)[0] == evaluator.flops(job(recipe=recipe))
+    data = evaluator.dataset()
+    network = loop.build(recipe, data)
+    network.load_state_dict(load_file(tmp_path / "0.safetensors"))
+    network.eval()
+    assert loop.accuracy(network, data, data.test_x, data.test_y, 12) == outcome.metrics["test_accuracy"]
+    assert loop.accuracy(network, data, data.test_x, data.test_y) != outcome.metrics["test_accuracy"]
+
+
 @pytest.mark.parametrize(
     ("recipe", "words"),
     [

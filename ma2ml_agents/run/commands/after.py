@@ -13,6 +13,7 @@ from ma2ml_agents.run.options import (
     OptionalNumber,
     OwnNumber,
     Run,
+    amounts,
 )
 
 
@@ -31,8 +32,13 @@ class Retrain:
     """pipelines that are trained to the end"""
     max_flops: Annotated[float | None, arg(metavar="X", help_behavior_hint="(default: none)")] = None
     """MACs of one image that a pipeline may have, as in 600e6"""
+    levels: Annotated[str | None, arg(metavar="X,X,...", help_behavior_hint="(default: none)")] = None
+    """limits on MACs, as in 500m,600m,700m: the top of each are trained, and the best of each is reported (paper, section 4.1).
+    Nothing is repeated then unless --repeats says so"""
     repeats: OwnNumber = None
     """trainings of the winner"""
+    baseline: bool = False
+    """also train the game's base recipe, which no agent has touched, as often as the winner (paper, Table 4)"""
     select: Literal["validation", "test"] = "validation"
     """images that the winner is chosen by; `test` is the paper's own protocol, and optimistic: it reports the best of its own
     choice"""
@@ -45,7 +51,8 @@ class Retrain:
 
     def execute(self, console: Console) -> int:
         """Retrain, then print the table."""
-        from ma2ml_agents.run.retrain import retrain
+        from ma2ml_agents.run.published import level_name
+        from ma2ml_agents.run.retrain import mean_and_deviation, retrain
         from ma2ml_agents.run.stop import Stopped, stoppable
         from ma2ml_agents.run.tables import amount, table
 
@@ -55,7 +62,9 @@ class Retrain:
                     self.run,
                     top_k=self.top_k,
                     max_flops=self.max_flops,
+                    levels=() if self.levels is None else amounts(self.levels, "--levels"),
                     repeats=self.repeats,
+                    baseline=self.baseline,
                     select=self.select,
                     workers=self.workers,
                     device=self.device,
@@ -86,12 +95,35 @@ class Retrain:
             else "test accuracy (optimistic: chosen by what it reports)"
         )
         console.print(f"* chosen by {how}")
-        count = len(result.repeats)
-        console.print(
-            f"test accuracy of trial {result.winner.trial.number}, trained {count} times on training and validation images: "
-            f"{result.mean:.4f} +- {result.deviation:.4f} (mean and standard deviation)",
-            soft_wrap=True,
-        )
+        if result.levels:
+            rows = table(
+                "best under each limit", "model", "MACs at most", "trial", "validation", "test", "MACs", "params"
+            )
+            for level in result.levels:
+                name, best = level_name(level.limit), level.best
+                if best is None:
+                    rows.add_row(name, amount(level.limit), "none fits", *4 * "-")
+                    continue
+                done = best.outcome
+                measured = (f"{done.accuracy:.4f}", f"{done.metrics['test_accuracy']:.4f}")
+                rows.add_row(
+                    name,
+                    amount(level.limit),
+                    str(best.trial.number),
+                    *measured,
+                    amount(done.flops),
+                    amount(done.params),
+                )
+            console.print(rows)
+        said = [(f"trial {result.winner.trial.number}", result.repeats), ("the base recipe", result.baseline)]
+        for name, trainings in said:
+            if trainings:
+                mean, deviation = mean_and_deviation(trainings)
+                console.print(
+                    f"test accuracy of {name}, trained {len(trainings)} times on training and validation images: "
+                    f"{mean:.4f} +- {deviation:.4f} (mean and standard deviation)",
+                    soft_wrap=True,
+                )
         console.print(f"next: ma2ml export {shlex.quote(str(self.run))}", soft_wrap=True)
         return 0
 

@@ -14,13 +14,30 @@ Block = tuple[int, str, int, str, str]
 COMBINATIONS = ("add", "concat")
 
 
+class Pointwise(nn.Conv2d):
+    """A 1x1 convolution without bias, whose stride is taken before it: the same numbers.
+
+    With stride 2, fewer than 8 channels and channels last, the backward pass of oneDNN's own writes outside its memory on some
+    CPUs, and the process dies (seen with torch 2.14.1).
+    """
+
+    def __init__(self, width: int, filters: int, stride: int = 1) -> None:
+        super().__init__(width, filters, 1, bias=False)
+        self.step = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, width, H, W) -> (B, filters, ceil(H / stride), ceil(W / stride))."""
+        return super().forward(x[:, :, :: self.step, :: self.step])
+
+
 def _conv_bn(width: int, filters: int, kernel: int, stride: int = 1) -> nn.Sequential:
     """ReLU, convolution, batch norm: the order of every convolution here."""
-    return nn.Sequential(
-        nn.ReLU(),
-        nn.Conv2d(width, filters, kernel, stride, kernel // 2, bias=False),
-        nn.BatchNorm2d(filters),
+    conv = (
+        Pointwise(width, filters, stride)
+        if kernel == 1
+        else nn.Conv2d(width, filters, kernel, stride, kernel // 2, bias=False)
     )
+    return nn.Sequential(nn.ReLU(), conv, nn.BatchNorm2d(filters))
 
 
 def _factorised_conv(width: int, filters: int, length: int, stride: int) -> nn.Sequential:
@@ -93,8 +110,8 @@ class FactorizedReduction(nn.Module):
 
     def __init__(self, width: int, filters: int) -> None:
         super().__init__()
-        self.even = nn.Conv2d(width, filters // 2, 1, 2, bias=False)
-        self.odd = nn.Conv2d(width, filters - filters // 2, 1, 2, bias=False)
+        self.even = Pointwise(width, filters // 2, 2)
+        self.odd = Pointwise(width, filters - filters // 2, 2)
         self.norm = nn.BatchNorm2d(filters)
 
     def forward(self, x: Tensor) -> Tensor:

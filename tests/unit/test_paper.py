@@ -1,0 +1,140 @@
+"""The paper's tables and pictures, from runs."""
+
+import json
+from xml.etree import ElementTree
+
+import pytest
+
+from ma2ml_agents.run import paper, published
+from ma2ml_agents.run.cli import main
+from ma2ml_env.recipe import Recipe
+from ma2ml_env.trial import Outcome
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def search(folder, learner="random", game="digits-v0", *more):
+    arguments = ["--learner", learner, "--evaluator", "surrogate", "--budget", "12", "--batch", "4"]
+    assert main(["search", game, "--run", str(folder), *arguments, *more]) == 0
+    return folder
+
+
+def trained(folder, *, levels=(), baseline=None):
+    """A retraining's summary beside a searched run, as `retrain` writes it."""
+
+    def row(trial, accuracy, flops):
+        outcome = Outcome(accuracy=accuracy, flops=flops, params=1_500_000, metrics={"test_accuracy": accuracy})
+        return {"trial": trial, "seed": 1, "weights": "", "outcome": outcome.to_json(), "recipe": Recipe().to_json()}
+
+    rows = [row(i, 0.7 + i / 100, 490_000_000 + i * 100_000_000) for i in range(3)]
+    summary = {
+        "select": "validation", "winner": 2, "mean": 0.7444, "deviation": 0.0012, "top": rows, "repeats": rows[:2],
+        "levels": [{"limit": limit, "trial": trial} for limit, trial in levels],
+        "baseline": {"mean": baseline, "deviation": 0.001, "trainings": []},
+    }  # fmt: skip
+    (folder / "retrain").mkdir()
+    (folder / "retrain" / "summary.json").write_text(json.dumps(summary))
+    return paper.read(folder)
+
+
+def test_published_numbers_are_the_papers():
+    assert len(published.TABLE_1) == 20
+    assert len(published.TABLE_3) == 14
+    best = max((row for row in published.TABLE_1), key=lambda row: row.accuracy)
+    assert (best.model, best.accuracy, best.flops) == ("MA2ML-B", 79.7, 596)
+    assert published.TABLE_4["HPO"] - published.TABLE_4["baseline"] == pytest.approx(0.89)  # section 4.2
+    assert all(
+        flops <= limit / 1e6 for limit, name in published.LEVELS.items() for flops in [published.FIGURE_3[name][1]]
+    )
+
+
+def test_tables_1_and_2_put_ours_beside_theirs(tmp_path):
+    run = trained(search(tmp_path / "a"), levels=[(500e6, 0), (600e6, 1), (700e6, 2)])
+    ours = paper.table_2([run]).rows[-1]
+    assert ours == ("random (ours, a)", "70.0 / 71.0 / 72.0", "490 / 590 / 690", "A / B / C")
+    assert paper.table_2([run]).rows[0][1] == "78.6 / 79.1 / 79.5"
+    assert [row[:3] for row in paper.table_1([run]).rows[-3:]] == [
+        ("random (ours, a)-A", "70.0", "490"),
+        ("random (ours, a)-B", "71.0", "590"),
+        ("random (ours, a)-C", "72.0", "690"),
+    ]
+
+
+def test_a_level_that_nothing_fits_has_no_row(tmp_path):
+    run = trained(search(tmp_path / "a"), levels=[(400e6, None), (600e6, 1)])
+    assert [letter for letter, _, _ in run.levels()] == ["B"]
+
+
+def test_table_3_says_which_data(tmp_path):
+    cifar10 = trained(search(tmp_path / "c10", "random", "cifar10-small-v0"))
+    cifar100 = trained(search(tmp_path / "c100", "random", "cifar100-small-v0"))
+    other = trained(search(tmp_path / "d"))
+    rows = paper.table_3([cifar10, cifar100, other]).rows[-3:]
+    assert rows[0][1:5] == ("74.44+-0.12", "1.5", "-", "-")
+    assert rows[1][1:5] == ("-", "-", "74.44+-0.12", "1.5")
+    assert rows[2][0] == "random (ours, d): digits-v0"
+
+
+def test_table_4_is_by_the_modules_that_are_searched(tmp_path):
+    runs = [
+        trained(search(tmp_path / name, "random", "digits-v0", "--modules", *modules), baseline=0.7)
+        for name, modules in {"h": ["hpo"], "ah": ["aug", "hpo"], "nah": ["aug", "nas", "hpo"]}.items()
+    ]
+    (theirs, ours) = paper.table_4(runs).rows
+    assert theirs == ("paper", "73.50", "74.39", "77.37", "85.08")
+    assert ours == ("ours", "70.00+-0.10", "74.44+-0.12", "74.44+-0.12", "74.44+-0.12")
+    only_aug = trained(search(tmp_path / "a", "random", "digits-v0", "--modules", "aug"))
+    with pytest.raises(ValueError, match="no column of Table 4"):
+        paper.table_4([only_aug])
+
+
+def test_figure_3_draws_what_was_published_and_ours(tmp_path):
+    run = trained(search(tmp_path / "a"), levels=[(500e6, 0), (600e6, 1)])
+    svg = ElementTree.fromstring(paper.figure_3([run]))
+    assert len(list(svg.iter(f"{SVG}circle"))) == 17  # Table 1 without MA2ML's rows and DHA, whose MACs are not known
+    assert len(list(svg.iter(f"{SVG}polyline"))) == 2
+
+
+def test_learning_curves_average_the_runs_of_a_learner(tmp_path):
+    runs = [search(tmp_path / f"r{seed}", "random", "digits-v0", "--seed", str(seed)) for seed in range(2)]
+    runs.append(search(tmp_path / "e", "evolution"))
+    svg = ElementTree.fromstring(paper.learning_curves(runs, 3))
+    names = [text.text for text in svg.iter(f"{SVG}text")]
+    assert names.count("random (mean of 2)") == names.count("evolution") == 2
+    assert len(list(svg.iter(f"{SVG}polyline"))) == 2  # the running means
+    assert len(list(svg.iter(f"{SVG}circle"))) == 6  # two learners, three batches
+
+
+def test_command_prints_a_table_and_writes_it(tmp_path, capsys):
+    assert main(["paper", "table4", "--out", str(tmp_path / "t.md")]) == 0
+    assert "85.08" in capsys.readouterr().out
+    assert "| paper | 73.50 | 74.39 | 77.37 | 85.08 |" in (tmp_path / "t.md").read_text()
+    run = search(tmp_path / "run")
+    assert main(["paper", "figure5", str(run), "--out", str(tmp_path / "f.svg")]) == 0
+    ElementTree.parse(tmp_path / "f.svg")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["figure5"], "drawn from runs"),
+        (["table2", "{run}"], "has not been retrained"),
+        (["figure4", "{run}", "--top-k", "0"], "at least 1"),
+        (["figure4", "{none}"], "none"),
+        (["figure4", "{run}", "{other}"], "do not compare"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(tmp_path, arguments, message, capsys):
+    run = search(tmp_path / "run")
+    other = search(tmp_path / "other", "random", "cifar10-small-v0") if "{other}" in arguments else run
+    places = {"run": run, "none": tmp_path / "none", "other": other}
+    assert main(["paper", *(argument.format(**places) for argument in arguments)]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_levels_need_a_retraining_by_levels(tmp_path):
+    run = trained(search(tmp_path / "a"))
+    with pytest.raises(ValueError, match="--levels 500m"):
+        paper.table_2([run])
