@@ -204,6 +204,39 @@ def test_a_path_survives_both_kinds_of_drop(monkeypatch: pytest.MonkeyPatch) -> 
     assert asked[-1] == pytest.approx(0.5 * 139 / 140)
 
 
+STAGE = {"kernel": (3, 3), "expansion": (2, 2), "channels": 8, "depth": 4, "stride": 1, "se": False}
+RESIDUAL = [Spec("mobile", {"stem": 8, "stages": (STAGE,), "head": 16}), Spec("resnet_cifar", {"depth": 8})]
+
+
+@pytest.mark.parametrize("spec", RESIDUAL, ids=lambda spec: spec.kind)
+def test_residual_networks_skip_blocks_and_drop_features(spec: Spec) -> None:
+    recipe = replace(TINY, network=spec)
+
+    def rates(final: bool, **knobs: float) -> list[float]:
+        network = loop.build(replace(recipe, **knobs), digits(), final=final)  # type: ignore[arg-type]
+        return [block.drop.p for block in network.blocks]  # type: ignore[union-attr]
+
+    count = len(rates(False))
+    depths = (np.arange(count) + 1) / count
+    assert rates(True) == [0.0] * count
+    for final in (False, True):
+        assert rates(final, stochastic_depth=0.4) == pytest.approx(0.4 * depths)
+    assert rates(False, stochastic_depth=0.4, drop_path=0.5) == pytest.approx(0.4 * depths)
+    both = rates(True, stochastic_depth=0.4, drop_path=0.5)
+    assert both == pytest.approx(1 - (1 - 0.4 * depths) * (1 - 0.5 * depths))
+    plain = fit(network=spec)
+    for knobs in ({"dropout": 0.3}, {"stochastic_depth": 0.4}):
+        dropped = fit(network=spec, **knobs)
+        assert not same(dropped, plain)
+        assert same(dropped, fit(network=spec, **knobs))
+    images = loop.normalise(digits().train_x[:8], digits())
+    assert torch.equal(dropped.network(images), dropped.network(images))  # in evaluation mode nothing is dropped
+
+
+def test_every_kind_of_network_is_tested_above() -> None:
+    assert {TINY.network.kind, *(spec.kind for spec in RESIDUAL)} == parts.NETWORKS.keys()
+
+
 # --- moving average
 
 

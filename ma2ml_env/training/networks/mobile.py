@@ -109,14 +109,14 @@ class Mobile(nn.Module):
         stages: fields of each `Stage`, in order.
         head: channels of the last 1x1 convolution, which has no batch norm.
         stem_stride: of the first convolution.
-        dropout: probability of dropping a feature before the linear layer, in [0, 1).
         classes: of the output.
         channels: of the image.
         size: side of the image in pixels; nothing depends on it.
         auxiliary: accepted as by every network; there is no auxiliary head here, and none is built.
-        drop_path: like `stochastic_depth`; the last block is there if it survives both. Nothing here follows a schedule.
-        stochastic_depth: probability of skipping the last block (Huang et al. 2016, arXiv 1603.09382). It rises linearly with
-            the block's depth, is the same throughout the training, and acts in training mode only.
+        drop_path: probability of skipping the last block (stochastic depth, Huang et al. 2016, arXiv 1603.09382). It rises
+            linearly with the block's depth, is the same throughout the training, and acts in training mode only.
+        dropout: probability of dropping a feature before the linear layer, in training mode.
+        stochastic_depth: as `drop_path`, which a recipe means for its full training alone; a block is kept if both keep it.
 
     Raises:
         ValueError: if a number is out of its range.
@@ -129,12 +129,12 @@ class Mobile(nn.Module):
         stages: Sequence[Mapping[str, Any]],
         head: int = 1984,
         stem_stride: int = 2,
-        dropout: float = 0.0,
         classes: int = 1000,
         channels: int = 3,
         size: int = 224,
         auxiliary: bool = False,
         drop_path: float = 0.0,
+        dropout: float = 0.0,
         stochastic_depth: float = 0.0,
     ) -> None:
         super().__init__()
@@ -142,10 +142,9 @@ class Mobile(nn.Module):
             raise ValueError("stem, head, stem_stride, classes, channels and size are at least 1")
         if not stages:
             raise ValueError("a network needs at least one stage")
-        for name, share in (("dropout", dropout), ("drop_path", drop_path), ("stochastic_depth", stochastic_depth)):
+        for name, share in (("drop_path", drop_path), ("dropout", dropout), ("stochastic_depth", stochastic_depth)):
             if not 0.0 <= share < 1.0:
                 raise ValueError(f"{name} lies in [0, 1), not {share}")
-        skip = 1.0 - (1.0 - drop_path) * (1.0 - stochastic_depth)
         rows = [Stage(**fields) for fields in stages]
         blocks = sum(row.depth for row in rows)
         width = round_channels(stem)
@@ -154,6 +153,7 @@ class Mobile(nn.Module):
         for row in rows:
             for place in range(row.depth):
                 rest = int(place > 0)
+                reached = (len(built) + 1) / blocks
                 built.append(
                     Block(
                         width,
@@ -162,7 +162,7 @@ class Mobile(nn.Module):
                         row.expansion[rest],
                         1 if rest else row.stride,
                         row.se,
-                        skip * (len(built) + 1) / blocks,
+                        1.0 - (1.0 - drop_path * reached) * (1.0 - stochastic_depth * reached),
                     )
                 )
                 width = round_channels(row.channels)

@@ -48,10 +48,10 @@ class ResNetCifar(nn.Module):
         channels: of the image.
         size: side of the image in pixels; nothing depends on it.
         auxiliary: accepted as by every network; there is no auxiliary head here, and none is built.
-        drop_path: like `stochastic_depth`; the last block is there if it survives both. Nothing here follows a schedule.
-        dropout: probability of dropping a feature before the linear layer, in [0, 1).
-        stochastic_depth: probability of skipping the last block (Huang et al. 2016, arXiv 1603.09382). It rises linearly with
-            the block's depth, is the same throughout the training, and acts in training mode only.
+        drop_path: probability of skipping the last block (stochastic depth, Huang et al. 2016, arXiv 1603.09382). It rises
+            linearly with the block's depth, is the same throughout the training, and acts in training mode only.
+        dropout: probability of dropping a feature before the linear layer, in training mode.
+        stochastic_depth: as `drop_path`, which a recipe means for its full training alone; a block is kept if both keep it.
 
     Raises:
         ValueError: if a number is out of its range, or there is no such depth.
@@ -76,13 +76,13 @@ class ResNetCifar(nn.Module):
         for name, share in (("drop_path", drop_path), ("dropout", dropout), ("stochastic_depth", stochastic_depth)):
             if not 0.0 <= share < 1.0:
                 raise ValueError(f"{name} lies in [0, 1), not {share}")
-        skip = 1.0 - (1.0 - drop_path) * (1.0 - stochastic_depth)
         blocks = (depth - 2) // 6
         width = WIDTHS[0]
         built: list[nn.Module] = []
         for filters in WIDTHS:
             for _ in range(blocks):
-                drop = skip * (len(built) + 1) / (len(WIDTHS) * blocks)
+                reached = (len(built) + 1) / (len(WIDTHS) * blocks)
+                drop = 1.0 - (1.0 - drop_path * reached) * (1.0 - stochastic_depth * reached)
                 built.append(Block(width, filters, 1 if filters == width else 2, drop))
                 width = filters
         self.stem = Conv2dNormActivation(channels, WIDTHS[0], 3)
