@@ -9,12 +9,11 @@ from torchvision.transforms import v2
 
 from ma2ml_env.recipe import Operation
 from ma2ml_env.training import augment
+from ma2ml_env.training.operations import KINDS, magnitude
 
 FILL = (125, 123, 114)
 # our name -> torchvision's; Cutout is not in torchvision's table
-TORCHVISION = {
-    name: "".join(part.capitalize() for part in name.split("_")) for name in augment.KINDS if name != "cutout"
-}
+TORCHVISION = {name: "".join(part.capitalize() for part in name.split("_")) for name in KINDS if name != "cutout"}
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -54,18 +53,18 @@ def test_equals_torchvision_image_by_image(name: str, channels: int, size: int) 
 
 
 def test_table_of_levels() -> None:
-    assert [augment.magnitude("posterize", level, 32) for level in range(10)] == [8, 8, 7, 7, 6, 6, 5, 5, 4, 4]
-    assert augment.magnitude("translate_x", 9, 32) == pytest.approx(150 / 331 * 32)
-    assert augment.magnitude("shear_x", 9, 32) == pytest.approx(0.3)
-    assert augment.magnitude("solarize", 0, 32) == 1.0
-    assert augment.magnitude("invert", None, 32) == 0.0
-    assert len(augment.KINDS) == 15
+    assert [magnitude("posterize", level, 32) for level in range(10)] == [8, 8, 7, 7, 6, 6, 5, 5, 4, 4]
+    assert magnitude("translate_x", 9, 32) == pytest.approx(150 / 331 * 32)
+    assert magnitude("shear_x", 9, 32) == pytest.approx(0.3)
+    assert magnitude("solarize", 0, 32) == 1.0
+    assert magnitude("invert", None, 32) == 0.0
+    assert len(KINDS) == 15
 
 
 def test_an_image_at_level_nine_really_changes() -> None:
     """The control of the equality tests: none of the operations is the identity."""
     batch = images(4)
-    for name in augment.KINDS:
+    for name in KINDS:
         changed = augment.augment(batch, ((Operation(name, 1.0, 9),),), generator(), FILL)
         assert not torch.equal(changed, batch), name
 
