@@ -1,85 +1,23 @@
 """Augmentation of uint8 batches, (B, C, H, W), in which every image draws for itself.
 
 The policy is AutoAugment's (Cubuk et al. 2019): an image draws one sub-policy uniformly; each of its operations in turn is
-applied with its own probability and, where the operation has one, with a sign of its own. Levels and operations are those of
-torchvision's tensor path (level 9 is the full range), and Cutout. Images that drew the same operation, level and sign go
-through torchvision in one call, so the cost is that of a few calls a batch and the values are torchvision's bit for bit.
+applied with its own probability and, where the operation has one, with a sign of its own. The values are torchvision's bit
+for bit, at the price of some ten calls for each place in a sub-policy, however many sub-policies, levels and signs there are:
+what torchvision does to an image of the pixels' numbers tells once and for all what a move does, and what it does to an image
+of the 256 values what a tone does, so that one gather moves all images that are to be moved and one changes all tones.
 
-Draws come from a generator on the CPU whatever the images' device: the same seed draws the same everywhere.
+Draws come from a generator on the CPU whatever the images' device: the same seed draws the same everywhere, and no draw waits
+for the device.
 """
 
-import math
-from collections import defaultdict
-from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Generator, Tensor
-from torchvision.transforms.v2 import functional as F
 
 from ma2ml_env.recipe import SubPolicy
-
-LEVELS = 10
-
-
-class Kind(NamedTuple):
-    """What an operation does with its magnitude."""
-
-    apply: Callable[[Tensor, float], Tensor] | None
-    """(images uint8, magnitude) -> images; None for Cutout, which draws a place for each image"""
-    top: Callable[[int], tuple[float, float]] | None
-    """side of the image in pixels -> magnitude at level 0 and at level 9; None: it has no magnitude"""
-    signed: bool = False
-    """whether half of the images take the negative magnitude"""
-
-
-def _affine(images: Tensor, shift: tuple[int, int] = (0, 0), shear: tuple[float, float] = (0.0, 0.0)) -> Tensor:
-    # Shears have their centre in the corner, as PIL's matrix (1, m, 0, 0, 1, 0) has and torchvision after it.
-    centre = [0.0, 0.0] if any(shear) else None
-    out: Tensor = F.affine(
-        images,
-        angle=0.0,
-        translate=list(shift),
-        scale=1.0,
-        shear=[math.degrees(math.atan(s)) for s in shear],
-        center=centre,
-    )
-    return out
-
-
-KINDS: dict[str, Kind] = {
-    "shear_x": Kind(lambda x, m: _affine(x, shear=(m, 0.0)), lambda size: (0.0, 0.3), signed=True),
-    "shear_y": Kind(lambda x, m: _affine(x, shear=(0.0, m)), lambda size: (0.0, 0.3), signed=True),
-    "translate_x": Kind(lambda x, m: _affine(x, (int(m), 0)), lambda size: (0.0, 150 / 331 * size), signed=True),
-    "translate_y": Kind(lambda x, m: _affine(x, (0, int(m))), lambda size: (0.0, 150 / 331 * size), signed=True),
-    "rotate": Kind(lambda x, m: F.rotate(x, m), lambda size: (0.0, 30.0), signed=True),
-    "auto_contrast": Kind(lambda x, m: F.autocontrast(x), None),
-    "invert": Kind(lambda x, m: F.invert(x), None),
-    "equalize": Kind(lambda x, m: F.equalize(x), None),
-    "solarize": Kind(lambda x, m: F.solarize(x, 255 * m), lambda size: (1.0, 0.0)),
-    "posterize": Kind(lambda x, m: F.posterize(x, int(m)), lambda size: (8.0, 4.0)),
-    "contrast": Kind(lambda x, m: F.adjust_contrast(x, 1.0 + m), lambda size: (0.0, 0.9), signed=True),
-    "color": Kind(
-        # On one channel there is no colour to adjust.
-        lambda x, m: x if x.shape[1] == 1 else F.adjust_saturation(x, 1.0 + m),
-        lambda size: (0.0, 0.9),
-        signed=True,
-    ),
-    "brightness": Kind(lambda x, m: F.adjust_brightness(x, 1.0 + m), lambda size: (0.0, 0.9), signed=True),
-    "sharpness": Kind(lambda x, m: F.adjust_sharpness(x, 1.0 + m), lambda size: (0.0, 0.9), signed=True),
-    "cutout": Kind(None, lambda size: (0.0, 60 / 331 * size)),
-}
-"""name -> kind, in the order of the module's table of operations"""
-
-
-def magnitude(name: str, level: int | None, size: int) -> float:
-    """The unsigned magnitude of an operation at level 0..9 on images of `size` pixels a side; 0.0 where it has none."""
-    top = KINDS[name].top
-    if top is None or level is None:
-        return 0.0
-    if name == "posterize":  # whole bits: 8, 8, 7, 7, 6, 6, 5, 5, 4, 4, as in torchvision
-        return float(8 - round(level / ((LEVELS - 1) / 4)))
-    return float(torch.linspace(*top(size), LEVELS)[level])  # float32 steps, as in torchvision
+from ma2ml_env.training.operations import KINDS, LEVELS, SHADES, magnitude
 
 
 def check(policy: tuple[SubPolicy, ...]) -> None:
@@ -97,6 +35,72 @@ def check(policy: tuple[SubPolicy, ...]) -> None:
             raise ValueError(f"the level of {name} lies in 0..{LEVELS - 1}, not {level}")
 
 
+@dataclass(frozen=True)
+class _Plan:
+    """A policy made ready for images of one shape on one device.
+
+    A variant is an operation with its signed magnitude, number 0 the one that does nothing. Groups of variants go together:
+    all moves, all tones, and every other operation. P places in a sub-policy, S sub-policies, V variants.
+    """
+
+    probability: Tensor
+    """(P, S)"""
+    variant: Tensor
+    """(P, S, 2), of either sign"""
+    group: Tensor
+    """(V,) index into `groups`"""
+    groups: tuple[str, ...]
+    """none, move, tone, or the name of an operation"""
+    magnitude: Tensor
+    """(V,) float64"""
+    row: Tensor
+    """(V,) into `sources` or `tones`"""
+    sources: Tensor
+    """(moves, H x W) int64 on the device: where each pixel comes from; H x W is outside"""
+    tones: Tensor
+    """(tones, 256) uint8 on the device: what each value becomes"""
+
+
+@lru_cache(maxsize=4)  # a training augments chunk after chunk by one policy
+def _plan(policy: tuple[SubPolicy, ...], height: int, width: int, device: torch.device) -> _Plan:
+    places = max(map(len, policy))
+    probability = torch.zeros(places, len(policy))
+    variant = torch.zeros(places, len(policy), 2, dtype=torch.int64)
+    variants: dict[tuple[str, float], int] = {}
+    for number, sub_policy in enumerate(policy):
+        for place, (name, chance, level) in enumerate(sub_policy):
+            value = magnitude(name, level, width)
+            probability[place, number] = chance
+            for negative in (0, 1):
+                signed = -value if negative and KINDS[name].signed else value
+                variant[place, number, negative] = variants.setdefault((name, signed), len(variants) + 1)
+    numbers = torch.arange(1.0, height * width + 1).view(1, height, width)  # exact in float32 up to 4096 x 4096 pixels
+    shades = torch.arange(SHADES, dtype=torch.uint8).view(1, 1, SHADES)
+    sources, tones = [torch.zeros(0, height * width)], [torch.zeros(0, SHADES, dtype=torch.uint8)]
+    groups, group, row = ["none"], [0], [0]
+    for name, value in variants:
+        kind = KINDS[name]
+        if kind.move:
+            sources.append(kind.move(numbers, value).view(1, -1))
+        elif kind.tone:
+            tones.append(kind.tone(shades, value).view(1, -1))
+        together = "move" if kind.move else "tone" if kind.tone else name
+        if together not in groups:
+            groups.append(together)
+        group.append(groups.index(together))
+        row.append(len(sources) - 2 if kind.move else len(tones) - 2)
+    return _Plan(
+        probability,
+        variant,
+        torch.tensor(group),
+        tuple(groups),
+        torch.tensor([0.0, *(value for _, value in variants)], dtype=torch.float64),
+        torch.tensor(row),
+        (torch.cat(sources).long() - 1).remainder(height * width + 1).to(device),  # 0, the outside, becomes H x W
+        torch.cat(tones).to(device),
+    )
+
+
 def augment(images: Tensor, policy: tuple[SubPolicy, ...], generator: Generator, fill: tuple[int, ...]) -> Tensor:
     """Apply an augmentation policy.
 
@@ -109,34 +113,46 @@ def augment(images: Tensor, policy: tuple[SubPolicy, ...], generator: Generator,
     Returns:
         (B, C, H, W) uint8.
     """
-    if not policy:
+    if not any(policy) or not len(images):
         return images
-    count, size = len(images), images.shape[-1]
-    images = images.clone()
+    count, _, height, width = images.shape
+    plan = _plan(policy, height, width, images.device)
     choice = torch.randint(len(policy), (count,), generator=generator)
-    for position in range(max(map(len, policy))):
-        chance = torch.rand(count, generator=generator)
-        negative = torch.rand(count, generator=generator) < 0.5
-        groups: dict[tuple[str, float], list[Tensor]] = defaultdict(list)
-        for number, sub_policy in enumerate(policy):
-            if position >= len(sub_policy):
-                continue
-            name, probability, level = sub_policy[position]
-            applied = (choice == number) & (chance < probability)
-            value = magnitude(name, level, size)
-            if KINDS[name].signed:
-                groups[name, value].append((applied & ~negative).nonzero().squeeze(1))
-                groups[name, -value].append((applied & negative).nonzero().squeeze(1))
-            else:
-                groups[name, value].append(applied.nonzero().squeeze(1))
-        for (name, value), members in groups.items():
-            index = torch.cat(members)
-            if not len(index):
-                continue
-            index = index.to(images.device)
-            apply, group = KINDS[name].apply, images[index]
-            images[index] = apply(group, value) if apply else cutout(group, round(value), generator, fill)
+    for probability, variant in zip(plan.probability, plan.variant, strict=True):
+        applied = torch.rand(count, generator=generator) < probability[choice]
+        negative = torch.randint(2, (count,), generator=generator)
+        drawn = variant[choice, negative] * applied
+        order = torch.argsort(plan.group[drawn], stable=True)
+        sizes = torch.bincount(plan.group[drawn], minlength=len(plan.groups)).tolist()
+        parts = torch.split(images.index_select(0, order.to(images.device)), sizes)
+        variants = torch.split(drawn[order], sizes)
+        changed = [
+            _apply(name, part, which, plan, generator, fill) if len(part) else part
+            for name, part, which in zip(plan.groups, parts, variants, strict=True)
+        ]
+        images = torch.cat(changed).index_select(0, torch.argsort(order).to(images.device))
     return images
+
+
+def _apply(
+    name: str, images: Tensor, variant: Tensor, plan: _Plan, generator: Generator, fill: tuple[int, ...]
+) -> Tensor:
+    """A group's operation on its images, (G, C, H, W), each with its own variant, (G,)."""
+    if name == "none":
+        return images
+    if name == "move":
+        sources = plan.sources.index_select(0, plan.row[variant].to(images.device))
+        padded = torch.nn.functional.pad(images.flatten(2), (0, 1))  # one black pixel for what comes from outside
+        return padded.gather(2, sources[:, None].expand(-1, images.shape[1], -1)).view_as(images)
+    if name == "tone":
+        tones = plan.tones.index_select(0, plan.row[variant].to(images.device))
+        return tones.gather(1, images.flatten(1).long()).view_as(images)
+    kind, value = KINDS[name], plan.magnitude[variant].view(-1, 1, 1, 1)
+    if kind.blend:
+        return kind.blend(images, (1.0 + value).to(images.device))
+    if kind.adapt:
+        return kind.adapt(images)
+    return cutout(images, value.round().long(), generator, fill)
 
 
 def crop(images: Tensor, padding: int, generator: Generator) -> Tensor:
@@ -155,17 +171,18 @@ def flip(images: Tensor, generator: Generator) -> Tensor:
     return torch.where(flipped[:, None, None, None], images.flip(3), images)
 
 
-def cutout(images: Tensor, side: int, generator: Generator, fill: tuple[int, ...]) -> Tensor:
+def cutout(images: Tensor, side: int | Tensor, generator: Generator, fill: tuple[int, ...]) -> Tensor:
     """A square of `side` pixels of each image set to `fill`; its centre is any pixel, so it may reach over the border.
 
-    DeVries and Taylor 2017. (B, C, H, W) uint8 to the same.
+    DeVries and Taylor 2017. (B, C, H, W) uint8 to the same; sides of its own for each image are (B, 1, 1, 1), on the CPU.
     """
-    if side <= 0:
+    if isinstance(side, int) and side <= 0:
         return images
     count, channels, height, width = images.shape
-    rows = torch.arange(height) - torch.randint(height, (count, 1), generator=generator) + side // 2
-    columns = torch.arange(width) - torch.randint(width, (count, 1), generator=generator) + side // 2
-    rows, columns = (rows >= 0) & (rows < side), (columns >= 0) & (columns < side)
+    sides = torch.as_tensor(side).view(-1, 1)
+    rows = torch.arange(height) - torch.randint(height, (count, 1), generator=generator) + sides // 2
+    columns = torch.arange(width) - torch.randint(width, (count, 1), generator=generator) + sides // 2
+    rows, columns = (rows >= 0) & (rows < sides), (columns >= 0) & (columns < sides)
     mask = (rows[:, :, None] & columns[:, None, :])[:, None].to(images.device)
     values = torch.tensor(fill, dtype=images.dtype, device=images.device).view(1, channels, 1, 1)
-    return torch.where(mask, values, images)
+    return images * ~mask | values * mask  # on bytes a product is ten times as quick as `where`

@@ -9,12 +9,11 @@ from torchvision.transforms import v2
 
 from ma2ml_env.recipe import Operation
 from ma2ml_env.training import augment
+from ma2ml_env.training.operations import KINDS, magnitude
 
 FILL = (125, 123, 114)
 # our name -> torchvision's; Cutout is not in torchvision's table
-TORCHVISION = {
-    name: "".join(part.capitalize() for part in name.split("_")) for name in augment.KINDS if name != "cutout"
-}
+TORCHVISION = {name: "".join(part.capitalize() for part in name.split("_")) for name in KINDS if name != "cutout"}
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -53,19 +52,72 @@ def test_equals_torchvision_image_by_image(name: str, channels: int, size: int) 
             assert any(torch.equal(after, choice) for choice in choices)
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("name", TORCHVISION)
+def test_each_image_of_a_batch_has_its_own_level_and_sign(name: str, channels: int) -> None:
+    """Ten levels and both signs share the calls; that several are drawn is the control."""
+    batch = images(24, channels, 12, seed=5)
+    signs = (False, True) if KINDS[name].signed else (False,)
+    policy = tuple((Operation(name, 1.0, level),) for level in range(10))
+    drawn = set()
+    for before, after in zip(batch, augment.augment(batch, policy, generator(1), FILL), strict=True):
+        choices = {(level, sign): reference(before, name, level, sign) for level in range(10) for sign in signs}
+        same = [choice for choice, expected in choices.items() if torch.equal(after, expected)]
+        assert same, "no level of torchvision's gives this image"
+        drawn.add(tuple(same))
+    has_levels = KINDS[name].top is not None and not (name == "color" and channels == 1)
+    assert len(drawn) >= (4 if has_levels else 1)
+
+
+@pytest.mark.parametrize("name", ["contrast", "color", "sharpness", "brightness"])
+def test_mixtures_are_rounded_as_torchvision_rounds(name: str) -> None:
+    """Values that fall on whole numbers tell one rounding from two: 300 images of pure noise, some 3 million values."""
+    batch = torch.randint(256, (300, 3, 24, 24), generator=generator(8), dtype=torch.uint8)
+    for level in (1, 5, 9):
+        ours = augment.augment(batch, ((Operation(name, 1.0, level),),), generator(level), FILL)
+        for before, after in zip(batch[::6], ours[::6], strict=True):
+            assert any(torch.equal(after, reference(before, name, level, negative)) for negative in (False, True))
+
+
+def test_an_image_that_is_not_square_moves_as_torchvision_moves_it() -> None:
+    batch = images(40, size=24)[:, :, :16]
+    for name in ("rotate", "shear_x", "translate_x", "equalize"):
+        ours = augment.augment(batch, ((Operation(name, 1.0, 7),),), generator(2), FILL)
+        for before, after in zip(batch, ours, strict=True):
+            assert any(torch.equal(after, reference(before, name, 7, negative)) for negative in (False, True)), name
+
+
+def test_images_in_channels_last_layout_are_the_same_images() -> None:
+    batch = images(30)
+    policy = tuple((Operation(name, 0.8, 6), Operation("rotate", 0.5, 3)) for name in KINDS)
+    last = batch.contiguous(memory_format=torch.channels_last)
+    assert torch.equal(
+        augment.augment(batch, policy, generator(), FILL), augment.augment(last, policy, generator(), FILL)
+    )
+    assert augment.augment(batch[:0], policy, generator(), FILL).shape == batch[:0].shape
+
+
+def test_cutout_takes_a_side_for_each_image() -> None:
+    batch = torch.zeros(50, 1, 16, 16, dtype=torch.uint8)
+    sides = torch.arange(50).view(-1, 1, 1, 1) % 5
+    rows = (augment.cutout(batch, sides, generator(), (9,)) == 9)[:, 0].any(2).sum(1)
+    assert (rows <= sides.view(-1)).all()
+    assert torch.unique(rows).tolist() == [0, 1, 2, 3, 4]
+
+
 def test_table_of_levels() -> None:
-    assert [augment.magnitude("posterize", level, 32) for level in range(10)] == [8, 8, 7, 7, 6, 6, 5, 5, 4, 4]
-    assert augment.magnitude("translate_x", 9, 32) == pytest.approx(150 / 331 * 32)
-    assert augment.magnitude("shear_x", 9, 32) == pytest.approx(0.3)
-    assert augment.magnitude("solarize", 0, 32) == 1.0
-    assert augment.magnitude("invert", None, 32) == 0.0
-    assert len(augment.KINDS) == 15
+    assert [magnitude("posterize", level, 32) for level in range(10)] == [8, 8, 7, 7, 6, 6, 5, 5, 4, 4]
+    assert magnitude("translate_x", 9, 32) == pytest.approx(150 / 331 * 32)
+    assert magnitude("shear_x", 9, 32) == pytest.approx(0.3)
+    assert magnitude("solarize", 0, 32) == 1.0
+    assert magnitude("invert", None, 32) == 0.0
+    assert len(KINDS) == 15
 
 
 def test_an_image_at_level_nine_really_changes() -> None:
     """The control of the equality tests: none of the operations is the identity."""
     batch = images(4)
-    for name in augment.KINDS:
+    for name in KINDS:
         changed = augment.augment(batch, ((Operation(name, 1.0, 9),),), generator(), FILL)
         assert not torch.equal(changed, batch), name
 

@@ -77,6 +77,50 @@ assert set(ours.state_dict()) == {"weight"}
     assert done.returncode == 0, done.stderr
 
 
+def gradients(module: torch.nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Of a fixed scalar product of the output, in the input and the weights; the output first."""
+    x = x.clone().requires_grad_(True)
+    out = module(x)
+    weight = torch.arange(float(out.numel())).view_as(out).sin()
+    return (out, *torch.autograd.grad((out * weight).sum(), [x, *module.parameters()]))
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 8])
+def test_a_thinned_convolution_is_the_convolution(size: int) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(3, 4, size, size)
+    fast = nasnet._Thinned(4, 4, 3, 2, 2, 2, groups=4, bias=False)
+    plain = torch.nn.Conv2d(4, 4, 3, 2, 2, 2, groups=4, bias=False)
+    plain.load_state_dict(fast.state_dict())
+    for ours, theirs in zip(gradients(fast, x), gradients(plain, x), strict=True):
+        assert torch.allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+    assert any(isinstance(m, nasnet._Thinned) for m in OPERATIONS["dil_conv_3x3"](4, 4, 2).modules())
+    assert not any(isinstance(m, nasnet._Thinned) for m in OPERATIONS["dil_conv_3x3"](4, 4, 1).modules())
+
+
+@pytest.mark.parametrize("size", [1, 4, 7])
+def test_factorized_reduction_is_two_strided_convolutions(size: int) -> None:
+    torch.manual_seed(0)
+    module, x = FactorizedReduction(3, 4), torch.randn(5, 3, size, size)
+
+    class Strided(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.even, self.odd, self.norm = module.even, module.odd, module.norm
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = torch.relu(x)
+            shifted = torch.nn.functional.pad(x, (0, 1, 0, 1))[:, :, 1:, 1:]
+            pixels = [
+                torch.nn.functional.conv2d(x, self.even.weight, stride=2),
+                torch.nn.functional.conv2d(shifted, self.odd.weight, stride=2),
+            ]
+            return self.norm(torch.cat(pixels, dim=1))  # type: ignore[no-any-return]
+
+    for ours, theirs in zip(gradients(module, x), gradients(Strided(), x), strict=True):
+        assert torch.allclose(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
 def test_output_concatenates_what_no_block_reads() -> None:
     blocks = (
         (1, "identity", 1, "identity", "concat"),
