@@ -1,8 +1,7 @@
 """The training loop: one recipe, one seed, one share of the full training.
 
-Images stay on the device as uint8. Each epoch draws a new order; every image is cropped and flipped, goes through the policy
-and Cutout, is normalised and, last, brought to the recipe's resolution. The rate rises linearly to the recipe's and falls by a
-cosine to zero, per step. Drop path and the auxiliary head, which regularise long training, act at fidelity 1.0 only.
+`batches.py` makes the batches. The rate rises linearly to the recipe's and falls by a cosine to zero, per step. Drop path and
+the auxiliary head, which regularise long training, act at fidelity 1.0 only.
 
 Unless the recipe says which, a CPU trains in float32; CUDA in bfloat16 (float16 where the card lacks it) by autocast. Both use
 the channels-last layout, which also saves a fifth of the time of small depthwise convolutions and pools on a CPU.
@@ -10,8 +9,7 @@ the channels-last layout, which also saves a fifth of the time of small depthwis
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -19,15 +17,12 @@ import torch
 from torch import Generator, Tensor, nn
 
 from ma2ml_env.recipe import Recipe
-from ma2ml_env.training import augment, mixing, parts
+from ma2ml_env.training import batches, mixing, parts
 from ma2ml_env.training.average import Average
 from ma2ml_env.training.checkpoint import Checkpoint, Stateful, capture, restore
 from ma2ml_env.training.data import Dataset
-from ma2ml_env.training.resized_crop import resized_crop
 from ma2ml_env.trial import trial_seed
 
-CHUNK = 1 << 22
-"""values of the images that are augmented at once; small images are bound by the number of calls, not by their size"""
 EVALUATION_BATCH = 500
 """images that are measured at once, of up to 64 pixels a side; as many fewer of larger ones as they have more pixels"""
 
@@ -167,7 +162,7 @@ def _train(
     network.train()
     for epoch in range(done + 1, last + 1):
         total = torch.zeros((), device=device)
-        for images, labels in _batches(recipe, dataset, batch_size, draws, device):
+        for images, labels in batches.epoch(recipe, dataset, batch_size, draws, device):
             if recipe.mixup > 0.0:
                 share = mixing.share(recipe.mixup, trial_seed(seed, 2), step)
                 images, labels = mixing.mixup(images, labels, dataset.classes, share)
@@ -222,62 +217,6 @@ def rate(recipe: Recipe, step: int, steps: int) -> float:
     return recipe.learning_rate * 0.5 * (1.0 + math.cos(math.pi * (step - warm) / (steps - warm)))
 
 
-def _batches(
-    recipe: Recipe, dataset: Dataset, size: int, draws: Generator, device: torch.device
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """One epoch of (images (B, C, H, W) float32, labels (B,)). A single image left over is left out: batch norm needs two."""
-    order = torch.randperm(len(dataset.train_x), generator=draws)
-    fill = tuple(round(255 * mean) for mean in dataset.mean)
-    chunk = size * max(1, CHUNK // (size * dataset.train_x[0].numel()))
-    for images, labels in _chunks(dataset, torch.split(order, chunk), device):
-        if recipe.crop_area > 0.0:
-            images = resized_crop(images, recipe.crop_area, recipe.resolution or dataset.size, draws)
-        images = augment.crop(images, recipe.crop_padding, draws)
-        if recipe.flip:
-            images = augment.flip(images, draws)
-        images = augment.augment(images, recipe.augment, draws, fill)
-        images = augment.cutout(images, recipe.cutout, draws, fill)
-        for x, y in zip(torch.split(normalise(images, dataset), size), torch.split(labels, size), strict=True):
-            if len(x) > 1:
-                yield resize(x, recipe.resolution), y
-
-
-def _chunks(dataset: Dataset, rows: Sequence[Tensor], device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-    """Images and labels of these rows, on the device. From a file, the next ones are read while these are trained on."""
-    if dataset.resident:
-        for some in rows:
-            here = some.to(device)
-            yield dataset.train_x[here], dataset.train_y[here]
-        return
-    with ThreadPoolExecutor(1) as reader:
-        waiting = [reader.submit(_read, dataset, some) for some in rows[:1]]
-        for following in [*rows[1:], None]:
-            images, labels = waiting.pop().result()
-            if following is not None:
-                waiting.append(reader.submit(_read, dataset, following))
-            yield images.to(device), labels.to(device)
-
-
-def _read(dataset: Dataset, rows: Tensor) -> tuple[Tensor, Tensor]:
-    return dataset.train_x[rows], dataset.train_y[rows]
-
-
-def normalise(images: Tensor, dataset: Dataset) -> Tensor:
-    """uint8 (B, C, H, W) to float32 of mean 0 and deviation 1 by the data set's statistics."""
-    mean, std = (
-        255 * torch.tensor(values, device=images.device).view(1, -1, 1, 1) for values in (dataset.mean, dataset.std)
-    )
-    return ((images.float() - mean) / std).contiguous(memory_format=torch.channels_last)
-
-
-def resize(images: Tensor, side: int) -> Tensor:
-    """Float images (B, C, H, W) as (B, C, side, side), bilinear and antialiased; a side of 0 leaves them as they are."""
-    if not side or images.shape[2:] == (side, side):
-        return images
-    resized = nn.functional.interpolate(images, (side, side), mode="bilinear", antialias=True)
-    return resized.contiguous(memory_format=torch.channels_last)
-
-
 def accuracy(network: nn.Module, dataset: Dataset, images: Tensor, labels: Tensor, resolution: int = 0) -> float | None:
     """Share of uint8 images (N, C, H, W) that a network in evaluation mode labels right; None of no images.
 
@@ -291,7 +230,7 @@ def accuracy(network: nn.Module, dataset: Dataset, images: Tensor, labels: Tenso
     right = torch.zeros((), dtype=torch.int64, device=device)
     with torch.inference_mode(), torch.autocast(device.type, half, enabled=half is not None):
         for x, y in zip(torch.split(images, batch), torch.split(labels, batch), strict=True):
-            logits = network(resize(normalise(x.to(device), dataset), resolution))
+            logits = network(batches.resize(batches.normalise(x.to(device), dataset), resolution))
             right += (logits.argmax(1) == y.to(device)).sum()
     return int(right) / len(images)
 

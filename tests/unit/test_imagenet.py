@@ -1,5 +1,7 @@
 """ImageNet's layout, on generated folders."""
 
+import math
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,8 +10,13 @@ import pytest
 import torch
 from PIL import Image
 
-from ma2ml_env.training import imagenet
+from ma2ml_agents.run.cli import main
+from ma2ml_env.games import make_game
+from ma2ml_env.recipe import Recipe, Spec
+from ma2ml_env.training import batches, imagenet, loop
 from ma2ml_env.training.data import DataSource
+from ma2ml_env.training.resized_crop import resized_crop
+from ma2ml_env.trial import Outcome
 
 CLASSES = ("n01", "n02", "n03", "n04")
 
@@ -103,6 +110,74 @@ def test_a_disk_without_room_is_said_before_anything_is_decoded(folder, tmp_path
     monkeypatch.setattr(imagenet, "read_image", lambda *_: pytest.fail("decoded"))
     with pytest.raises(OSError, match=r"cache=DIR"):
         source(folder, cache=str(tmp_path)).load()
+
+
+RECIPE = Recipe(
+    network=Spec("resnet_cifar", {"depth": 8}), crop_padding=0, crop_area=0.3, resolution=12, cutout=0, batch_size=16,
+    drop_path=0.0, auxiliary=0.0, epochs=8,
+)  # fmt: skip
+
+
+def test_images_are_trained_on_from_their_file_as_from_memory(folder, tmp_path):
+    mapped = source(folder, cache=str(tmp_path)).load()
+    held = replace(mapped, resident=True)
+    trained = [loop.fit(RECIPE, data, seed=1, fidelity=1.0) for data in (mapped, held)]
+    assert trained[0].accuracy == trained[1].accuracy > 0.5  # four classes
+    assert trained[0].metrics == trained[1].metrics
+
+
+def test_an_error_while_reading_ends_the_training(folder, tmp_path, monkeypatch):
+    data = source(folder, cache=str(tmp_path)).load()
+    monkeypatch.setattr(batches, "_read", lambda *_: (_ for _ in ()).throw(OSError("the disk is gone")))
+    with pytest.raises(OSError, match="the disk is gone"):
+        loop.fit(RECIPE, data, seed=1, fidelity=1.0)
+
+
+def test_a_search_and_a_retraining_by_levels_of_the_small_sibling(folder, tmp_path):
+    """Searched on two classes, trained to the end on all four."""
+    sets = [
+        "proxy_epochs=1",
+        "final_epochs=1",
+        "validation=4",
+        "classes=2",
+        f"cache={tmp_path / 'cache'}",
+        "batch_size=16",
+    ]
+    words = [word for setting in sets for word in ("--set", setting)]
+    run = str(tmp_path / "run")
+    game = ["imagenet200-600m-small-v0", "--data", str(folder), "--learner", "random", "--budget", "2", "--batch", "2"]
+    assert main(["search", *game, "--size", "16", "--run", run, "--workers", "1", *words]) == 0
+    assert main(["retrain", run, "--levels", "1m,1g", "--top-k", "1", "--workers", "1"]) == 0
+
+
+def test_the_papers_settings():
+    game = make_game("imagenet200-600m-v0", "surrogate")
+    assert (game.protocol.budget, game.protocol.batch, game.protocol.top_k) == (1992, 24, 20)
+    assert (game.protocol.proxy_epochs, game.protocol.final_epochs) == (100, 400)
+    sizes = {name: module.space.log10_size for name, module in game.modules.items()}
+    assert [math.floor(size) for size in sizes.values()] == [160, 17, 7]
+    assert game.reward(Outcome(accuracy=0.8, flops=600_000_000)) == 0.8
+
+
+def test_random_crops_are_parts_of_the_image_of_the_right_size():
+    """The image is its own coordinates, so a crop tells where it was taken from."""
+    ramp = torch.arange(64, dtype=torch.uint8) * 3
+    images = torch.stack([ramp.expand(64, 64), ramp.expand(64, 64).T]).expand(2000, 2, 64, 64)
+    crops = resized_crop(images, 0.25, 32, torch.Generator().manual_seed(0)).float()
+    width = (crops[:, 0, 16, -1] - crops[:, 0, 16, 0]) / 3 / 62 * 32 / 31 * 62 / 64
+    height = (crops[:, 1, -1, 16] - crops[:, 1, 0, 16]) / 3 / 62 * 32 / 31 * 62 / 64
+    area = width * height
+    assert area.min() > 0.2
+    assert area.max() < 1.05
+    assert area.mean() == pytest.approx(0.6, abs=0.04)  # uniform in [0.25, 1], less what is cut off
+    ratio = (width / height).log()
+    assert ratio.mean() == pytest.approx(0.0, abs=0.02)
+    assert ratio.abs().max() < math.log(4 / 3) + 0.1
+    left = crops[:, 0, 16, 0]
+    assert (left < 3).any()
+    assert left.std() > 10  # not always the same place
+    whole = resized_crop(images[:50], 1.0, 64, torch.Generator())
+    assert (whole.float() - images[:50].float()).abs().mean() < 12  # no less than its whole area
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,12 @@ import torch
 from torch import nn
 
 from ma2ml_env.recipe import Operation, Recipe, Spec
-from ma2ml_env.training import loop, parts
+from ma2ml_env.training import batches, loop, parts
 from ma2ml_env.training.data import Dataset, DataSource
 
 PLAIN = ((0, "conv_3x3", 1, "conv_3x3", "add"),)
 REDUCTION = ((0, "max_pool_3x3", 1, "conv_3x3", "concat"),)
+CPU = torch.device("cpu")
 TINY = Recipe(
     network=Spec("nasnet", {"normal": PLAIN, "reduction": REDUCTION, "cells": 2, "reductions": (1,), "filters": 8}),
     augment=((Operation("rotate", 0.5, 4), Operation("brightness", 0.5, 4)), ()),
@@ -120,20 +121,20 @@ def test_rate_warms_up_and_falls_to_zero() -> None:
     assert loop.rate(replace(TINY, warmup=0.0), 0, 10) == 0.1
 
 
-@pytest.mark.parametrize(("count", "batches"), [(9, [4, 4]), (10, [4, 4, 2]), (3, [3])])
-def test_a_single_left_over_image_is_left_out(count: int, batches: list[int]) -> None:
+@pytest.mark.parametrize(("count", "expected"), [(9, [4, 4]), (10, [4, 4, 2]), (3, [3])])
+def test_a_single_left_over_image_is_left_out(count: int, expected: list[int]) -> None:
     data = replace(digits(), train_x=digits().train_x[:count], train_y=digits().train_y[:count])
-    sizes = [len(y) for _, y in loop._batches(TINY, data, min(4, count), torch.Generator())]
-    assert sizes == batches
+    sizes = [len(y) for _, y in batches.epoch(TINY, data, min(4, count), torch.Generator(), CPU)]
+    assert sizes == expected
     assert fit(replace(TINY, batch_size=4), data).metrics["steps"] == 2 * len(batches)
 
 
 def test_each_epoch_sees_every_image_once_in_a_new_order() -> None:
     plain = replace(TINY, augment=(), crop_padding=0, cutout=0)
     draws = torch.Generator().manual_seed(0)
-    epochs = [torch.cat([x for x, _ in loop._batches(plain, digits(), 50, draws)]) for _ in range(2)]
+    epochs = [torch.cat([x for x, _ in batches.epoch(plain, digits(), 50, draws, CPU)]) for _ in range(2)]
     assert not torch.equal(epochs[0], epochs[1])
-    original = loop.normalise(digits().train_x, digits()).flatten(1)
+    original = batches.normalise(digits().train_x, digits()).flatten(1)
     for epoch in epochs:
         assert torch.equal(torch.unique(epoch.flatten(1), dim=0), torch.unique(original, dim=0))
     assert original.mean().item() == pytest.approx(0.0, abs=1e-4)
@@ -230,10 +231,10 @@ def test_resolution_matters_and_validation_is_resized_too() -> None:
 
 def test_resize_is_bilinear_and_antialiased() -> None:
     ramp = torch.arange(8.0).expand(1, 1, 8, 8)
-    assert loop.resize(ramp, 0) is loop.resize(ramp, 8) is ramp
-    assert torch.equal(loop.resize(ramp, 16)[0, 0, 3, 1:5], torch.tensor([0.25, 0.75, 1.25, 1.75]))
+    assert batches.resize(ramp, 0) is batches.resize(ramp, 8) is ramp
+    assert torch.equal(batches.resize(ramp, 16)[0, 0, 3, 1:5], torch.tensor([0.25, 0.75, 1.25, 1.75]))
     stripes = (torch.arange(64) % 2 * 1.0).expand(1, 1, 64, 64)
-    assert float((loop.resize(stripes, 16)[..., 2:-2] - 0.5).abs().max()) < 0.05
+    assert float((batches.resize(stripes, 16)[..., 2:-2] - 0.5).abs().max()) < 0.05
     aliased = nn.functional.interpolate(stripes, (17, 17), mode="bilinear")
     assert float((aliased - 0.5).abs().max()) > 0.2  # the control: without antialiasing the stripes come through
 

@@ -21,7 +21,7 @@ from ma2ml_env.evaluators.base import Job
 from ma2ml_env.evaluators.train import Train
 from ma2ml_env.modules.hpo_recipe import OPTIMIZERS
 from ma2ml_env.recipe import Recipe, Spec
-from ma2ml_env.training import loop, mixing, parts
+from ma2ml_env.training import batches, loop, mixing, parts
 from ma2ml_env.training.average import Average
 from ma2ml_env.training.data import Dataset, DataSource
 from ma2ml_env.training.losses import Focal, Poly
@@ -92,10 +92,10 @@ def test_mixups_share_has_its_distribution() -> None:
 
 def test_mixup_mixes_what_is_trained_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[str, list[tuple[Tensor, Tensor]]] = {"batches": [], "mixed": [], "losses": []}
-    batches, mixup, cross_entropy = loop._batches, mixing.mixup, nn.CrossEntropyLoss.forward
+    epoch, mixup, cross_entropy = batches.epoch, mixing.mixup, nn.CrossEntropyLoss.forward
 
     def spy_batches(*args: Any) -> Iterator[tuple[Tensor, Tensor]]:
-        for batch in batches(*args):
+        for batch in epoch(*args):
             seen["batches"].append(batch)
             yield batch
 
@@ -107,7 +107,7 @@ def test_mixup_mixes_what_is_trained_and_nothing_else(monkeypatch: pytest.Monkey
         seen["losses"].append((logits, targets))
         return cross_entropy(self, logits, targets)
 
-    monkeypatch.setattr(loop, "_batches", spy_batches)
+    monkeypatch.setattr(batches, "epoch", spy_batches)
     monkeypatch.setattr(mixing, "mixup", spy_mixup)
     monkeypatch.setattr(nn.CrossEntropyLoss, "forward", spy_loss)
     plain = fit()
@@ -149,7 +149,7 @@ def test_dropout_drops_features_before_the_classifier_in_training_alone() -> Non
     control = loop.build(TINY, digits())
     control.load_state_dict(network.state_dict())
     inputs: list[Tensor] = []
-    images = loop.normalise(digits().train_x[:32], digits())
+    images = batches.normalise(digits().train_x[:32], digits())
     for one in (network, control):
         one.head.register_forward_pre_hook(lambda _, args: inputs.append(args[0].detach()))  # type: ignore[operator]
         one.train()(images)
@@ -229,7 +229,7 @@ def test_residual_networks_skip_blocks_and_drop_features(spec: Spec) -> None:
         dropped = fit(network=spec, **knobs)
         assert not same(dropped, plain)
         assert same(dropped, fit(network=spec, **knobs))
-    images = loop.normalise(digits().train_x[:8], digits())
+    images = batches.normalise(digits().train_x[:8], digits())
     assert torch.equal(dropped.network(images), dropped.network(images))  # in evaluation mode nothing is dropped
 
 

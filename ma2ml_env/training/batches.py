@@ -1,0 +1,75 @@
+"""The road of the images: from uint8, on the device or in a file, to the batches that a network is trained on.
+
+Each epoch draws a new order; every image is cropped and flipped, goes through the policy and Cutout, is normalised and, last,
+brought to the recipe's resolution.
+"""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+from torch import Generator, Tensor, nn
+
+from ma2ml_env.recipe import Recipe
+from ma2ml_env.training import augment
+from ma2ml_env.training.data import Dataset
+from ma2ml_env.training.resized_crop import resized_crop
+
+CHUNK = 1 << 22
+"""values of the images that are augmented at once; small images are bound by the number of calls, not by their size"""
+
+
+def epoch(
+    recipe: Recipe, dataset: Dataset, size: int, draws: Generator, device: torch.device
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """One epoch of (images (B, C, H, W) float32, labels (B,)). A single image left over is left out: batch norm needs two."""
+    order = torch.randperm(len(dataset.train_x), generator=draws)
+    fill = tuple(round(255 * mean) for mean in dataset.mean)
+    chunk = size * max(1, CHUNK // (size * dataset.train_x[0].numel()))
+    for images, labels in _chunks(dataset, torch.split(order, chunk), device):
+        if recipe.crop_area > 0.0:
+            images = resized_crop(images, recipe.crop_area, recipe.resolution or dataset.size, draws)
+        images = augment.crop(images, recipe.crop_padding, draws)
+        if recipe.flip:
+            images = augment.flip(images, draws)
+        images = augment.augment(images, recipe.augment, draws, fill)
+        images = augment.cutout(images, recipe.cutout, draws, fill)
+        for x, y in zip(torch.split(normalise(images, dataset), size), torch.split(labels, size), strict=True):
+            if len(x) > 1:
+                yield resize(x, recipe.resolution), y
+
+
+def _chunks(dataset: Dataset, rows: Sequence[Tensor], device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+    """Images and labels of these rows, on the device. From a file, the next ones are read while these are trained on."""
+    if dataset.resident:
+        for some in rows:
+            here = some.to(device)
+            yield dataset.train_x[here], dataset.train_y[here]
+        return
+    with ThreadPoolExecutor(1) as reader:
+        waiting = [reader.submit(_read, dataset, some) for some in rows[:1]]
+        for following in [*rows[1:], None]:
+            images, labels = waiting.pop().result()
+            if following is not None:
+                waiting.append(reader.submit(_read, dataset, following))
+            yield images.to(device), labels.to(device)
+
+
+def _read(dataset: Dataset, rows: Tensor) -> tuple[Tensor, Tensor]:
+    return dataset.train_x[rows], dataset.train_y[rows]
+
+
+def normalise(images: Tensor, dataset: Dataset) -> Tensor:
+    """uint8 (B, C, H, W) to float32 of mean 0 and deviation 1 by the data set's statistics."""
+    mean, std = (
+        255 * torch.tensor(values, device=images.device).view(1, -1, 1, 1) for values in (dataset.mean, dataset.std)
+    )
+    return ((images.float() - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+def resize(images: Tensor, side: int) -> Tensor:
+    """Float images (B, C, H, W) as (B, C, side, side), bilinear and antialiased; a side of 0 leaves them as they are."""
+    if not side or images.shape[2:] == (side, side):
+        return images
+    resized = nn.functional.interpolate(images, (side, side), mode="bilinear", antialias=True)
+    return resized.contiguous(memory_format=torch.channels_last)
