@@ -17,6 +17,7 @@ TABLE: dict[str, dict[str, str]] = {
         "aug": "ma2ml_env.modules.aug:Aug",
         "nas_cell": "ma2ml_env.modules.nas_cell:NasCell",
         "hpo_sgd": "ma2ml_env.modules.hpo_sgd:HpoSgd",
+        "hpo_continuous": "ma2ml_env.modules.hpo_continuous:HpoContinuous",
         "aug_trivial": "ma2ml_env.modules.jahs:AugTrivial",
         "nas_jahs": "ma2ml_env.modules.jahs:NasJahs",
         "hpo_jahs": "ma2ml_env.modules.jahs:HpoJahs",
@@ -41,6 +42,7 @@ TABLE: dict[str, dict[str, str]] = {
     },
     "games": {
         "digits-v0": "ma2ml_env.games:DIGITS",
+        "digits-continuous-v0": "ma2ml_env.games:DIGITS_CONTINUOUS",
         "fashion-mnist-v0": "ma2ml_env.games:FASHION_MNIST",
         "fashion-mnist-small-v0": "ma2ml_env.games:FASHION_MNIST_SMALL",
         "cifar10-v0": "ma2ml_env.games:CIFAR10",
