@@ -40,8 +40,8 @@ class Evolution:
 
     The first P trials are random; foreign ones count. A mutation sets one decision, drawn uniformly, to another of its
     choices, as the paper's mutations change one thing each, or moves an interval by a step; its identity mutation (probability
-    .05) is left out, as it would only repeat trials. No-repeat proposals are not in the paper: a child that is known is mutated again, further and further
-    from its parent, until it is new, within bounds.
+    .05) is left out, as it would only repeat trials. No-repeat proposals are not in the paper: a child that is known is mutated
+    again, further and further from its parent, until it is new, within bounds.
     """
 
     Config = EvolutionConfig
