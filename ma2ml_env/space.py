@@ -66,6 +66,8 @@ class Interval:
         """
         if not isinstance(position, Real) or not 0.0 <= position <= 1.0:  # false for NaN too
             raise ValueError(f"interval {self.name!r} takes a position in [0, 1], not {position!r}")
+        if position in (0, 1):
+            return self.high if position else self.low
         if self.log:
             value = self.low * (self.high / self.low) ** float(position)
         else:
