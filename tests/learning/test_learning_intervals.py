@@ -53,7 +53,7 @@ def test_control_a_learner_that_is_told_the_opposite_goes_there() -> None:
     assert 1 - level("ma2ml_lite", lambda codes: 1 - mixed(codes), batches, **config) < 0.1
 
 
-@pytest.mark.parametrize(("name", "batches"), [("ma2ml", 10), ("evolution", 20)])
+@pytest.mark.parametrize(("name", "batches"), [pytest.param("ma2ml", 10, marks=pytest.mark.slow), ("evolution", 20)])
 def test_defaults_come_closer_than_random(name: str, batches: int) -> None:
     """The best of 240 proposals of ma2ml (.99 and more), of 480 of evolution (.98); of 480 random ones .85 to .89."""
     best = {name: 0.0, "random": 0.0}

@@ -120,7 +120,7 @@ def test_bad_codes(code, message):
 
 @pytest.mark.parametrize("value", [1.5, -1.01, math.nan, "0"])
 def test_bad_values(value):
-    with pytest.raises(ValueError, match="is not in 'x', which goes from -1.0 to 1.0"):
+    with pytest.raises(ValueError, match=r"is not in 'x', which goes from -1\.0 to 1\.0"):
         small_game().modules["a"].space.encode({"d": 1, "e": "p", "x": value})
 
 
@@ -316,7 +316,7 @@ def test_ends_are_learned_from_and_bad_positions_refused(name):
     assert all(math.isfinite(v) for v in learner.tell(made_up([Proposal(good)] * 3)).values())
     before = copy.deepcopy(learner.state_dict())
     for hpo in ((0.5,), (0.5, 1.1), (0.5, math.nan), (-0.1, 0.5)):
-        with pytest.raises(ValueError, match="trial 9.*'hpo'"):
+        with pytest.raises(ValueError, match=r"trial 9.*'hpo'"):
             learner.tell([Trial(9, 9, Proposal({**good, "hpo": hpo}), Outcome(), 0.0)])
     assert equal(before, learner.state_dict())
 
