@@ -1,33 +1,47 @@
 """Joint actions as rows of numbers: between proposals and trials outside, and arrays inside a learner.
 
-The code of all agents is one row, agent after agent in the order of the spec; so are their states.
+The code of all agents is one row, agent after agent in the order of the spec; so are their states. Rows are int64; in a game
+with intervals they are float64, which holds indices and positions alike.
 """
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ma2ml_agents.intervals import RESOLUTION
 from ma2ml_agents.learner import States
-from ma2ml_env.trial import Code, GameSpec, Proposal, Trial
+from ma2ml_env.trial import Code, GameSpec, Proposal, Trial, code_of
 
-Codes = NDArray[np.int64]
+Codes = NDArray[Any]
+"""rows (n, L): int64, or float64 in a game with intervals"""
 
 
 class Joint:
-    """The layout of a game's joint action: `slices[agent]` are an agent's columns of a row of L = sum of L_i codes."""
+    """The layout of a game's joint action: `slices[agent]` are an agent's columns of a row of L = sum of L_i codes.
+
+    `nvec` is the number of choices of every column, 0 for an interval.
+    """
 
     def __init__(self, spec: GameSpec) -> None:
         if not spec.nvec:
             raise ValueError("a game needs at least one agent; GameSpec.nvec is empty")
         self.spec = spec
         self.agents = tuple(spec.nvec)
-        self.nvec = tuple(int(size) for agent in self.agents for size in spec.nvec[agent])
-        ends = np.cumsum([len(spec.nvec[agent]) for agent in self.agents]).tolist()
-        self.slices = {a: slice(end - len(spec.nvec[a]), end) for a, end in zip(self.agents, ends, strict=True)}
+        columns = {a: (*map(int, spec.nvec[a]), *[0] * spec.intervals.get(a, 0)) for a in self.agents}
+        self.nvec = tuple(size for sizes in columns.values() for size in sizes)
+        self.dtype = np.dtype(np.int64 if all(self.nvec) else np.float64)
+        ends = np.cumsum([len(sizes) for sizes in columns.values()]).tolist()
+        self.slices = {a: slice(end - len(columns[a]), end) for a, end in zip(self.agents, ends, strict=True)}
+
+    @property
+    def nats(self) -> float:
+        """Entropy of the uniform joint policy; an interval counts as `RESOLUTION` choices."""
+        return sum(math.log(size or RESOLUTION) for size in self.nvec)
 
     def states(self, n: int, given: States | None, generator: torch.Generator) -> Tensor:
         """S of n proposals, (n, agents, state_dim) float32: those given, or drawn from N(0, I).
@@ -49,7 +63,7 @@ class Joint:
         logs = None if log_probs is None else log_probs.tolist()
         return [
             Proposal(
-                codes={agent: tuple(rows[k][self.slices[agent]]) for agent in self.agents},
+                codes={a: code_of(rows[k][self.slices[a]], len(self.spec.nvec[a])) for a in self.agents},
                 states={agent: tuple(numbers[k][i]) for i, agent in enumerate(self.agents)},
                 log_probs=None if logs is None else dict(zip(self.agents, logs[k], strict=True)),
                 origin=origin,
@@ -71,7 +85,7 @@ class Joint:
                 raise ValueError(f"trial {trial.number}: the reward must be finite, not {trial.reward!r}")
         given = [self._state(t.proposal.states) if t.proposal.states else None for t in trials]
         states = [torch.randn(self._state_shape, generator=generator) if s is None else s for s in given]
-        return np.array(codes, dtype=np.int64), torch.stack(states).numpy(), [float(t.reward) for t in trials]
+        return np.array(codes, dtype=self.dtype), torch.stack(states).numpy(), [float(t.reward) for t in trials]
 
     @property
     def _state_shape(self) -> tuple[int, int]:
@@ -86,13 +100,32 @@ class Joint:
                 raise ValueError(f"the state of {agent!r} has shape {row.shape}, not ({self.spec.state_dim},)")
         return torch.from_numpy(np.stack(rows))
 
-    def _row(self, number: int, codes: Mapping[str, Code]) -> list[int]:
+    def _row(self, number: int, codes: Mapping[str, Code]) -> list[float]:
         if set(codes) != set(self.agents):
             raise ValueError(f"trial {number}: codes are needed of {sorted(self.agents)}, not {sorted(codes)}")
-        row: list[int] = []
+        row: list[float] = []
         for agent in self.agents:
             nvec, code = self.spec.nvec[agent], codes[agent]
-            if len(code) != len(nvec) or not all(0 <= c < size for c, size in zip(code, nvec, strict=True)):
+            indices, positions = code[: len(nvec)], code[len(nvec) :]
+            fits = len(indices) == len(nvec) and len(positions) == self.spec.intervals.get(agent, 0)
+            if not fits or not all(0 <= c < size for c, size in zip(indices, nvec, strict=True)):
                 raise ValueError(f"trial {number}: the code of {agent!r} does not fit its choices {nvec}: {code}")
-            row.extend(int(c) for c in code)
+            if not all(0 <= u <= 1 for u in positions):
+                raise ValueError(f"trial {number}: positions of {agent!r} lie in [0, 1]: {positions}")
+            row.extend(int(c) for c in indices)
+            row.extend(float(u) for u in positions)
         return row
+
+
+def only_decisions(spec: GameSpec, learner: str) -> GameSpec:
+    """The spec, for a learner that takes decisions alone.
+
+    Raises:
+        ValueError: if an agent has intervals; learner and agent are named.
+    """
+    for agent, count in spec.intervals.items():
+        raise ValueError(
+            f"the learner {learner!r} takes decisions alone, and agent {agent!r} has {count} intervals; "
+            "use one that takes both, such as ma2ml, or a module without intervals"
+        )
+    return spec

@@ -8,25 +8,27 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ma2ml_agents.joint import Codes
+
 
 class Replay:
     """Experiences in order of arrival; beyond `capacity` the oldest go.
 
-    `codes` (N, L), `states` (N, agents, state_dim) and `rewards` (N,) are what is held.
+    `codes` (N, L) of `dtype`, `states` (N, agents, state_dim) and `rewards` (N,) are what is held.
     """
 
-    def __init__(self, capacity: int, decisions: int, agents: int, state_dim: int) -> None:
+    def __init__(self, capacity: int, decisions: int, agents: int, state_dim: int, dtype: Any = np.int64) -> None:
         if capacity < 1:
             raise ValueError(f"a replay buffer holds at least one trial, not {capacity}")
         self.capacity = capacity
-        self.codes: NDArray[np.int64] = np.zeros((0, decisions), dtype=np.int64)
+        self.codes: Codes = np.zeros((0, decisions), dtype=dtype)
         self.states: NDArray[np.float32] = np.zeros((0, agents, state_dim), dtype=np.float32)
         self.rewards: NDArray[np.float64] = np.zeros(0)
 
     def __len__(self) -> int:
         return len(self.rewards)
 
-    def add(self, codes: NDArray[np.int64], states: NDArray[np.float32], rewards: Sequence[float]) -> None:
+    def add(self, codes: Codes, states: NDArray[np.float32], rewards: Sequence[float]) -> None:
         """Store n experiences: codes (n, L), states (n, agents, state_dim), rewards (n,)."""
         self.codes = np.concatenate([self.codes, codes])[-self.capacity :]
         self.states = np.concatenate([self.states, states])[-self.capacity :]
@@ -46,12 +48,12 @@ class Replay:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Inverse of `state_dict`."""
-        self.codes = np.array(state["codes"], dtype=np.int64)
+        self.codes = np.array(state["codes"], dtype=self.codes.dtype)
         self.states = np.array(state["states"], dtype=np.float32)
         self.rewards = np.array(state["rewards"], dtype=np.float64)
 
 
-def repeated(codes: NDArray[np.int64], known: NDArray[np.int64]) -> list[int]:
+def repeated(codes: Codes, known: Codes) -> list[int]:
     """Positions of the rows of `codes` (n, L) that stand in `known` (N, L) or further up in `codes`."""
     seen = {row.tobytes() for row in known}
     again = []

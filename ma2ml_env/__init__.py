@@ -18,7 +18,7 @@ from ma2ml_env.module import Module
 from ma2ml_env.recipe import Operation, Recipe, Spec
 from ma2ml_env.registry import TABLE, names, register
 from ma2ml_env.reward import Accuracy, FlopsReward, Reward
-from ma2ml_env.space import Decision, SearchSpace
+from ma2ml_env.space import Decision, Interval, SearchSpace
 from ma2ml_env.trial import Code, GameSpec, Outcome, Proposal, Trial, trial_seed
 from ma2ml_env.views.env_game import EnvGame, game_from_env
 from ma2ml_env.views.flat import FlatEnv, flat_env
@@ -36,6 +36,7 @@ __all__ = [
     "FlopsReward",
     "Game",
     "GameSpec",
+    "Interval",
     "Job",
     "Module",
     "NamedGame",

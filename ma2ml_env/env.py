@@ -4,18 +4,17 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from gymnasium.spaces import Box, MultiDiscrete, Space
+from gymnasium.spaces import Box, Space
 from numpy.typing import NDArray
 from pettingzoo import ParallelEnv
 
+from ma2ml_env.actions import Action, action_space, row_of
 from ma2ml_env.evaluators.base import close
 from ma2ml_env.game import Game
 from ma2ml_env.games import make_game
-from ma2ml_env.trial import Proposal, Trial, trial_seed, trial_seeds
+from ma2ml_env.trial import Code, Proposal, Trial, code_of, trial_seed, trial_seeds
 
 Observation = NDArray[np.float32]
-Action = NDArray[np.int64]
-
 INFO_KEYS = ("accuracy", "flops", "params", "seconds", "ok")
 
 
@@ -23,8 +22,9 @@ class AutoMLEnv(ParallelEnv[str, Observation, Action]):
     """One-step cooperative environment over a game.
 
     Agents are named after the modules. An observation is the agent's random state S_i (paper, section 3.2), `Box((8,),
-    float32)`, drawn anew every episode; an action is the agent's code, `MultiDiscrete(nvec)`; the reward is shared. Infos hold
-    the floats `accuracy, flops, params, seconds, ok`; everything else of an episode is in `last_trial`.
+    float32)`, drawn anew every episode; an action is the agent's code, `MultiDiscrete(nvec)`, or with intervals a `Dict` of
+    `decisions` and of `intervals`, positions in `Box(0, 1)`; the reward is shared. Infos hold the floats `accuracy, flops,
+    params, seconds, ok`; everything else of an episode is in `last_trial`.
 
     Two environments with equal seeds give equal episodes: the trial seed is `trial_seed(environment seed, episode number)`.
 
@@ -45,7 +45,7 @@ class AutoMLEnv(ParallelEnv[str, Observation, Action]):
         dim = game.spec.state_dim
         # Built once: users compare spaces by identity and seed them for sampling.
         self.action_spaces: dict[str, Space[Any]] = {
-            agent: MultiDiscrete(np.array(nvec)) for agent, nvec in game.spec.nvec.items()
+            agent: action_space(nvec, game.spec.intervals.get(agent, 0)) for agent, nvec in game.spec.nvec.items()
         }
         self.observation_spaces: dict[str, Space[Any]] = {
             agent: Box(-np.inf, np.inf, (dim,), np.float32) for agent in self.possible_agents
@@ -59,7 +59,7 @@ class AutoMLEnv(ParallelEnv[str, Observation, Action]):
         return self.observation_spaces[agent]
 
     def action_space(self, agent: str) -> Space[Any]:
-        """`MultiDiscrete(nvec)` of the agent's decisions."""
+        """`MultiDiscrete(nvec)` of the agent's decisions; with intervals `Dict(decisions=..., intervals=Box(0, 1, (n,)))`."""
         return self.action_spaces[agent]
 
     def reset(
@@ -107,18 +107,20 @@ class AutoMLEnv(ParallelEnv[str, Observation, Action]):
         )
 
     def evaluate_batch(
-        self, actions: Mapping[str, NDArray[np.int64]], seeds: NDArray[np.int64] | None = None
+        self, actions: Mapping[str, Action], seeds: NDArray[np.int64] | None = None
     ) -> NDArray[np.float64]:
         """Rewards (n,) of agent -> actions (n, L_i): what n times reset and step would give, much faster.
 
         Args:
-            actions: agent -> codes, integers of shape (n, L_i).
+            actions: agent -> codes, integers of shape (n, L_i); with intervals a mapping of decisions and intervals, each
+                (n, ...).
             seeds: trial seeds (n,); None takes those of the next n episodes and moves the environment past them.
 
         Raises:
             ValueError: if an action does not fit its space; agent and decision are named.
         """
-        n = len(next(iter(actions.values()), []))
+        first: Any = next(iter(actions.values()), ())
+        n = len(next(iter(first.values()), ()) if isinstance(first, Mapping) else first)
         if seeds is not None:
             return self.game.score(actions, np.asarray(seeds, dtype=np.int64))
         rewards = self.game.score(actions, trial_seeds(self._seed, self._episode + 1, n))
@@ -154,11 +156,15 @@ class AutoMLEnv(ParallelEnv[str, Observation, Action]):
         # A new array every time: gymnasium's checker refuses a buffer that is returned twice.
         return {agent: self._states[i].copy() for i, agent in enumerate(self.possible_agents)}
 
-    def _code(self, agent: str, action: Action) -> tuple[int, ...]:
-        array = np.asarray(action)
-        if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
-            raise ValueError(f"agent {agent!r}: an action is a vector of integers, not {array.dtype} {array.shape}")
-        return tuple(array.tolist())
+    def _code(self, agent: str, action: Action) -> Code:
+        decisions = len(self.game.spec.nvec.get(agent, ()))
+        intervals = self.game.spec.intervals.get(agent, 0)
+        if intervals and not isinstance(action, Mapping):
+            raise ValueError(f"agent {agent!r}: an action is a mapping of decisions and intervals, not {action!r}")
+        row = row_of(agent, action, decisions, intervals)
+        if row.ndim != 1 or not (intervals or np.issubdtype(row.dtype, np.integer)):
+            raise ValueError(f"agent {agent!r}: an action is a vector of integers, not {row.dtype} {row.shape}")
+        return code_of(row.tolist(), decisions) if intervals else tuple(row.tolist())
 
 
 def parallel_env(id: str, evaluator: str | None = None, **options: Any) -> AutoMLEnv:

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ma2ml_env.actions import Action, Row, row_of
 from ma2ml_env.evaluators.base import Evaluator, Job, VectorEvaluator, close
 from ma2ml_env.module import Module
 from ma2ml_env.recipe import Recipe
 from ma2ml_env.reward import Accuracy, Reward
-from ma2ml_env.trial import Code, GameSpec, Outcome, Proposal, Trial
+from ma2ml_env.trial import Code, GameSpec, Outcome, Proposal, Trial, code_of
 
 OnOutcome = Callable[[int, Outcome], None]
 """Called with (trial number, outcome) the moment an outcome arrives."""
@@ -92,8 +93,12 @@ class Game:
         self.evaluator = evaluator
         self.reward = reward
         self.base = base
-        self.spec = GameSpec({module.name: module.space.nvec for module in modules}, state_dim)
-        self._nvec = {agent: np.array(sizes) for agent, sizes in self.spec.nvec.items()}
+        self.spec = GameSpec(
+            {module.name: module.space.nvec for module in modules},
+            state_dim,
+            {module.name: len(module.space.intervals) for module in modules if module.space.intervals},
+        )
+        self._nvec = {agent: np.array(sizes, dtype=np.int64) for agent, sizes in self.spec.nvec.items()}
 
     def recipe(self, codes: Mapping[str, Code]) -> Recipe:
         """The pipeline of a joint code.
@@ -167,19 +172,23 @@ class Game:
             jobs = [self.job(trial.number, trial.proposal.codes, trial.seed) for trial in trials]
             self._remember(jobs, {trial.number: trial.outcome for trial in trials})
 
-    def score(self, codes: Mapping[str, NDArray[np.int64]], seeds: NDArray[np.int64]) -> NDArray[np.float64]:
+    def score(self, codes: Mapping[str, Action], seeds: NDArray[np.int64]) -> NDArray[np.float64]:
         """Rewards (n,) of agent -> codes (n, L_i) under trial seeds (n,): those of `play`, bit for bit.
 
-        What is cheap is looked up without building an object; anything else is played.
+        An agent with intervals sends what `actions.py` says. What is cheap is looked up without building an object; anything
+        else is played.
 
         Raises:
             ValueError: if the codes do not fit the game.
         """
-        codes = self._checked(codes, len(seeds))
+        rows = self._checked(codes, len(seeds))
         if isinstance(self.evaluator, VectorEvaluator):
-            return self.reward.vector(*self.evaluator.score(codes, seeds))
-        rows = [{agent: tuple(code[i].tolist()) for agent, code in codes.items()} for i in range(len(seeds))]
-        trials = self.play([Proposal(row) for row in rows], seeds.tolist())
+            return self.reward.vector(*self.evaluator.score(rows, seeds))
+        played = [
+            {agent: code_of(row[i].tolist(), len(self._nvec[agent])) for agent, row in rows.items()}
+            for i in range(len(seeds))
+        ]
+        trials = self.play([Proposal(code) for code in played], seeds.tolist())
         return np.array([trial.reward for trial in trials], dtype=np.float64)
 
     def _remember(self, jobs: Sequence[Job], outcomes: Mapping[int, Outcome]) -> None:
@@ -188,25 +197,49 @@ class Game:
             for job in jobs:
                 remember(job, outcomes[job.number])
 
-    def _checked(self, codes: Mapping[str, NDArray[np.int64]], n: int) -> dict[str, NDArray[np.int64]]:
+    def _checked(self, codes: Mapping[str, Action], n: int) -> dict[str, Row]:
         if codes.keys() != self.modules.keys():
             raise ValueError(f"the agents are {list(self.modules)}, not {list(codes)}")
         checked = {}
         for agent, sizes in self._nvec.items():
-            array = np.asarray(codes[agent])
-            if array.shape != (n, len(sizes)) or not np.issubdtype(array.dtype, np.integer):
-                raise ValueError(
-                    f"agent {agent!r}: codes are integers of shape {(n, len(sizes))}, not {array.dtype} {array.shape}"
-                )
-            if ((array < 0) | (array >= sizes)).any():
-                row, column = np.argwhere((array < 0) | (array >= sizes))[0]
+            positions = self.spec.intervals.get(agent, 0)
+            array = row_of(agent, codes[agent], len(sizes), positions)
+            shape, kind = (n, len(sizes) + positions), np.floating if positions else np.integer
+            if array.shape != shape or not np.issubdtype(array.dtype, kind):
+                what = "floats" if positions else "integers"
+                raise ValueError(f"agent {agent!r}: codes are {what} of shape {shape}, not {array.dtype} {array.shape}")
+            if positions:
+                array = self._checked_positions(agent, array.astype(np.float64))
+            indices = array[:, : len(sizes)]
+            if ((indices < 0) | (indices >= sizes)).any():
+                row, column = np.argwhere((indices < 0) | (indices >= sizes))[0]
                 decision = self.modules[agent].space.decisions[column].name
                 raise ValueError(
                     f"agent {agent!r}, row {row}: decision {decision!r} takes an index in 0..{sizes[column] - 1}, "
-                    f"not {array[row, column]}"
+                    f"not {indices[row, column]}"
                 )
-            checked[agent] = array.astype(np.int64, copy=False)
+            checked[agent] = array if positions else array.astype(np.int64, copy=False)
         return checked
+
+    def _checked_positions(self, agent: str, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Rows (n, L_i) of an agent with intervals, without a zero that has a sign."""
+        space = self.modules[agent].space
+        decisions = len(space.decisions)
+        indices, positions = rows[:, :decisions], rows[:, decisions:]
+        if (indices != np.floor(indices)).any():
+            row, column = np.argwhere(indices != np.floor(indices))[0]
+            raise ValueError(
+                f"agent {agent!r}, row {row}: decision {space.decisions[column].name!r} takes a whole number, "
+                f"not {indices[row, column]}"
+            )
+        inside = (positions >= 0.0) & (positions <= 1.0)  # false for NaN too
+        if not inside.all():
+            row, column = np.argwhere(~inside)[0]
+            raise ValueError(
+                f"agent {agent!r}, row {row}: interval {space.intervals[column].name!r} takes a position in [0, 1], "
+                f"not {positions[row, column]}"
+            )
+        return rows + 0.0
 
 
 @contextmanager

@@ -70,6 +70,10 @@ DIGITS = NamedGame(
     protocol=Protocol(budget=192, top_k=3, proxy_epochs=2, final_epochs=30, repeats=3),
     flops_limit=215e3,  # the median of its space
 )
+DIGITS_CONTINUOUS = replace(
+    DIGITS, id="digits-continuous-v0", title="digits-v0 with learning rate and weight decay as intervals, not as picks",
+    modules=(("aug", {}), ("nas_cell", {}), ("hpo_continuous", {})),
+)  # fmt: skip
 CIFAR10 = NamedGame(
     id="cifar10-v0",
     title="CIFAR-10 as in the paper: 17 cells, 36 filters, 12 epochs of 600",
@@ -202,7 +206,8 @@ def make_game(
     if evaluator == "surrogate":
         scale = {"flops": limit} if limit and "flops" not in options["source"] else {}
         nvec = {module.name: module.space.nvec for module in agents}
-        player = resolve("evaluators", "surrogate")(nvec, seed=seed, **scale, **options["source"])
+        intervals = {module.name: len(module.space.intervals) for module in agents}
+        player = resolve("evaluators", "surrogate")(nvec, intervals, seed=seed, **scale, **options["source"])
     elif evaluator in TRAINED:
         source = _source(named, data, download, images, npz, size, seed, options["source"])
         max_flops = limit if isinstance(shared, FlopsReward) and shared.hard else None

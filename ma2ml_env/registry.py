@@ -20,6 +20,7 @@ TABLE: dict[str, dict[str, str]] = {
         "hpo_recipe": "ma2ml_env.modules.hpo_recipe:HpoRecipe",
         "loss": "ma2ml_env.modules.loss:Loss",
         "precision": "ma2ml_env.modules.precision:Precision",
+        "hpo_continuous": "ma2ml_env.modules.hpo_continuous:HpoContinuous",
         "aug_trivial": "ma2ml_env.modules.jahs:AugTrivial",
         "nas_jahs": "ma2ml_env.modules.jahs:NasJahs",
         "hpo_jahs": "ma2ml_env.modules.jahs:HpoJahs",
@@ -46,6 +47,7 @@ TABLE: dict[str, dict[str, str]] = {
     },
     "games": {
         "digits-v0": "ma2ml_env.games:DIGITS",
+        "digits-continuous-v0": "ma2ml_env.games:DIGITS_CONTINUOUS",
         "fashion-mnist-v0": "ma2ml_env.games:FASHION_MNIST",
         "fashion-mnist-small-v0": "ma2ml_env.games:FASHION_MNIST_SMALL",
         "cifar10-v0": "ma2ml_env.games:CIFAR10",

@@ -22,7 +22,7 @@ from ma2ml_env.evaluators.base import Evaluator, Job, VectorEvaluator
 from ma2ml_env.module import Module
 from ma2ml_env.recipe import Recipe
 from ma2ml_env.reward import Reward
-from ma2ml_env.trial import Code, GameSpec, Outcome, Proposal, Trial, trial_seed
+from ma2ml_env.trial import Code, GameSpec, Outcome, Proposal, Trial, code_of, trial_seed
 
 
 class _Learner(Protocol):
@@ -32,10 +32,28 @@ class _Learner(Protocol):
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
-def random_codes(nvec: Mapping[str, Sequence[int]], n: int, seed: int = 0) -> dict[str, NDArray[np.int64]]:
-    """Uniform codes: agent -> (n, L_i)."""
+def random_codes(
+    nvec: Mapping[str, Sequence[int]], n: int, seed: int = 0, intervals: Mapping[str, int] = {}
+) -> dict[str, NDArray[Any]]:
+    """Uniform codes: agent -> (n, L_i), integers, or floats for an agent with intervals."""
     rng = np.random.default_rng(seed)
-    return {agent: rng.integers(np.array(sizes), size=(n, len(sizes))) for agent, sizes in nvec.items()}
+    codes = {agent: rng.integers(np.array(sizes, dtype=int), size=(n, len(sizes))) for agent, sizes in nvec.items()}
+    positions = {agent: rng.random((n, count)) for agent, count in intervals.items()}
+    return codes | {agent: np.concatenate([codes[agent], u], axis=1) for agent, u in positions.items()}
+
+
+def random_proposals(spec: GameSpec, n: int, seed: int = 0) -> list[Proposal]:
+    """Uniform proposals of a game, with neither states nor log-probabilities."""
+    return [Proposal(row) for row in _rows(random_codes(spec.nvec, n, seed, spec.intervals), spec)]
+
+
+def as_actions(codes: Mapping[str, NDArray[Any]], spec: GameSpec) -> dict[str, Any]:
+    """Codes, one (L_i,) or many (n, L_i), as the environment takes them."""
+    actions: dict[str, Any] = dict(codes)
+    for agent in spec.intervals:
+        indices, positions = np.split(codes[agent], [len(spec.nvec[agent])], axis=-1)
+        actions[agent] = {"decisions": indices.astype(np.int64), "intervals": positions}
+    return actions
 
 
 def check_module(module: Module, base: Recipe | None = None, samples: int = 200) -> None:
@@ -47,17 +65,20 @@ def check_module(module: Module, base: Recipe | None = None, samples: int = 200)
     assert module.space.log10_size >= 0
     base = base or Recipe()
     before = base.key
-    codes = random_codes({module.name: module.space.nvec}, samples)[module.name].tolist()
-    codes += [[0] * len(module.space.nvec), [n - 1 for n in module.space.nvec]]
-    for code in codes:
-        values = module.space.decode(code)
-        assert module.space.encode(values) == tuple(code), f"encode does not invert decode at {code}"
+    space, decisions = module.space, len(module.space.nvec)
+    ends = [[0] * decisions + [0.0] * len(space.intervals), [n - 1 for n in space.nvec] + [1.0] * len(space.intervals)]
+    rows = random_codes({"": space.nvec}, samples, intervals={"": len(space.intervals)})[""].tolist()
+    for code in [code_of(row, decisions) for row in (*rows, *ends)]:
+        values = space.decode(code)
+        again = space.encode(values)
+        assert again[:decisions] == code[:decisions], f"encode does not invert decode at {code}"
+        assert np.allclose(again, code, rtol=0, atol=1e-9), f"encode does not invert decode at {code}"
         recipe = module.apply(base, values)
         assert isinstance(recipe, Recipe), f"apply returns a Recipe, not {type(recipe)}"
         assert recipe.key == module.apply(base, dict(values)).key, f"apply is not a function of its values at {code}"
-        again = Recipe.from_json(json.loads(json.dumps(recipe.to_json())))
-        assert again == recipe, f"the recipe does not survive JSON at {code}"
-        assert again.key == recipe.key
+        stored = Recipe.from_json(json.loads(json.dumps(recipe.to_json())))
+        assert stored == recipe, f"the recipe does not survive JSON at {code}"
+        assert stored.key == recipe.key
         assert module.apply(recipe, values).key == recipe.key, f"apply twice is not apply once at {code}"
     assert replace(base).key == before, "apply changed the recipe that it was given"
 
@@ -107,8 +128,8 @@ def check_env(env: AutoMLEnv, episodes: int = 100) -> None:
     assert env.agents == [], "before reset there are no agents"
     assert all(env.action_space(a) is env.action_space(a) for a in env.possible_agents), "spaces are built once"
     twin, batched = (pickle.loads(pickle.dumps(env)) for _ in range(2))
-    nvec = env.game.spec.nvec
-    actions = random_codes(nvec, episodes, seed=1)
+    spec = env.game.spec
+    codes = random_codes(spec.nvec, episodes, 1, spec.intervals)
     rewards = []
     for copy_ in (env, twin, batched):
         copy_.reset(seed=7)
@@ -120,7 +141,7 @@ def check_env(env: AutoMLEnv, episodes: int = 100) -> None:
             assert env.observation_space(agent).contains(observations[agent])
             assert np.array_equal(observations[agent], others[agent]), f"copies differ in episode {episode}"
             assert list(infos[agent]) == list(INFO_KEYS)
-        joint = {agent: codes[episode] for agent, codes in actions.items()}
+        joint = as_actions({agent: rows[episode] for agent, rows in codes.items()}, spec)
         _, reward, terminations, truncations, infos = env.step(joint)
         _, same, _, _, _ = twin.step(joint)
         assert reward == same, f"rewards of two copies differ in episode {episode}: {reward} and {same}"
@@ -130,7 +151,9 @@ def check_env(env: AutoMLEnv, episodes: int = 100) -> None:
         assert env.agents == []
         assert all(isinstance(v, float) for info in infos.values() for v in info.values()), "infos are floats"
         rewards.append(next(iter(reward.values())))
-    assert batched.evaluate_batch(actions).tolist() == rewards, "evaluate_batch and n times reset and step differ"
+    assert batched.evaluate_batch(as_actions(codes, spec)).tolist() == rewards, (
+        "evaluate_batch and n times reset and step differ"
+    )
     env.reset()
     batched.reset()
     assert np.array_equal(env.state(), batched.state()), "evaluate_batch leaves the environment elsewhere"
@@ -164,7 +187,7 @@ def check_learner(make: Callable[[], _Learner], spec: GameSpec, batches: int = 3
     saved = copy.deepcopy(learner.state_dict())
     later = make()
     later.load_state_dict(saved)
-    foreign = [_trial(next(number), Proposal(codes)) for codes in _rows(random_codes(spec.nvec, batch))]
+    foreign = [_trial(next(number), proposal) for proposal in random_proposals(spec, batch)]
     failed = replace(foreign[0], outcome=Outcome(status="failed", error="CRASH"), reward=0.0)
     for told in ([], foreign, [failed], [foreign[1]] * 3):
         assert learner.tell(told) == later.tell(told), f"a restored learner learns differently from {len(told)} trials"
@@ -174,9 +197,12 @@ def check_learner(make: Callable[[], _Learner], spec: GameSpec, batches: int = 3
 def _check_proposal(proposal: Proposal, spec: GameSpec) -> None:
     assert proposal.codes.keys() == spec.nvec.keys(), f"codes of {list(proposal.codes)}, agents {list(spec.nvec)}"
     for agent, sizes in spec.nvec.items():
-        code = proposal.codes[agent]
-        assert len(code) == len(sizes), f"agent {agent!r}: {len(code)} decisions, not {len(sizes)}"
-        assert all(type(c) is int and 0 <= c < n for c, n in zip(code, sizes, strict=True)), f"{agent!r}: {code}"
+        code, intervals = proposal.codes[agent], spec.intervals.get(agent, 0)
+        assert len(code) == len(sizes) + intervals, (
+            f"agent {agent!r}: {len(code)} entries, not {len(sizes) + intervals}"
+        )
+        assert all(type(c) is int and 0 <= c < n for c, n in zip(code, sizes, strict=False)), f"{agent!r}: {code}"
+        assert all(type(u) is float and 0 <= u <= 1 for u in code[len(sizes) :]), f"{agent!r}: {code}"
     assert Proposal.from_json(json.loads(json.dumps(proposal.to_json()))) == proposal
 
 
@@ -187,9 +213,9 @@ def _trial(number: int, proposal: Proposal) -> Trial:
     return Trial(number, trial_seed(0, number), proposal, Outcome(accuracy=accuracy), accuracy)
 
 
-def _rows(codes: Mapping[str, NDArray[np.int64]]) -> list[dict[str, Code]]:
+def _rows(codes: Mapping[str, NDArray[Any]], spec: GameSpec) -> list[dict[str, Code]]:
     n = len(next(iter(codes.values())))
-    return [{agent: tuple(c[i].tolist()) for agent, c in codes.items()} for i in range(n)]
+    return [{agent: code_of(c[i].tolist(), len(spec.nvec[agent])) for agent, c in codes.items()} for i in range(n)]
 
 
 def _as_json(proposals: Sequence[Proposal]) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ This file is all that a learner may import of the environment.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Code = tuple[int, ...]
-"""An agent's choice: one index per decision of its space."""
+"""An agent's choice: one index per decision of its space. Where the space has intervals, their positions follow as floats: the
+alias names what most codes are, and a reader of indices never meets a position."""
 
 Status = Literal["ok", "infeasible", "failed"]
 Error = Literal["", "OOM", "NAN", "TIMEOUT", "CRASH", "INVALID"]
@@ -30,6 +31,8 @@ class GameSpec:
     """agent -> number of choices of each of its decisions"""
     state_dim: int = 8
     """length of each agent's random state S_i (paper, section 3.2)"""
+    intervals: Mapping[str, int] = field(default_factory=dict)
+    """agent -> number of its intervals; agents without any are left out"""
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ class Proposal:
         """
         try:
             return cls(
-                codes={agent: tuple(int(c) for c in code) for agent, code in data["codes"].items()},
+                codes={agent: tuple(map(_number, code)) for agent, code in data["codes"].items()},
                 states={agent: tuple(float(s) for s in state) for agent, state in data["states"].items()},
                 log_probs=None
                 if data["log_probs"] is None
@@ -174,6 +177,16 @@ class Trial:
             )
         except (KeyError, TypeError) as error:
             raise ValueError(f"not a trial: {error!r}") from None
+
+
+def code_of(row: Sequence[float], decisions: int) -> Code:
+    """A code of plain numbers from a row of which the first `decisions` entries are indices, in floats perhaps."""
+    return (*map(int, row[:decisions]), *row[decisions:])  # type: ignore[arg-type]
+
+
+def _number(entry: Any) -> Any:
+    """An index or a position, as JSON tells them apart."""
+    return entry if isinstance(entry, float) else int(entry)
 
 
 _MASK = (1 << 64) - 1

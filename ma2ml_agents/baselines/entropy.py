@@ -6,8 +6,10 @@ import torch
 from torch import Tensor
 
 from ma2ml_agents.controllers import IMPOSSIBLE
+from ma2ml_agents.joint import only_decisions
 from ma2ml_agents.ma2ml.config import MA2MLConfig
 from ma2ml_agents.ma2ml.learner import MA2ML
+from ma2ml_env.trial import GameSpec
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,11 @@ class Entropy(MA2ML):
     """
 
     Config: type[MA2MLConfig] = EntropyConfig
+
+    def __init__(
+        self, spec: GameSpec, config: MA2MLConfig | None = None, *, seed: int = 0, device: str = "cpu"
+    ) -> None:
+        super().__init__(only_decisions(spec, "entropy"), config, seed=seed, device=device)
 
     def _target(self, agent: str, s_i: Tensor, codes: Tensor) -> Tensor:
         policy = self.policies[agent]

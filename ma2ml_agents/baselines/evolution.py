@@ -39,9 +39,9 @@ class Evolution:
     """Aging evolution by batches: all children of a batch have their parents in the population as it was told.
 
     The first P trials are random; foreign ones count. A mutation sets one decision, drawn uniformly, to another of its
-    choices, as the paper's mutations change one thing each; its identity mutation (probability .05) is left out, as it would
-    only repeat trials. No-repeat proposals are not in the paper: a child that is known is mutated again, further and further
-    from its parent, until it is new, within bounds.
+    choices, as the paper's mutations change one thing each, or moves an interval by a step; its identity mutation (probability
+    .05) is left out, as it would only repeat trials. No-repeat proposals are not in the paper: a child that is known is mutated
+    again, further and further from its parent, until it is new, within bounds.
     """
 
     Config = EvolutionConfig
@@ -53,7 +53,7 @@ class Evolution:
         self.joint = Joint(spec)
         self.generator = seeded(seed)
         self.moves = Moves(self.joint.nvec, self.generator)
-        self.memory = Memory(len(self.joint.nvec))
+        self.memory = Memory(len(self.joint.nvec), self.joint.dtype)
 
     def ask(self, n: int, states: States | None = None) -> list[Proposal]:
         """Random codes while the population is not full, then children; see `Learner.ask`."""

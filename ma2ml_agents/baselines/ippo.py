@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
-from ma2ml_agents.controllers import Controller, chosen, entropy
+from ma2ml_agents.controllers import Controller, chosen, controller, entropy
 from ma2ml_agents.joint import Joint
 from ma2ml_agents.learner import States
 from ma2ml_agents.returns import MovingAverage
@@ -89,8 +89,8 @@ class IPPO:
         self.generator = g = seeded(seed)
         self.joint = Joint(spec)
         self.policies: dict[str, Controller] = {}
-        for agent, nvec in spec.nvec.items():
-            policy = Controller(nvec, spec.state_dim, hidden=c.hidden, embedding=c.embedding, generator=g)
+        for agent in self.joint.agents:
+            policy = controller(spec, agent, hidden=c.hidden, embedding=c.embedding, generator=g)
             self.policies[agent] = policy.to(self.device)
         self.critics = {n: value_network(w, c.critic_hidden, g).to(self.device) for n, w in self._inputs().items()}
         self.policy_steps = {a: torch.optim.Adam(p.parameters(), lr=c.policy_lr) for a, p in self.policies.items()}

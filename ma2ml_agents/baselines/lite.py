@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.nn.utils import clip_grad_norm_
 
-from ma2ml_agents.controllers import Controller, chosen, entropy
+from ma2ml_agents.controllers import chosen, controller, entropy
 from ma2ml_agents.joint import Joint
 from ma2ml_agents.learner import States
 from ma2ml_agents.returns import MovingAverage
@@ -45,10 +45,10 @@ class MA2MLLite:
         self.generator = seeded(seed)
         self.joint = Joint(spec)
         self.policies = {
-            agent: Controller(
-                nvec, spec.state_dim, hidden=c.hidden, embedding=c.embedding, generator=self.generator
-            ).to(self.device)
-            for agent, nvec in spec.nvec.items()
+            agent: controller(spec, agent, hidden=c.hidden, embedding=c.embedding, generator=self.generator).to(
+                self.device
+            )
+            for agent in self.joint.agents
         }
         self.optimizers = {a: torch.optim.Adam(p.parameters(), lr=c.policy_lr) for a, p in self.policies.items()}
         self.average = MovingAverage(c.decay)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ma2ml_agents.baselines.moves import Memory, Moves, moved_on
-from ma2ml_agents.joint import Codes, Joint
+from ma2ml_agents.joint import Codes, Joint, only_decisions
 from ma2ml_agents.learner import States
 from ma2ml_agents.saving import seeded
 from ma2ml_env.trial import GameSpec, Proposal, Trial
@@ -34,7 +34,7 @@ class LocalSearch:
         self, spec: GameSpec, config: LocalSearchConfig | None = None, *, seed: int = 0, device: str = "cpu"
     ) -> None:
         self.config = config or self.Config()
-        self.joint = Joint(spec)
+        self.joint = Joint(only_decisions(spec, "local_search"))
         self.generator = seeded(seed)
         self.moves = Moves(self.joint.nvec, self.generator)
         self.memory = Memory(len(self.joint.nvec))

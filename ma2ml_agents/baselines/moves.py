@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ma2ml_agents.intervals import moved
 from ma2ml_agents.joint import Codes
 
 _STEPS = 200
@@ -15,10 +16,10 @@ _STEPS = 200
 
 
 class Memory:
-    """All trials in the order they were told: `codes` (N, L), `rewards` (N,)."""
+    """All trials in the order they were told: `codes` (N, L) of `dtype`, `rewards` (N,)."""
 
-    def __init__(self, decisions: int) -> None:
-        self.codes: Codes = np.zeros((0, decisions), dtype=np.int64)
+    def __init__(self, decisions: int, dtype: Any = np.int64) -> None:
+        self.codes: Codes = np.zeros((0, decisions), dtype=dtype)
         self.rewards: NDArray[np.float64] = np.zeros(0)
         self.known: set[bytes] = set()
 
@@ -37,7 +38,7 @@ class Memory:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Inverse of `state_dict`."""
-        self.codes = np.array(state["codes"], dtype=np.int64)
+        self.codes = np.array(state["codes"], dtype=self.codes.dtype)
         self.rewards = np.array(state["rewards"], dtype=np.float64)
         self.known = {row.tobytes() for row in self.codes}
 
@@ -46,7 +47,7 @@ class Moves:
     """Random codes of a game, and codes beside a code.
 
     Args:
-        nvec: number of choices of every decision, L entries.
+        nvec: number of choices of every decision, L entries; 0 stands for an interval.
         generator: draws everything.
     """
 
@@ -54,24 +55,30 @@ class Moves:
         self.nvec = np.array(nvec, dtype=np.int64)
         self.generator = generator
         self._sizes = torch.tensor(nvec)
-        self._free = torch.tensor([d for d, size in enumerate(nvec) if size > 1], dtype=torch.int64)
+        self._free = torch.tensor([d for d, size in enumerate(nvec) if size != 1], dtype=torch.int64)
 
     def uniform(self, n: int) -> Codes:
         """N codes (n, L), every decision uniformly."""
         uniform = torch.rand(n, len(self.nvec), generator=self.generator, dtype=torch.float64)
-        return np.asarray((uniform * self._sizes).long().numpy(), dtype=np.int64)
+        indices = (uniform * self._sizes).long()
+        return indices.numpy() if self.nvec.all() else torch.where(self._sizes > 0, indices, uniform).numpy()
 
     def mutated(self, codes: Codes) -> Codes:
         """Codes (n, L) of which each has one decision, drawn uniformly, set to another choice, drawn uniformly.
 
-        Decisions with a single choice are left out; where there are no others, nothing changes.
+        An interval takes a step instead (`intervals.moved`). Decisions with a single choice are left out; where there are no
+        others, nothing changes.
         """
         codes = codes.copy()
         if len(self._free) and len(codes):
             column = self._free[self.below(len(self._free), len(codes))]
             step = 1 + (self._rand(len(codes)) * (self._sizes[column] - 1)).long()
             rows, columns = np.arange(len(codes)), column.numpy()
-            codes[rows, columns] = (codes[rows, columns] + step.numpy()) % self.nvec[columns]
+            before, sizes = codes[rows, columns], self.nvec[columns]
+            after = (before + step.numpy()) % np.maximum(sizes, 1)
+            if not sizes.all():
+                after = np.where(sizes > 0, after, moved(torch.from_numpy(before), self.generator).numpy())
+            codes[rows, columns] = after
         return codes
 
     def neighbours(self, code: Codes) -> Codes:

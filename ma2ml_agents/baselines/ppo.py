@@ -16,7 +16,7 @@ from stable_baselines3.common.logger import Logger
 from torch import Tensor
 
 from ma2ml_agents.baselines.ippo import behaviour, near
-from ma2ml_agents.joint import Joint
+from ma2ml_agents.joint import Joint, only_decisions
 from ma2ml_agents.learner import States
 from ma2ml_agents.saving import load_optimizer, optimizer_state, seeded
 from ma2ml_env.trial import GameSpec, Proposal, Trial
@@ -93,7 +93,7 @@ class PPO:
         self.config = c = config or self.Config()
         self.device = torch.device(device)
         self.generator = seeded(seed)
-        self.joint = Joint(spec)
+        self.joint = Joint(only_decisions(spec, "ppo"))
         with torch.random.fork_rng(devices=[]):  # initial weights come from the global random state, on the CPU
             torch.default_generator.manual_seed(_draw(self.generator))
             self.model = stable_baselines3.PPO(

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from ma2ml_agents.baselines.moves import Memory, Moves, moved_on
-from ma2ml_agents.joint import Codes, Joint
+from ma2ml_agents.joint import Codes, Joint, only_decisions
 from ma2ml_agents.learner import States
 from ma2ml_agents.ma2ml.critic import Critic, critic_loss
 from ma2ml_agents.returns import TARGETS
@@ -87,7 +87,7 @@ class Predictor:
     ) -> None:
         self.config = c = config or self.Config()
         self.device = torch.device(device)
-        self.joint = Joint(spec)
+        self.joint = Joint(only_decisions(spec, "predictor"))
         self.generator = g = seeded(seed)
         self.moves = Moves(self.joint.nvec, g)
         self.memory = Memory(len(self.joint.nvec))

@@ -30,13 +30,15 @@ class RandomSearch:
         self.generator = seeded(seed)
         sizes = torch.tensor(self.joint.nvec, dtype=torch.float64)
         self._sizes = sizes
+        sizes = sizes.clamp(min=1.0)  # the density of an interval, 0 in nvec, is 1
         self._log_probs = torch.stack([-sizes[self.joint.slices[agent]].log().sum() for agent in self.joint.agents])
 
     def ask(self, n: int, states: States | None = None) -> list[Proposal]:
         """Draw n proposals; see `Learner.ask`."""
         s = self.joint.states(n, states, self.generator)
         uniform = torch.rand(n, len(self._sizes), generator=self.generator, dtype=torch.float64)  # in [0, 1 - 2^-53]
-        codes = (uniform * self._sizes).long()
+        codes = (uniform * self._sizes).floor()
+        codes = torch.where(self._sizes > 0, codes, uniform)
         return self.joint.proposals(codes, s, self._log_probs.expand(n, -1), ["random"] * n)
 
     def tell(self, trials: Sequence[Trial]) -> dict[str, float]:

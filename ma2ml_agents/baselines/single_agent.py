@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ma2ml_agents.joint import Joint
+from ma2ml_agents.joint import Joint, only_decisions
 from ma2ml_agents.learner import States
 from ma2ml_agents.ma2ml.config import MA2MLConfig
 from ma2ml_agents.ma2ml.learner import MA2ML
@@ -30,7 +30,7 @@ class SingleAgent:
         self, spec: GameSpec, config: MA2MLConfig | None = None, *, seed: int = 0, device: str = "cpu"
     ) -> None:
         self.config = config or self.Config()
-        self.joint = Joint(spec)
+        self.joint = Joint(only_decisions(spec, "single_agent"))
         merged = GameSpec({ALL: self.joint.nvec}, spec.state_dim)
         self.inner = MA2ML(merged, self.config, seed=seed, device=device)
 

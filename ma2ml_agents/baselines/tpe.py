@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from ma2ml_agents.baselines.moves import Memory, Moves, moved_on
-from ma2ml_agents.joint import Joint
+from ma2ml_agents.joint import Joint, only_decisions
 from ma2ml_agents.learner import States
 from ma2ml_agents.saving import seeded
 from ma2ml_env.trial import GameSpec, Proposal, Trial
@@ -64,7 +64,7 @@ class TPE:
     def __init__(self, spec: GameSpec, config: TPEConfig | None = None, *, seed: int = 0, device: str = "cpu") -> None:
         self.config = config or self.Config()
         self.optuna = _optuna()
-        self.joint = Joint(spec)
+        self.joint = Joint(only_decisions(spec, "tpe"))
         self.generator = seeded(seed)
         self.moves = Moves(self.joint.nvec, self.generator)
         self.memory = Memory(len(self.joint.nvec))

@@ -7,15 +7,18 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from ma2ml_agents.intervals import COSINES, cosines
+
 
 class Critic(nn.Module):
     """An ensemble of M networks over the one-hot decisions of all agents; M = 1 is the paper's single critic.
 
     Each member is a multi-layer perceptron, plus a linear term of its own if wanted: main effects of single decisions are found
     from the first hundred pipelines on, and the perceptron is left with the interactions. All members are evaluated at once.
+    An interval enters as a few cosines of its position (`intervals.py`).
 
     Args:
-        nvec: number of choices of every decision of the joint action, L entries.
+        nvec: number of choices of every decision of the joint action, L entries; 0 stands for an interval.
         hidden: widths of the hidden layers.
         members: M.
         linear: whether a linear term stands beside the perceptron.
@@ -36,21 +39,28 @@ class Critic(nn.Module):
         generator: torch.Generator,
     ) -> None:
         super().__init__()
-        sizes = torch.tensor(nvec)
-        self.members, self.inputs = members, sum(nvec)
+        self.decisions = [column for column, size in enumerate(nvec) if size]
+        self.intervals = [column for column, size in enumerate(nvec) if not size]
+        sizes = torch.tensor([size for size in nvec if size], dtype=torch.int64)
+        self.members, self.choices = members, sum(nvec)
+        inputs = self.choices + COSINES * len(self.intervals) + state_size
         self.register_buffer("offsets", torch.cumsum(sizes, 0) - sizes, persistent=False)
-        widths = [self.inputs + state_size, *hidden, 1]
-        active = [len(nvec) + state_size, *hidden]  # inputs of a layer that are not zero
+        widths = [inputs, *hidden, 1]
+        # Inputs of a layer that are not zero; the cosines of an interval have half the square of as many ones.
+        active = [len(self.decisions) + COSINES * len(self.intervals) / 2 + state_size, *hidden]
         self.weights = nn.ParameterList(torch.empty(members, a, b) for a, b in pairwise(widths))
         self.biases = nn.ParameterList(torch.zeros(members, 1, b) for b in widths[1:])
         for weight, fan_in in zip(self.weights, active, strict=True):
             nn.init.normal_(weight, std=math.sqrt(2 / fan_in), generator=generator)
         nn.init.zeros_(self.weights[-1])  # Q starts at 0: what it says later was learned
-        self.linear = nn.Parameter(torch.zeros(members, self.inputs + state_size, 1)) if linear else None
+        self.linear = nn.Parameter(torch.zeros(members, inputs, 1)) if linear else None
 
     def forward(self, codes: Tensor, states: Tensor | None = None) -> Tensor:
-        """Q of every member: codes (n, L) int64, states (n, state_size) -> (M, n)."""
-        x = torch.zeros(len(codes), self.inputs, device=codes.device).scatter_(1, codes + self.offsets, 1.0)
+        """Q of every member: codes (n, L), states (n, state_size) -> (M, n)."""
+        choices = codes[:, self.decisions].long() if self.intervals else codes
+        x = torch.zeros(len(codes), self.choices, device=codes.device).scatter_(1, choices + self.offsets, 1.0)
+        if self.intervals:
+            x = torch.cat([x, cosines(codes[:, self.intervals])], dim=1)
         if states is not None:
             x = torch.cat([x, states], dim=1)
         inputs = x.expand(self.members, *x.shape)

@@ -1,7 +1,6 @@
 """MA2ML: Algorithm 1 of the paper, from top to bottom."""
 
 import copy
-import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -12,7 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from ma2ml_agents.controllers import Controller, chosen, entropy
+from ma2ml_agents.controllers import Controller, chosen, controller, entropy
+from ma2ml_agents.intervals import Table
 from ma2ml_agents.joint import Codes, Joint
 from ma2ml_agents.learner import States
 from ma2ml_agents.ma2ml import credit, divergence, screening
@@ -55,7 +55,7 @@ class MA2ML:
         ).to(self.device)
         self.policy_optimizers = {a: self._optimizer(p) for a, p in self.policies.items()}
         self.critic_optimizer = torch.optim.AdamW(self.critic.parameters(), lr=c.critic_lr, weight_decay=c.weight_decay)
-        self.replay = Replay(c.capacity, decisions, len(agents), spec.state_dim)
+        self.replay = Replay(c.capacity, decisions, len(agents), spec.state_dim, self.joint.dtype)
         self.entropy = 1.0  # of the policies, as a share of the uniform policies'
         self.restarts = 0
         self.updated = 0  # updates of the policies so far
@@ -63,9 +63,7 @@ class MA2ML:
 
     def _controller(self, agent: str) -> Controller:
         c, spec = self.config, self.joint.spec
-        made = Controller(
-            spec.nvec[agent], spec.state_dim, hidden=c.hidden, embedding=c.embedding, generator=self.generator
-        )
+        made = controller(spec, agent, hidden=c.hidden, embedding=c.embedding, generator=self.generator)
         return made.to(self.device)
 
     def _optimizer(self, policy: Controller) -> torch.optim.Adam:
@@ -93,7 +91,7 @@ class MA2ML:
         c = self.config
         n = int(len(s) * (1 - c.policy_share))
         pools, wanted = {"screened": self._act(s.repeat(c.candidates, 1, 1))[0]}, {"screened": n}
-        nats = self.entropy * sum(math.log(size) for size in self.joint.nvec)
+        nats = self.entropy * self.joint.nats
         share = c.mutant_share * max(0.0, 1.0 - nats / c.mutants) if c.mutants else 0.0
         if share:
             parents = screening.elite(self.replay.codes, self.replay.rewards, c.parents)
@@ -222,12 +220,12 @@ class MA2ML:
             return q.mean().expand(len(q))
         return credit.baseline(partial(self._value, states=states), joint, columns, own)  # eq. 3
 
-    def _kl(self, policy: Tensor, target: Tensor, codes: Tensor) -> Tensor:
+    def _kl(self, policy: Table, target: Table, codes: Tensor) -> Tensor:
         if self.config.kl == "sampled":
             return divergence.log_ratio(policy, target, codes)
         return divergence.kl_along(policy, target)
 
-    def _target(self, agent: str, s_i: Tensor, codes: Tensor) -> Tensor:
+    def _target(self, agent: str, s_i: Tensor, codes: Tensor) -> Table:
         """Log-probabilities of the target policy rho_i along codes: (n, state_dim), (n, T) -> (n, T, C)."""
         return self.rho[agent].log_probs(s_i, codes)
 
@@ -244,7 +242,7 @@ class MA2ML:
         What they preferred, they still prefer, but less; so they can follow the critic to another corner.
         """
         c = self.config
-        self.entropy = entropy / (sum(math.log(size) for size in self.joint.nvec) or 1.0)
+        self.entropy = entropy / (self.joint.nats or 1.0)
         if self.entropy >= c.restart:
             return
         self.restarts += 1

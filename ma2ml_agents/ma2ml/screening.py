@@ -13,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-Codes = NDArray[np.int64]
+from ma2ml_agents.intervals import moved
+from ma2ml_agents.joint import Codes
 
 
 def elite(codes: Codes, rewards: NDArray[np.float64], size: int) -> NDArray[np.int64]:
@@ -29,7 +30,8 @@ def elite(codes: Codes, rewards: NDArray[np.float64], size: int) -> NDArray[np.i
 def mutants(parents: Tensor, n: int, nvec: Tensor, generator: torch.Generator) -> Tensor:
     """N changed parents, (m, L) -> (n, L): one decision takes another value, and one more on average.
 
-    Half of the children first take a part of their decisions from a second parent.
+    An interval, for which `nvec` holds a 0, takes a step (`intervals.moved`). Half of the children first take a part of their
+    decisions from a second parent.
     """
     decisions = len(nvec)
     rows = torch.randint(len(parents), (2, n), generator=generator)
@@ -40,7 +42,10 @@ def mutants(parents: Tensor, n: int, nvec: Tensor, generator: torch.Generator) -
     change[torch.arange(n), torch.randint(decisions, (n,), generator=generator)] = True
     others = (nvec - 1).clamp(min=1)
     step = 1 + (torch.rand(n, decisions, generator=generator) * others).long().minimum(others - 1)
-    return torch.where(change, (child + step) % nvec, child)
+    changed = (child + step) % nvec.clamp(min=1)
+    if (nvec == 0).any():
+        changed = torch.where(nvec == 0, moved(child, generator), changed)
+    return torch.where(change, changed, child)
 
 
 def descendants(

@@ -123,7 +123,9 @@ def _resume(
         return [], 0
     nvec = {agent: list(sizes) for agent, sizes in game.spec.nvec.items()}
     kind = f"{type(learner).__module__}.{type(learner).__qualname__}"
-    store.configure({**protocol, "nvec": nvec, "state_dim": game.spec.state_dim, "learner": kind}, section="search")
+    intervals = {"intervals": dict(game.spec.intervals)} if game.spec.intervals else {}
+    run = {**protocol, "nvec": nvec, **intervals, "state_dim": game.spec.state_dim, "learner": kind}
+    store.configure(run, section="search")
     closed = store.learner_state()
     if closed is None:  # a new run; or its learner was dropped, then all batches are asked and told again
         store.close_batch(-1, [], learner.state_dict())

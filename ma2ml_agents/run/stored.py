@@ -91,7 +91,9 @@ def build_without_evaluator(config: Mapping[str, Any]) -> Game:
 def _try_one(game: Game) -> None:
     from ma2ml_env.training import parts
 
-    recipe = game.recipe({agent: (0,) * len(sizes) for agent, sizes in game.spec.nvec.items()})
+    recipe = game.recipe(
+        {agent: (0,) * (len(sizes) + game.spec.intervals.get(agent, 0)) for agent, sizes in game.spec.nvec.items()}
+    )
     parts.check(recipe)
     parts.loss(recipe.loss)
     network = parts.network(recipe.network, classes=10, channels=3, size=32, auxiliary=False, drop_path=0.0)

@@ -7,7 +7,7 @@ are orthogonal and their shares of variance under uniform codes are exact. Accur
 The optimum c* is planted. Every term has its maximum at c*, except that the main effects of the *contested* decisions prefer
 another choice by a little, and one interaction with a decision of another agent outweighs that. Each agent's best code by
 itself, averaged over the others, therefore takes the other choice, and joining them misses the optimum: the agents have to
-cooperate.
+cooperate. Intervals add smooth peaks to z (`peaks.py`), with as much variance each as a decision has on average.
 """
 
 import time
@@ -19,8 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ma2ml_env.evaluators.base import Job
+from ma2ml_env.evaluators.peaks import Peaks
 from ma2ml_env.trial import Code, Outcome, mix64
 
+_NONE = np.empty(0)  # positions where there are no intervals
 _CHUNK = 1024  # rows a look-up handles at once: small enough for the cache, and no effect on any number
 
 
@@ -69,24 +71,27 @@ class Surrogate:
 
     Args:
         nvec: agent -> number of choices of each decision.
+        intervals: agent -> number of intervals.
         **options: fields of `Landscape`.
     """
 
-    def __init__(self, nvec: Mapping[str, Sequence[int]], **options: Any) -> None:
+    def __init__(self, nvec: Mapping[str, Sequence[int]], intervals: Mapping[str, int] = {}, **options: Any) -> None:
         unknown = sorted(set(options) - {f.name for f in fields(Landscape)})
         if unknown:
             raise ValueError(f"not options of the surrogate: {', '.join(unknown)}")
         self.landscape = Landscape(**options)
         self.nvec = {agent: tuple(int(n) for n in sizes) for agent, sizes in nvec.items()}
-        self._sizes = np.array([n for sizes in self.nvec.values() for n in sizes])
+        self.intervals = {agent: int(n) for agent, n in intervals.items() if n}
+        self._sizes = np.array([n for sizes in self.nvec.values() for n in sizes], dtype=np.int64)
         self._agent = np.repeat(np.arange(len(self.nvec)), [len(sizes) for sizes in self.nvec.values()])
+        self._peaks = self._build_peaks(np.random.default_rng([0x9EAC, self.landscape.seed % 2**63]))
         self._build(np.random.default_rng([0x5A11, self.landscape.seed % 2**63]))
 
     def evaluate(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Outcome]]:
         """Outcomes in order; the numbers are those of `score`."""
         if not jobs:
             return
-        codes = {agent: np.array([job.codes[agent] for job in jobs], dtype=np.int64) for agent in self.nvec}
+        codes = {agent: np.array([job.codes[agent] for job in jobs], dtype=self._dtype(agent)) for agent in self.nvec}
         accuracy, flops = self.score(codes, np.array([job.seed for job in jobs], dtype=np.int64))
         delay = self.landscape.delay
         for index, (job, a, f) in enumerate(zip(jobs, accuracy.tolist(), flops.tolist(), strict=True)):
@@ -95,12 +100,12 @@ class Surrogate:
             yield index, Outcome(accuracy=a, flops=f, seconds=delay, fidelity=job.fidelity)
 
     def score(
-        self, codes: Mapping[str, NDArray[np.int64]], seeds: NDArray[np.int64]
+        self, codes: Mapping[str, NDArray[Any]], seeds: NDArray[np.int64]
     ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Accuracies (n,) and MACs (n,) of agent -> codes (n, L_i) under trial seeds (n,)."""
-        joint = np.concatenate([codes[agent] for agent in self.nvec], axis=1)
+        joint, positions = self._joined(codes)
         chunks = [slice(start, start + _CHUNK) for start in range(0, len(joint), _CHUNK)]
-        parts = [self._score(joint[rows], seeds[rows]) for rows in chunks]
+        parts = [self._score(joint[rows], positions[rows], seeds[rows]) for rows in chunks]
         if len(parts) == 1:
             return parts[0]
         return (
@@ -108,46 +113,64 @@ class Surrogate:
             np.concatenate([np.empty(0, dtype=np.int64), *(flops for _, flops in parts)]),
         )
 
-    def noise_free(self, codes: Mapping[str, NDArray[np.int64]]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    def noise_free(self, codes: Mapping[str, NDArray[Any]]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Accuracies (n,) without noise, and MACs (n,), of agent -> codes (n, L_i): for reports."""
-        z, size = self._look_up(np.concatenate([codes[agent] for agent in self.nvec], axis=1))
+        z, size = self._look_up(*self._joined(codes))
         return self._accuracy(z).clip(0.0, 1.0), self._macs(size)
 
     def optimum(self) -> tuple[dict[str, Code], float]:
         """The best codes of all and their accuracy without noise."""
-        return self._split(self._best), float(self._accuracy(self._look_up(self._best[None])[0])[0])
+        return self._named(self._best, self._peaks.best(self._best[None])[0] if self._peaks else _NONE)
 
     def separate(self) -> tuple[dict[str, Code], float]:
         """Each agent's best code averaged over the others, joined, and the accuracy of that without noise."""
-        return self._split(self._separate), float(self._accuracy(self._look_up(self._separate[None])[0])[0])
+        return self._named(self._separate, self._peaks.separate() if self._peaks else _NONE)
 
     def shares(self) -> dict[str, float]:
-        """Exact shares of the variance of z under uniform codes: `main`, `within`, `across`."""
+        """Exact shares of the variance of z under uniform codes: `main`, `within`, `across`, and `intervals` if any."""
         group = {"main": 0.0, "within": 0.0, "across": 0.0}
         for first, offset in enumerate(self._main_offset):
             group["main"] += float(self._table[offset : offset + self._sizes[first]].var())
         for a, b, offset in zip(self._first, self._second, self._pair_offset, strict=True):
             cells = self._table[offset : offset + self._sizes[a] * self._sizes[b]]
             group["within" if self._agent[a] == self._agent[b] else "across"] += float(cells.var())
+        if self._peaks:
+            group["intervals"] = self._variance_of_intervals()
         total = sum(group.values()) or 1.0
         return {name: value / total for name, value in group.items()}
 
     # ---- evaluation ------------------------------------------------------------------------------------------------
 
-    def _look_up(self, joint: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def _dtype(self, agent: str) -> type[np.number[Any]]:
+        return np.float64 if agent in self.intervals else np.int64
+
+    def _joined(self, codes: Mapping[str, NDArray[Any]]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Joint codes of the decisions (n, D) and positions of the intervals (n, L_c)."""
+        if not self._peaks:
+            joint = np.concatenate([codes[agent] for agent in self.nvec], axis=1)
+            return joint, np.empty((len(joint), 0))
+        indices = [codes[agent][:, : len(sizes)] for agent, sizes in self.nvec.items()]
+        positions = [codes[agent][:, len(sizes) :] for agent, sizes in self.nvec.items()]
+        return np.concatenate(indices, axis=1).astype(np.int64), np.concatenate(positions, axis=1, dtype=np.float64)
+
+    def _look_up(
+        self, joint: NDArray[np.int64], positions: NDArray[np.float64] = _NONE
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Scores z and sizes (both (n,), about standard normal under uniform codes) of joint codes (n, D)."""
         main = joint + self._main_offset
         pairs = joint[:, self._first] * self._stride + joint[:, self._second] + self._pair_offset
         z = self._table.take(np.concatenate([main, pairs], axis=1)).sum(axis=1)
+        if self._peaks:
+            z = z + self._peaks.score(joint, positions)
         return z, self._flops_table.take(main).sum(axis=1)
 
     def _score(
-        self, joint: NDArray[np.int64], seeds: NDArray[np.int64]
+        self, joint: NDArray[np.int64], positions: NDArray[np.float64], seeds: NDArray[np.int64]
     ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        z, size = self._look_up(joint)
+        z, size = self._look_up(joint, positions)
         accuracy = self._accuracy(z)
         if self.landscape.noise:
-            accuracy += self.landscape.noise * self._noise(joint, seeds)
+            accuracy += self.landscape.noise * self._noise(joint, positions, seeds)
         return accuracy.clip(0.0, 1.0), self._macs(size)
 
     def _accuracy(self, z: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -156,17 +179,34 @@ class Surrogate:
     def _macs(self, size: NDArray[np.float64]) -> NDArray[np.int64]:
         return (self.landscape.flops * (1.0 + 0.9 * _squash(0.6 * size))).astype(np.int64).clip(1)
 
-    def _noise(self, joint: NDArray[np.int64], seeds: NDArray[np.int64]) -> NDArray[np.float64]:
+    def _noise(
+        self, joint: NDArray[np.int64], positions: NDArray[np.float64], seeds: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
         """Standard noise (n,): the sum of eight 16-bit uniforms, for which every machine gives the same bits."""
         key = joint.astype(np.uint64) @ self._multipliers + seeds.astype(np.uint64) * self._seed_multiplier
+        if self._peaks:
+            key = key + self._peaks.keys(positions)
         lanes = mix64(key[:, None] ^ self._noise_keys).view(np.uint16)
         total: NDArray[np.float64] = lanes.sum(axis=1, dtype=np.int64) - 8 * 32767.5
         return total / (65536.0 * float(np.sqrt(8 / 12)))
 
-    def _split(self, joint: NDArray[np.int64]) -> dict[str, Code]:
-        return {agent: tuple(joint[self._agent == i].tolist()) for i, agent in enumerate(self.nvec)}
+    def _named(self, joint: NDArray[np.int64], positions: NDArray[np.float64]) -> tuple[dict[str, Code], float]:
+        """One joint code (D,) with positions (L_c,) by agents, and its accuracy without noise."""
+        owner = [agent for agent in self.nvec for _ in range(self.intervals.get(agent, 0))]
+        codes = {
+            agent: (*joint[self._agent == i].tolist(), *positions[[a == agent for a in owner]].tolist())
+            for i, agent in enumerate(self.nvec)
+        }
+        return codes, float(self._accuracy(self._look_up(joint[None], positions[None])[0])[0])
 
     # ---- construction ----------------------------------------------------------------------------------------------
+
+    def _variance_of_intervals(self) -> float:
+        """As much for an interval as for a decision on average: z has a variance of 1 from the decisions."""
+        return sum(self.intervals.values()) / max(len(self._sizes), 1)
+
+    def _build_peaks(self, rng: np.random.Generator) -> Peaks | None:
+        return Peaks(self.nvec, self.intervals, self._variance_of_intervals(), rng) if self.intervals else None
 
     def _build(self, rng: np.random.Generator) -> None:
         sizes, agents = self._sizes, self._agent
@@ -207,10 +247,10 @@ class Surrogate:
             for t, u in zip(main, own, strict=True)
         ]
 
-        cells = [*main, *(t.ravel() for t in tables)]
-        offsets = np.cumsum([0, *(len(c) for c in cells)])[:-1]
+        cells = [np.empty(0), *main, *(t.ravel() for t in tables)]  # the first for games of intervals alone
+        offsets = np.cumsum([len(c) for c in cells])[:-1]
         self._table = np.concatenate(cells)
-        self._flops_table = np.concatenate(flops)
+        self._flops_table = np.concatenate([np.empty(0), *flops])
         self._main_offset, self._pair_offset = offsets[: len(sizes)], offsets[len(sizes) :]
         self._first = np.array([a for a, _ in pairs], dtype=np.int64)
         self._second = np.array([b for _, b in pairs], dtype=np.int64)
@@ -219,7 +259,8 @@ class Surrogate:
         self._multipliers = rng.integers(0, 2**63, len(sizes), dtype=np.uint64) * np.uint64(2) + np.uint64(1)
         self._seed_multiplier = np.uint64(rng.integers(0, 2**63)) * np.uint64(2) + np.uint64(1)
         self._noise_keys = rng.integers(0, 2**63, 2, dtype=np.uint64)
-        self._z_best = float(self._look_up(best[None])[0][0])
+        peak = self._peaks.best(best[None]) if self._peaks else _NONE[None]
+        self._z_best = float(self._look_up(best[None], peak)[0][0])
         # A third of the optimum's z, so that random pipelines lie on the nearly straight part of the squashing and the last
         # steps to the optimum are small, as they are in training; never so steep that small spaces saturate at once.
         self._scale = max(self._z_best / 3.0, 2.5)

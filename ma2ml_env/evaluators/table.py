@@ -72,5 +72,5 @@ class Table:
         if list(spaces) != list(own):
             raise ValueError(f"the table is over the agents {', '.join(own)}, not {', '.join(spaces)}")
         for agent, space in spaces.items():
-            if space.decisions != own[agent].decisions:
+            if space.intervals or space.decisions != own[agent].decisions:
                 raise ValueError(f"the space of agent {agent!r} is not the table's")

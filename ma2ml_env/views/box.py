@@ -7,6 +7,7 @@ import numpy as np
 from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
+from ma2ml_env.actions import refuse_intervals
 from ma2ml_env.env import AutoMLEnv, parallel_env
 from ma2ml_env.views.flat import FlatEnv
 
@@ -17,6 +18,7 @@ class BoxEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
     metadata = {"render_modes": []}  # noqa: RUF012 (gymnasium's attribute)
 
     def __init__(self, env: AutoMLEnv) -> None:
+        refuse_intervals(env.game.spec, "box")
         self.flat = FlatEnv(env)
         self.nvec = np.array([n for sizes in env.game.spec.nvec.values() for n in sizes])
         self.action_space = Box(-1.0, 1.0, self.nvec.shape, np.float32)

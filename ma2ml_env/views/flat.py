@@ -1,27 +1,32 @@
 """Flat view: one agent that decides everything, as a Gymnasium environment. For SB3 and other single-agent libraries."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium.spaces import Box, MultiDiscrete
+from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
+from ma2ml_env.actions import Action, action_space
 from ma2ml_env.env import AutoMLEnv, parallel_env
 
 
-class FlatEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.int64]]):
-    """One MultiDiscrete of all agents' decisions; the observation is all agents' states; an episode is one step."""
+class FlatEnv(gymnasium.Env[NDArray[np.float32], Action]):
+    """One MultiDiscrete of all agents' decisions; the observation is all agents' states; an episode is one step.
+
+    With intervals the action is a `Dict` of the `decisions` and of the `intervals` of all agents.
+    """
 
     metadata = {"render_modes": []}  # noqa: RUF012 (gymnasium's attribute)
 
     def __init__(self, env: AutoMLEnv) -> None:
         self.env = env
-        nvec = env.game.spec.nvec
-        self.action_space = MultiDiscrete([n for sizes in nvec.values() for n in sizes])
+        nvec, intervals = env.game.spec.nvec, env.game.spec.intervals
+        self.action_space = action_space(tuple(n for sizes in nvec.values() for n in sizes), sum(intervals.values()))
         self.observation_space = Box(-np.inf, np.inf, env.state_space.shape, np.float32)
-        ends = np.cumsum([len(sizes) for sizes in nvec.values()])
-        self._slices = {a: slice(end - len(nvec[a]), end) for a, end in zip(nvec, ends.tolist(), strict=True)}
+        self._slices = _slices({agent: len(sizes) for agent, sizes in nvec.items()})
+        self._positions = _slices({agent: intervals.get(agent, 0) for agent in nvec})
         self.render_mode = None
 
     def reset(
@@ -32,14 +37,29 @@ class FlatEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.int64]]):
         _, infos = self.env.reset(seed=seed, options=options)
         return self.env.state(), next(iter(infos.values()))
 
-    def step(self, action: NDArray[np.int64]) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+    def step(self, action: Action) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         """Train the pipeline of the whole action (sum of L_i,); the episode is over."""
-        _, rewards, _, _, infos = self.env.step({agent: action[part] for agent, part in self._slices.items()})
+        _, rewards, _, _, infos = self.env.step({agent: self._part(agent, action) for agent in self._slices})
         return self.env.state(), next(iter(rewards.values())), True, False, next(iter(infos.values()))
 
     def close(self) -> None:
         """Ends worker processes, if the evaluator has any."""
         self.env.close()
+
+    def _part(self, agent: str, action: Action) -> Action:
+        """The share of one agent."""
+        decisions, intervals = self._slices[agent], self._positions[agent]
+        if not isinstance(action, Mapping):
+            return action[decisions]
+        indices = action.get("decisions", np.zeros(0, dtype=np.int64))[decisions]
+        if agent not in self.env.game.spec.intervals:
+            return indices
+        return {"decisions": indices, "intervals": action.get("intervals", np.zeros(0))[intervals]}
+
+
+def _slices(counts: Mapping[str, int]) -> dict[str, slice]:
+    ends = np.cumsum(list(counts.values())).tolist()
+    return {agent: slice(end - count, end) for (agent, count), end in zip(counts.items(), ends, strict=True)}
 
 
 def flat_env(id: str, evaluator: str | None = None, **options: Any) -> FlatEnv:

@@ -15,6 +15,7 @@ from gymnasium.spaces import Box, Dict, Discrete, Space
 from numpy.typing import NDArray
 from pettingzoo import ParallelEnv
 
+from ma2ml_env.actions import refuse_intervals
 from ma2ml_env.env import INFO_KEYS, AutoMLEnv, parallel_env
 
 Mask = Literal["dict", "info"] | None
@@ -29,6 +30,7 @@ class TokenParallelEnv(ParallelEnv[str, Any, int]):
     """
 
     def __init__(self, env: AutoMLEnv, mask: Mask = "dict") -> None:
+        refuse_intervals(env.game.spec, "token")
         self.env, self.mask = env, mask
         self.metadata = {**env.metadata, "name": f"{env.metadata['name']}-token"}
         self.render_mode = None
@@ -145,6 +147,7 @@ class TokenEnv(gymnasium.Env[NDArray[np.float32], np.int64]):
     metadata = {"render_modes": []}  # noqa: RUF012 (gymnasium's attribute)
 
     def __init__(self, env: AutoMLEnv) -> None:
+        refuse_intervals(env.game.spec, "token")
         self.env = env
         self._nvec = [n for nvec in env.game.spec.nvec.values() for n in nvec]
         self._ends = np.cumsum([len(nvec) for nvec in env.game.spec.nvec.values()])

@@ -11,6 +11,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
+from ma2ml_env.actions import refuse_intervals
 from ma2ml_env.env import AutoMLEnv, parallel_env
 
 
@@ -27,6 +28,7 @@ class AutoMLVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.int64], NDArray[
     def __init__(self, env: AutoMLEnv, num_envs: int = 24) -> None:
         if num_envs < 1:
             raise ValueError(f"num_envs is at least 1, not {num_envs}")
+        refuse_intervals(env.game.spec, "vector")
         self.env, self.num_envs = env, num_envs
         nvec = env.game.spec.nvec
         self.single_action_space = MultiDiscrete([n for sizes in nvec.values() for n in sizes])

@@ -11,14 +11,13 @@ from ma2ml_env.game import Game
 from ma2ml_env.games import NamedGame, make_game
 from ma2ml_env.registry import TABLE, names, register, resolve
 from ma2ml_env.reward import FlopsReward
-from ma2ml_env.testing import check_env, check_evaluator, check_module, check_reward, random_codes
+from ma2ml_env.testing import check_env, check_evaluator, check_module, check_reward, random_codes, random_proposals
 from ma2ml_env.trial import Proposal, trial_seed, trial_seeds
 
 
 def jobs_of(game: Game, n: int) -> list[Job]:
-    codes = random_codes(game.spec.nvec, n)
-    rows = [{agent: tuple(c[i].tolist()) for agent, c in codes.items()} for i in range(n)]
-    return [game.job(i, row, trial_seed(0, i)) for i, row in enumerate(rows)]
+    proposals = random_proposals(game.spec, n)
+    return [game.job(i, proposal.codes, trial_seed(0, i)) for i, proposal in enumerate(proposals)]
 
 
 @pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in TABLE for name in TABLE[kind]])
@@ -50,17 +49,16 @@ def test_named_game(id):
     assert game.protocol.budget % game.protocol.batch == 0, "the paper searches whole batches"
     outcomes = check_evaluator(game.evaluator, jobs_of(game, 30))
     assert len({outcome.accuracy for outcome in outcomes.values()}) > 20
-    codes = random_codes(game.spec.nvec, 1500)
+    codes = random_codes(game.spec.nvec, 1500, intervals=game.spec.intervals)
     seeds = trial_seeds(0, 0, 1500)
-    rows = [Proposal({agent: tuple(c[i].tolist()) for agent, c in codes.items()}) for i in range(1500)]
-    played = [trial.reward for trial in game.play(rows, seeds.tolist())]
+    played = [trial.reward for trial in game.play(random_proposals(game.spec, 1500), seeds.tolist())]
     assert game.score(codes, seeds).tolist() == played  # bit for bit
     assert not np.array_equal(game.score(codes, seeds + 1), played)  # the seed acts: this can fail
 
 
 @pytest.mark.parametrize("id", names("games"))
 def test_env_of_named_game(id):
-    check_env(parallel_env(id, "surrogate"), episodes=1000 if id == "digits-v0" else 50)
+    check_env(parallel_env(id, "surrogate"), episodes=1000 if id.startswith("digits-") else 50)
 
 
 TABLE_GAMES = [id for id in names("games") if resolve("games", id).evaluator == "table"]

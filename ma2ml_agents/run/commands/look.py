@@ -184,9 +184,10 @@ class List:
         for game in games:
             how = "" if game["evaluator"] == "train" else f" ({game['evaluator']})"
             console.print(f"{game['id']}{how}: {game['title']}", soft_wrap=True)
-        made = table("modules", "name", "agent", "decisions", "log10 of codes")
+        made = table("modules", "name", "agent", "decisions", "log10 of codes", "intervals")
         for module in modules:
-            made.add_row(module["name"], module["agent"], str(module["decisions"]), f"{module['log10_size']:.2f}")
+            counts = str(module["decisions"]), f"{module['log10_size']:.2f}", str(module["intervals"])
+            made.add_row(module["name"], module["agent"], *counts)
         console.print(made)
         for kind, rows in (
             ("learners", learner_names()),
@@ -224,5 +225,6 @@ def _module(name: str) -> dict[str, Any]:
         "name": name,
         "agent": module.name,
         "decisions": len(module.space.nvec),
+        "intervals": len(module.space.intervals),
         "log10_size": module.space.log10_size,
     }
