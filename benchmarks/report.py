@@ -6,6 +6,7 @@ seeds with bootstrap bands of 95 %, after the paper's Figs. 4 and 5. `--out DIR`
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -143,7 +144,7 @@ def summarise(suite: Suite, arms: dict[str, dict[str, Arm]], judged: dict[str, s
                     for m, at in marks.items()
                 },
                 "interval": interval(arm.final(curve), np.mean, rng),
-                "success": arm.success(elite),
+                "success": None if math.isnan(elite) else arm.success(elite),
                 "true_best": round(float(arm.final("true_best").mean()), 5),
                 "distinct": round(float((arm.final("distinct") / arm.trials[-1]).mean()), 4),
                 "seconds_per_batch": round(arm.seconds, 4),
@@ -156,7 +157,7 @@ def summarise(suite: Suite, arms: dict[str, dict[str, Arm]], judged: dict[str, s
         )
         result[landscape] = {
             "judged_by": curve,
-            "elite_level": round(elite, 6),
+            "elite_level": None if math.isnan(elite) else round(elite, 6),
             "budget": int(next(iter(present.values())).trials[-1]),
             "levels": levels,
             "rivals": rivals,
@@ -170,12 +171,21 @@ def _over_all(
 ) -> dict[str, Any]:
     """Geometric mean and worst of the ratios over landscapes, with the bootstrap over seeds within each."""
     found: dict[str, Any] = {}
-    names = [name for name in suite.arms() if name != suite.reference]
-    for name in names:
+    pairs = {
+        name: {landscape: present[name] for landscape, present in arms.items() if name in present}
+        for name in suite.arms()
+        if name != suite.reference
+    }
+    pairs["each landscape's best rival"] = {
+        landscape: max(rivals, key=lambda arm: arm.final(judged[landscape]).mean())
+        for landscape, present in arms.items()
+        if (rivals := [a for n, a in present.items() if n not in (suite.reference, *suite.controls)])
+    }
+    for name, rivals in pairs.items():
         each = {
-            landscape: ratios(present[suite.reference], present[name], judged[landscape])
-            for landscape, present in arms.items()
-            if suite.reference in present and name in present
+            landscape: ratios(arms[landscape][suite.reference], rival, judged[landscape])
+            for landscape, rival in rivals.items()
+            if suite.reference in arms[landscape]
         }
         if not each:
             continue
@@ -230,8 +240,9 @@ def _overall_table(overall: dict[str, Any]) -> list[str]:
         low, high = row["interval"]
         verdict = "won" if high < 1 else "**lost**" if row["geometric_mean"] >= 1 else "open"
         worst, ratio = row["worst"]
+        shown = name if " " in name else f"`{name}`"
         lines.append(
-            f"| `{name}` | {row['geometric_mean']:.2f} ({low:.2f} to {high:.2f}) | {worst} {ratio:.2f} | {verdict} |"
+            f"| {shown} | {row['geometric_mean']:.2f} ({low:.2f} to {high:.2f}) | {worst} {ratio:.2f} | {verdict} |"
         )
     return [*lines, ""] if overall else []
 
@@ -239,21 +250,28 @@ def _overall_table(overall: dict[str, Any]) -> list[str]:
 def _landscape_table(name: str, part: dict[str, Any]) -> list[str]:
     key = part["judged_by"]
     curve = "best so far" if key == "best" else "mean of the top k"
+    level = part["elite_level"]
+    known = level is not None
+    top = (
+        f" *Top*: runs that find one of the best 0.1 %, without noise {level:.4f} or more, within {WITHIN}."
+        if known
+        else ""
+    )
     lines = [
         f"## {name}",
         "",
-        f"Judged by the {curve}, {part['budget']} pipelines. *Top*: runs that find one of the best 0.1 %, without noise "
-        f"{part['elite_level']:.4f} or more, within {WITHIN}.",
+        f"Judged by the {curve}, {part['budget']} pipelines.{top}",
         "",
         "| learner | seeds | 25 % | 50 % | 100 % (95 %) | best | top | distinct | s a batch | ratio (95 %) | never | p |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for arm, level in sorted(part["levels"].items(), key=lambda item: -item[1][f"{key}_at_100%"]):
         low, high = level["interval"]
+        found = f"{level['success']:.0%}" if known else "-"
         row = (
             f"| `{arm}` | {level['seeds']} | {level[f'{key}_at_25%']:.4f} | {level[f'{key}_at_50%']:.4f} | "
             f"{level[f'{key}_at_100%']:.4f} ({low:.4f} to {high:.4f}) | {level['best_at_100%']:.4f} | "
-            f"{level['success']:.0%} | {level['distinct']:.2f} | {level['seconds_per_batch']:.2f} | "
+            f"{found} | {level['distinct']:.2f} | {level['seconds_per_batch']:.2f} | "
         )
         rival = part["rivals"].get(arm)
         if rival is None:

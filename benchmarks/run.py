@@ -23,7 +23,7 @@ os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
 
 import numpy as np
 from rich.console import Console
-from suite import Run, judged_by, load, noise_free
+from suite import Run, is_known, judged_by, load, noise_free
 
 import ma2ml_env
 from ma2ml_agents.registry import make_learner
@@ -51,7 +51,8 @@ class Curves(Callback):
             key = tuple(trial.proposal.codes[agent] for agent in self.game.spec.nvec)
             self._distinct[key] = max(self._distinct.get(key, 0.0), trial.reward)
         codes = {agent: np.array([t.proposal.codes[agent] for t in trials]) for agent in self.game.spec.nvec}
-        self._true_best = max(self._true_best, float(noise_free(self.game, codes).max()))
+        true = noise_free(self.game, codes) if is_known(self.game) else np.array([trial.reward for trial in trials])
+        self._true_best = max(self._true_best, float(true.max()))
         rewards = sorted(self._distinct.values(), reverse=True)
         for name, value in (
             ("top", float(np.mean(rewards[: self.top_k]))),

@@ -1,6 +1,6 @@
 """Suites: games x learners x seeds x budget, as TOML files in `suites/`.
 
-title, budget, batch, top_k; reference = the arm that all others are compared with
+title, budget, batch, top_k; reference = the arm that all others are compared with; controls = arms that are no rivals
 [[landscapes]]  name; game and options of `make_game`, or nvec and options of the synthetic landscape; budget if another
 [[arms]]        learners; name if it is another; config of the learner; seeds = how many; landscapes if not all
 """
@@ -102,6 +102,8 @@ class Suite:
     reference: str
     landscapes: tuple[Landscape, ...]
     runs: tuple[Run, ...]
+    controls: tuple[str, ...] = ()
+    """arms that nobody would pick instead: not among those of which a landscape has a best"""
 
     def arms(self) -> list[str]:
         """Names, in the file's order."""
@@ -125,7 +127,7 @@ def load(name: str) -> Suite:
         runs = tuple(_runs(path.stem, data, landscapes))
         for run in runs:
             run.settings()  # an unknown learner or setting is an error here, and not in the middle of a suite
-        return Suite(path.stem, data["title"], data["reference"], landscapes, runs)
+        return Suite(path.stem, data["title"], data["reference"], landscapes, runs, tuple(data.get("controls", ())))
     except (KeyError, TypeError, tomllib.TOMLDecodeError) as error:
         raise ValueError(f"{path}: {error}") from None
 
@@ -155,8 +157,18 @@ def judged_by(game: Playable) -> str:
     return "best" if points(game) < SMALL else "top"
 
 
+def is_known(game: Game) -> bool:
+    """Whether rewards without noise can be asked for: of tables and synthetic landscapes, not of real trainings."""
+    return hasattr(game.evaluator, "noise_free")
+
+
 def elite_level(game: Game, share: float = 0.001) -> float:
-    """Noise-free reward above which `share` of all pipelines lie: of all of them, or of 200,000 drawn uniformly."""
+    """Noise-free reward above which `share` of all pipelines lie: of all of them, or of 200,000 drawn uniformly.
+
+    NaN where it is not known.
+    """
+    if not is_known(game):
+        return math.nan
     sizes = [n for agent in game.spec.nvec.values() for n in agent]
     n = math.prod(sizes)
     if n <= DRAWN:

@@ -33,6 +33,21 @@ learners = ["evolution", "random"]
 seeds = 2
 """
 
+REAL = """
+title = "real"
+budget = 2
+batch = 2
+top_k = 1
+reference = "random"
+[[landscapes]]
+name = "digits"
+game = "digits-v0"
+options = { evaluator = "train", device = "cpu", cells = 1, reductions = [], filters = 2, limit = 64, proxy_epochs = 1 }
+[[arms]]
+learners = ["random"]
+seeds = 1
+"""
+
 
 @pytest.fixture
 def tiny(tmp_path):
@@ -119,6 +134,26 @@ def test_elite_level_of_a_space_too_large_to_list_is_that_of_a_sample():
     assert above == pytest.approx(0.01, abs=0.004)  # five standard errors
 
 
+def test_the_best_rival_of_a_landscape_is_no_control():
+    levels = {"mine": 0.5, "good": 0.6, "best": 0.7, "control": 0.9}
+    landscape = suite.Landscape("x", nvec={"a": [4, 3]})
+    runs = tuple(suite.Run("s", landscape, name, "random", {}, 0, 40, 10, 3) for name in levels)
+    made = suite.Suite("s", "s", "mine", (landscape,), runs, controls=("control",))
+    arms = {name: arm(name, [[level / 2, level - 0.02, level, level]] * 3) for name, level in levels.items()}
+    found = report._over_all(made, {"x": arms}, {"x": "top"}, np.random.default_rng(0))
+    assert found["each landscape's best rival"] == found["best"] | {"landscapes": 1}
+
+
+def test_real_trainings_have_no_level_without_noise(tmp_path, capsys):
+    path = tmp_path / "real.toml"
+    path.write_text(REAL)
+    assert run.main([str(path), "--out", str(tmp_path), "--jobs", "1"]) == 0
+    assert report.main([str(path), "--out", str(tmp_path), "--results", str(tmp_path), "--no-pictures"]) == 0
+    assert "| - |" in capsys.readouterr().out
+    stored = json.loads((tmp_path / "real.json").read_text())["landscapes"]["digits"]
+    assert stored["elite_level"] is None
+
+
 def test_pairs_are_by_seed():
     a = report.Arm("a", (0, 1, 2), np.array([1, 2]), {"top": np.array([[0, 1.0], [0, 2.0], [0, 3.0]])}, 0.0)
     b = report.Arm("b", (2, 0), np.array([1, 2]), {"top": np.array([[0, 30.0], [0, 10.0]])}, 0.0)
@@ -149,7 +184,7 @@ def test_a_loss_is_marked(tiny, tmp_path):
         "machine": "",
     }
     text = report.markdown(made, summary, header)
-    assert text.count("**lost**") == 2
+    assert text.count("**lost**") == 3  # the rival, as each landscape's best, and on the landscape
 
 
 @pytest.mark.parametrize("program", [run, report], ids=["run", "report"])
