@@ -100,7 +100,10 @@ def plain(recipe: Recipe, data: Dataset, epochs: int, seed: int) -> float:
     """Train and validate as a script would; the accuracy."""
     torch.manual_seed(seed)
     network = parts.network(recipe.network, classes=10, channels=1, size=data.size, auxiliary=False, drop_path=0.0)
-    optimizer, criterion = parts.optimizer(recipe, network.parameters()), parts.loss(recipe.loss)
+    criterion = parts.loss(recipe.loss)
+    optimizer = torch.optim.SGD(
+        network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay, **recipe.optimizer.args
+    )
     loader = DataLoader(
         Pictures(data, recipe), recipe.batch_size, shuffle=True, num_workers=2, persistent_workers=True, drop_last=True
     )
@@ -150,6 +153,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=1000, help="training images; the game itself has 4000 (1000)")
     parser.add_argument("--validation", type=int, default=500, help="validation images; the game itself has 5000 (500)")
     parser.add_argument("--epochs", type=int, default=3, help="of the proxy training, as the game's (3)")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="torch threads of the plain way (1 2)")
     parser.add_argument("--out", type=Path, help="write the JSON here as well")
     args = parser.parse_args()
     game = ma2ml_env.make_game(GAME, "surrogate")
@@ -162,7 +166,7 @@ def main() -> None:
         recipe = replace(game.recipe(code), epochs=100)
         jobs.append(Job(number, recipe, code, trial_seed(0, number), args.epochs / 100))
     ours: list[dict[str, float]] = []
-    theirs: dict[int, list[dict[str, float]]] = {1: [], 2: []}
+    theirs: dict[int, list[dict[str, float]]] = {threads: [] for threads in {1, *args.threads}}
     pool = Pool(partial(Timed, source, device="cpu"), WORKERS)
     try:
         small = [replace(job, recipe=jobs[0].recipe, fidelity=0.01) for job in jobs[:WORKERS]]
@@ -186,7 +190,7 @@ def main() -> None:
     each = sorted(a["own_cores"] / o["own_cores"] for o, a in zip(ours, theirs[1], strict=True))
     result = {
         "command": f"python benchmarks/training.py --pipelines {args.pipelines} --turn {args.turn} --limit {args.limit}"
-        f" --validation {args.validation} --epochs {args.epochs}",
+        f" --validation {args.validation} --epochs {args.epochs} --threads {' '.join(map(str, theirs))}",
         "machine": f"{os.cpu_count()} cores shared with other work",
         "load_average": [round(load, 1) for load in os.getloadavg()],
         "torch": torch.__version__,

@@ -6,8 +6,8 @@ for bit, at the price of some ten calls for each place in a sub-policy, however 
 what torchvision does to an image of the pixels' numbers tells once and for all what a move does, and what it does to an image
 of the 256 values what a tone does, so that one gather moves all images that are to be moved and one changes all tones.
 
-Draws come from a generator on the CPU whatever the images' device: the same seed draws the same everywhere, and no draw waits
-for the device.
+Draws come from a generator on the CPU whatever the images' device: the same seed draws the same everywhere. What a device needs
+of them is copied to it without waiting.
 """
 
 from dataclasses import dataclass
@@ -124,13 +124,13 @@ def augment(images: Tensor, policy: tuple[SubPolicy, ...], generator: Generator,
         drawn = variant[choice, negative] * applied
         order = torch.argsort(plan.group[drawn], stable=True)
         sizes = torch.bincount(plan.group[drawn], minlength=len(plan.groups)).tolist()
-        parts = torch.split(images.index_select(0, order.to(images.device)), sizes)
+        parts = torch.split(images.index_select(0, order.to(images.device, non_blocking=True)), sizes)
         variants = torch.split(drawn[order], sizes)
         changed = [
             _apply(name, part, which, plan, generator, fill) if len(part) else part
             for name, part, which in zip(plan.groups, parts, variants, strict=True)
         ]
-        images = torch.cat(changed).index_select(0, torch.argsort(order).to(images.device))
+        images = torch.cat(changed).index_select(0, torch.argsort(order).to(images.device, non_blocking=True))
     return images
 
 
@@ -141,15 +141,15 @@ def _apply(
     if name == "none":
         return images
     if name == "move":
-        sources = plan.sources.index_select(0, plan.row[variant].to(images.device))
+        sources = plan.sources.index_select(0, plan.row[variant].to(images.device, non_blocking=True))
         padded = torch.nn.functional.pad(images.flatten(2), (0, 1))  # one black pixel for what comes from outside
         return padded.gather(2, sources[:, None].expand(-1, images.shape[1], -1)).view_as(images)
     if name == "tone":
-        tones = plan.tones.index_select(0, plan.row[variant].to(images.device))
+        tones = plan.tones.index_select(0, plan.row[variant].to(images.device, non_blocking=True))
         return tones.gather(1, images.flatten(1).long()).view_as(images)
     kind, value = KINDS[name], plan.magnitude[variant].view(-1, 1, 1, 1)
     if kind.blend:
-        return kind.blend(images, (1.0 + value).to(images.device))
+        return kind.blend(images, (1.0 + value).to(images.device, non_blocking=True))
     if kind.adapt:
         return kind.adapt(images)
     return cutout(images, value.round().long(), generator, fill)
@@ -160,14 +160,14 @@ def crop(images: Tensor, padding: int, generator: Generator) -> Tensor:
     if padding <= 0:
         return images
     count, _, height, width = images.shape
-    top, left = torch.randint(2 * padding + 1, (2, count), generator=generator).to(images.device)
+    top, left = torch.randint(2 * padding + 1, (2, count), generator=generator).to(images.device, non_blocking=True)
     windows = torch.nn.functional.pad(images, (padding,) * 4).unfold(2, height, 1).unfold(3, width, 1)
     return windows[torch.arange(count, device=images.device), :, top, left]
 
 
 def flip(images: Tensor, generator: Generator) -> Tensor:
     """A horizontal flip of each image with probability 1/2; (B, C, H, W) uint8 to the same."""
-    flipped = (torch.rand(len(images), generator=generator) < 0.5).to(images.device)
+    flipped = (torch.rand(len(images), generator=generator) < 0.5).to(images.device, non_blocking=True)
     return torch.where(flipped[:, None, None, None], images.flip(3), images)
 
 
@@ -183,6 +183,6 @@ def cutout(images: Tensor, side: int | Tensor, generator: Generator, fill: tuple
     rows = torch.arange(height) - torch.randint(height, (count, 1), generator=generator) + sides // 2
     columns = torch.arange(width) - torch.randint(width, (count, 1), generator=generator) + sides // 2
     rows, columns = (rows >= 0) & (rows < sides), (columns >= 0) & (columns < sides)
-    mask = (rows[:, :, None] & columns[:, None, :])[:, None].to(images.device)
-    values = torch.tensor(fill, dtype=images.dtype, device=images.device).view(1, channels, 1, 1)
+    mask = (rows[:, :, None] & columns[:, None, :])[:, None].to(images.device, non_blocking=True)
+    values = torch.tensor(fill, dtype=images.dtype).to(images.device, non_blocking=True).view(1, channels, 1, 1)
     return images * ~mask | values * mask  # on bytes a product is ten times as quick as `where`
