@@ -22,8 +22,9 @@ class Average(nn.Module):
     def __init__(self, network: nn.Module, decay: float) -> None:
         super().__init__()
         self.decay = decay
-        self.network = deepcopy(network).requires_grad_(False)
-        # Both lists share memory with the weights. Batch norm's counters are integers, and not averaged.
+        self.network = deepcopy(network)
+        """has the average; its batch norms do not count batches, which no evaluation reads"""
+        # Both lists share memory with the weights.
         self._means, self._weights = (
             [tensor for tensor in module.state_dict().values() if tensor.is_floating_point()]
             for module in (self.network, network)
@@ -33,8 +34,3 @@ class Average(nn.Module):
         """Take in the weights after a step, which are counted from 0."""
         take_in = get_ema_multi_avg_fn(min(self.decay, (1 + step) / (10 + step)))  # type: ignore[no-untyped-call]
         take_in(self._means, self._weights, step)
-
-    def write(self) -> None:
-        """Put the average into the network."""
-        for weight, mean in zip(self._weights, self._means, strict=True):
-            weight.copy_(mean)

@@ -81,7 +81,7 @@ def fit(
     epochs = max(1, round(fidelity * recipe.epochs))
     with _seeded(trial_seed(seed, 0), device):
         network = build(recipe, dataset, final=fidelity == 1.0).to(device).to(memory_format=torch.channels_last)
-        metrics = _train(network, recipe, dataset, epochs, seed, deadline, on_epoch)
+        network, metrics = _train(network, recipe, dataset, epochs, seed, deadline, on_epoch)
     network.eval()
     right = accuracy(network, dataset, dataset.validation_x, dataset.validation_y, recipe.resolution)
     return Fitted(network, right, time.monotonic() - started, metrics)
@@ -109,7 +109,8 @@ def _train(
     seed: int,
     deadline: float | None,
     on_epoch: Callable[[int, float], None] | None,
-) -> dict[str, float]:
+) -> tuple[nn.Module, dict[str, float]]:
+    """The network, or the average of what it was, and metrics."""
     device = dataset.train_x.device
     draws = Generator().manual_seed(trial_seed(seed, 1))  # order and augmentation, on the CPU
     criterion = parts.loss(recipe.loss).to(device)
@@ -156,9 +157,8 @@ def _train(
             on_epoch(epoch, mean_loss)
         if deadline is not None and time.monotonic() > deadline and epoch < epochs:
             raise TimeoutError(f"out of time after {epoch} of {epochs} epochs")
-    if average is not None:
-        average.write()
-    return {"train_loss": mean_loss, "epochs": float(epochs), "steps": float(steps)}
+    metrics = {"train_loss": mean_loss, "epochs": float(epochs), "steps": float(steps)}
+    return network if average is None else average.network, metrics
 
 
 def rate(recipe: Recipe, step: int, steps: int) -> float:
