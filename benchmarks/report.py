@@ -1,7 +1,8 @@
 """Tables and pictures of a suite's runs: `python benchmarks/report.py smoke`.
 
-Writes `results/SUITE.json` (what was measured), `results/SUITE.md` (the tables) and a picture of each landscape, the mean over
-seeds with bootstrap bands of 95 %, after the paper's Figs. 4 and 5. `--out DIR` is where `run.py` left the runs.
+Writes `results/SUITE.json` (what was measured), `results/SUITE.md` (the tables), `results/SUITE.runs.gz` (the runs) and a
+picture of each landscape, the mean over seeds with bootstrap bands of 95 %, after the paper's Figs. 4 and 5. `--out DIR` is
+where `run.py` left the runs.
 """
 
 import argparse
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import wilcoxon
-from suite import Run, Suite, elite_level, load
+from suite import Run, Suite, elite_level, keep, load
 
 HERE = Path(__file__).parent
 NEVER = 2.0
@@ -59,13 +60,16 @@ class Arm:
         return np.array(mine), np.array(theirs)
 
 
-def read(suite: Suite, out: Path) -> tuple[dict[str, dict[str, Arm]], dict[str, str], dict[str, Any]]:
-    """(landscape -> arm -> its runs, landscape -> curve that counts, header of all).
+def read(
+    suite: Suite, out: Path
+) -> tuple[dict[str, dict[str, Arm]], dict[str, str], dict[str, Any], dict[str, dict[str, Any]]]:
+    """(landscape -> arm -> its runs, landscape -> curve that counts, header of all, file -> run as it is stored).
 
     Raises:
         FileNotFoundError: there is no run of the suite.
     """
     found: dict[str, dict[str, list[tuple[Run, dict[str, Any]]]]] = {}
+    raw: dict[str, dict[str, Any]] = {}
     judged: dict[str, str] = {}
     header: dict[str, Any] = {"commits": set(), "cpu_hours": 0.0, "runs": 0, "missing": 0, "stale": 0}
     for run in suite.runs:
@@ -74,6 +78,7 @@ def read(suite: Suite, out: Path) -> tuple[dict[str, dict[str, Arm]], dict[str, 
         if stored is None or stored["settings"] != json.loads(json.dumps(run.settings())):
             header["missing" if stored is None else "stale"] += 1
             continue
+        raw[str(run.file(Path()))] = stored
         found.setdefault(run.landscape.name, {}).setdefault(run.arm, []).append((run, stored))
         judged[run.landscape.name] = stored["judged_by"]
         header["commits"].add(stored["commit"])
@@ -83,7 +88,8 @@ def read(suite: Suite, out: Path) -> tuple[dict[str, dict[str, Arm]], dict[str, 
     if not header["runs"]:
         raise FileNotFoundError(f"no runs of {suite.name} in {out}; first: python benchmarks/run.py {suite.name}")
     header |= {"commits": sorted(header["commits"]), "cpu_hours": round(header["cpu_hours"], 2)}
-    return {name: {arm: _arm(arm, runs) for arm, runs in arms.items()} for name, arms in found.items()}, judged, header
+    made = {name: {arm: _arm(arm, runs) for arm, runs in arms.items()} for name, arms in found.items()}
+    return made, judged, header, raw
 
 
 def _arm(name: str, runs: Sequence[tuple[Run, dict[str, Any]]]) -> Arm:
@@ -331,13 +337,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         suite = load(args.suite)
-        arms, judged, header = read(suite, args.out)
+        arms, judged, header, raw = read(suite, args.out)
     except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     summary = summarise(suite, arms, judged)
     args.results.mkdir(parents=True, exist_ok=True)
     (args.results / f"{suite.name}.json").write_text(json.dumps({**header, "landscapes": summary}, indent=1) + "\n")
+    keep(args.results / f"{suite.name}.runs.gz", raw)
     text = markdown(suite, summary, header)
     (args.results / f"{suite.name}.md").write_text(text + "\n")
     if find_spec("matplotlib") is None:

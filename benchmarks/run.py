@@ -1,7 +1,8 @@
 """Run a suite: `python benchmarks/run.py smoke`.
 
 Each search leaves one file, and a suite that was stopped goes on where it stood: `--out DIR` (benchmarks/runs). A file whose
-settings are no longer the suite's is run again. `--only ARM ...` and `--landscapes NAME ...` pick; `--seeds N` takes
+settings are no longer the suite's is run again. Runs that were reported are kept in `results/SUITE.runs.gz`, and are not run
+again either; `--fresh` leaves them alone. `--only ARM ...` and `--landscapes NAME ...` pick; `--seeds N` takes
 the first N.
 """
 
@@ -23,7 +24,7 @@ os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
 
 import numpy as np
 from rich.console import Console
-from suite import Run, is_known, judged_by, load, noise_free
+from suite import Run, Suite, is_known, judged_by, load, noise_free, read_kept
 
 import ma2ml_env
 from ma2ml_agents.registry import make_learner
@@ -122,6 +123,16 @@ def is_done(run: Run, out: Path) -> bool:
     return bool(stored.get("settings") == json.loads(json.dumps(run.settings())))
 
 
+def unpack(suite: Suite, kept: Path, out: Path) -> None:
+    """Lay out the kept runs as files, where there are none."""
+    stored = read_kept(kept)
+    for run in suite.runs:
+        file = run.file(out)
+        if (result := stored.get(str(run.file(Path())))) is not None and not file.exists():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(file, (json.dumps(result) + "\n").encode())
+
+
 def header() -> dict[str, Any]:
     """Version, commit and machine."""
     git = ["git", "-C", str(HERE)]
@@ -148,6 +159,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("suite", help="a name in benchmarks/suites, or a TOML file")
     parser.add_argument("--out", type=Path, default=HERE / "runs", help="folder of the runs (benchmarks/runs)")
+    parser.add_argument("--fresh", action="store_true", help="run again what was reported before")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="searches at a time (cores)")
     parser.add_argument("--only", nargs="*", default=[], metavar="ARM", help="these arms alone")
     parser.add_argument("--landscapes", nargs="*", default=[], metavar="NAME", help="these landscapes alone")
@@ -170,6 +182,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         and run.arm in (args.only or [run.arm])
         and run.landscape.name in (args.landscapes or [run.landscape.name])
     ]
+    if not args.fresh:
+        unpack(suite, HERE / "results" / f"{suite.name}.runs.gz", args.out)
     waiting = [run for run in wanted if not is_done(run, args.out)]
     told, failed = header(), 0
     bar = progress_bar(console)

@@ -5,6 +5,8 @@ title, budget, batch, top_k; reference = the arm that all others are compared wi
 [[arms]]        learners; name if it is another; config of the learner; seeds = how many; landscapes if not all
 """
 
+import gzip
+import json
 import math
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +20,7 @@ from numpy.typing import NDArray
 from ma2ml_agents.registry import learner_class
 from ma2ml_agents.run.search import Playable
 from ma2ml_env.evaluators.surrogate import Surrogate
+from ma2ml_env.files import write_atomic
 from ma2ml_env.game import Game
 from ma2ml_env.games import make_game
 from ma2ml_env.module import Module
@@ -145,6 +148,20 @@ def _runs(suite: str, data: Mapping[str, Any], landscapes: Sequence[Landscape]) 
                         suite, landscape, arm.get("name", learner), learner, arm.get("config", {}), seed,
                         landscape.budget or data["budget"], data["batch"], data["top_k"],
                     )  # fmt: skip
+
+
+def keep(path: Path, runs: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write runs, by the names of their files, into one file: what a report was made from, to go on with elsewhere."""
+    lines = "".join(json.dumps({"file": name, **run}, sort_keys=True) + "\n" for name, run in sorted(runs.items()))
+    write_atomic(path, gzip.compress(lines.encode(), mtime=0))
+
+
+def read_kept(path: Path) -> dict[str, dict[str, Any]]:
+    """Inverse of `keep`; empty if there is no such file."""
+    if not path.exists():
+        return {}
+    rows = [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()]
+    return {row.pop("file"): row for row in rows}
 
 
 def points(game: Playable) -> float:

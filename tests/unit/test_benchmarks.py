@@ -95,6 +95,20 @@ def test_a_run_is_kept_and_a_suite_goes_on(tiny, tmp_path, capsys):
     assert json.loads((tmp_path / "r" / "tiny.json").read_text())["runs"] == 8
 
 
+def test_runs_that_were_reported_are_not_run_again(tiny, tmp_path, monkeypatch, capsys):
+    assert run.main([str(tiny), "--out", str(tmp_path / "a"), "--jobs", "1", "--landscapes", "synthetic"]) == 0
+    results = tmp_path / "results"
+    arguments = [str(tiny), "--out", str(tmp_path / "a"), "--results", str(results), "--no-pictures"]
+    assert report.main(arguments) == 0
+    monkeypatch.setattr(run, "HERE", tmp_path)
+    monkeypatch.setattr(run, "play_and_write", None)  # would fail
+    assert run.main([str(tiny), "--out", str(tmp_path / "b"), "--jobs", "1", "--landscapes", "synthetic"]) == 0
+    one = Path("tiny/synthetic/evolution/1.json")
+    assert json.loads((tmp_path / "b" / one).read_text()) == json.loads((tmp_path / "a" / one).read_text())
+    again = [str(tiny), "--out", str(tmp_path / "c"), "--jobs", "1", "--landscapes", "synthetic", "--fresh"]
+    assert run.main(again) == 1
+
+
 def test_top_k_is_of_distinct_pipelines_and_best_never_falls(tiny):
     one = next(each for each in suite.load(str(tiny)).runs if each.learner == "random")
     curves = run.play(one, {})["curves"]
