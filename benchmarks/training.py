@@ -15,7 +15,7 @@ single chain. `ratio_cpu` compares the two; `ratio_cpu_ideal_threads` lets plain
 seconds without loss, which no real pair does: the truth of an idle machine lies between. `ratio_wall` is what the clock said,
 with the better count of threads.
 
-The profile (torch.profiler, one thread, share of processor time of a training step of two of these pipelines): backward of
+The profile (torch.profiler, one thread, share of the time of training steps of two of these pipelines): backward of
 convolutions 34-38 %, of batch norm 8-10 %; forward of convolutions 10 %, max pooling 5-9 %, ReLU 5-8 %, and, before strided
 pixels were taken first in factorised reductions, fills and copies 9-13 %; the optimiser 1 %, augmentation below 1 %. What
 decides is the layout: channels last takes a tenth of the time of max pooling and a third of that of large depthwise filters.
