@@ -93,7 +93,7 @@ class MA2ML:
         pools, wanted = {"screened": self._act(s.repeat(c.candidates, 1, 1))[0]}, {"screened": n}
         nats = self.entropy * self.joint.nats
         share = c.mutant_share * max(0.0, 1.0 - nats / c.mutants) if c.mutants else 0.0
-        if share:
+        if share and n:
             parents = screening.elite(self.replay.codes, self.replay.rewards, c.parents)
             pools["mutant"] = screening.descendants(
                 torch.from_numpy(self.replay.codes[parents]),

@@ -139,10 +139,10 @@ def _train(
 ) -> tuple[nn.Module, dict[str, float], Checkpoint | None]:
     draws = Generator().manual_seed(trial_seed(seed, 1))  # order and augmentation, on the CPU
     criterion = parts.loss(recipe.loss).to(device)
-    optimizer = parts.optimizer(recipe, network.parameters())
+    half = _half(device, recipe.precision)
+    optimizer = parts.optimizer(recipe, network.parameters(), fused=half is not torch.float16)
     weights = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     average = Average(network, recipe.ema) if recipe.ema > 0.0 else None
-    half = _half(device, recipe.precision)
     scaler = torch.amp.GradScaler(device.type, enabled=half is torch.float16)
     batch_size = min(recipe.batch_size, len(dataset.train_x))
     steps_an_epoch = math.ceil(len(dataset.train_x) / batch_size) - (len(dataset.train_x) % batch_size == 1)

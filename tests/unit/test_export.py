@@ -17,8 +17,8 @@ from ma2ml_env.evaluators.train import save_weights
 from ma2ml_env.modules.fbnetv3 import FBNETV3
 from ma2ml_env.recipe import Recipe, Spec
 from ma2ml_env.training import parts
+from ma2ml_env.training.batches import normalise, resize
 from ma2ml_env.training.data import DataSource
-from ma2ml_env.training.loop import normalise, resize
 
 TINY = (
     "proxy_epochs=1",
