@@ -9,7 +9,6 @@ cluster that somebody else started is theirs to guard. Ray is the extra `ray`.
 """
 
 import os
-import pickle
 import secrets
 import signal
 import sys
@@ -75,7 +74,7 @@ class RayPool:
         self.workers = workers
         self.address = address
         self.gpus = gpus
-        self._factory = pickle.dumps(factory)
+        self._factory = factory
         self._options = {"time_limit": time_limit, "threads": threads}
         self._schedule = schedule or Schedule()
         self._token = uuid.uuid4().hex  # a Ray worker may serve several pools, one after the other
@@ -172,11 +171,11 @@ def _import_ray(local: bool) -> Any:
 _pool: tuple[str, Pool] | None = None
 
 
-def _evaluate(token: str, factory: bytes, options: dict[str, Any], job: Job) -> Outcome:
+def _evaluate(token: str, factory: Callable[[], Evaluator], options: dict[str, Any], job: Job) -> Outcome:
     global _pool
     if _pool is None or _pool[0] != token:
         if _pool is not None:
             _pool[1].close()
-        _pool = token, Pool(pickle.loads(factory), 1, **options)
+        _pool = token, Pool(factory, 1, **options)
     ((_, outcome),) = _pool[1].evaluate([job])
     return outcome
