@@ -24,11 +24,11 @@ from ma2ml_env.trial import Outcome
 
 RETRIES = 3
 """how often a job is started again if its machine or Ray worker is lost"""
+_TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
 _LOCAL = {
-    "RAY_AUTH_MODE": "token",
-    "RAY_AUTH_TOKEN": secrets.token_hex(32),
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # Ray's coming default; without it, it warns
+    "RAY_kill_child_processes_on_worker_exit": "0",  # a pool ends with all its jobs started; killed before, it could not
 }
 _POLL = 0.5  # seconds between looks at signals; an outcome is not delayed by it
 _GRACE = 10.0  # seconds that cancelled jobs have to end
@@ -156,9 +156,9 @@ class RayPool:
 
 
 def _import_ray(local: bool) -> Any:
-    if local and "ray" not in sys.modules:
-        for variable, value in _LOCAL.items():  # inherited by all that Ray starts
-            os.environ.setdefault(variable, value)
+    if local:
+        for variable, value in (_LOCAL if "ray" in sys.modules else {**_LOCAL, **_TOKEN}).items():
+            os.environ.setdefault(variable, value)  # inherited by all that Ray starts
     try:
         import ray
         import ray.exceptions
