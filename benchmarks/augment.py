@@ -36,11 +36,12 @@ from torchvision.transforms.v2 import functional as F
 import ma2ml_env
 from ma2ml_env.recipe import Operation, Recipe, SubPolicy
 from ma2ml_env.testing import random_codes
-from ma2ml_env.training import augment, loop
+from ma2ml_env.training import augment, batches, loop
 from ma2ml_env.training.data import Dataset
 from ma2ml_env.training.operations import KINDS
 
 BATCH, SIDE, SUB_POLICIES = 512, 32, 25
+CPU = torch.device("cpu")
 GREY = (125, 123, 114)
 MIDDLE = 5  # the level of the one-operation limit
 
@@ -143,10 +144,10 @@ def share_of_step(images: Tensor, count: int) -> list[float]:
         recipe: Recipe = game.recipe({agent: tuple(code[number].tolist()) for agent, code in codes.items()})
         recipe = replace(recipe, epochs=1, auxiliary=0.0, drop_path=0.0)
         draws = Generator().manual_seed(0)
-        batches = statistics.median(
-            spent(lambda r=recipe, d=draws: list(loop._batches(r, data, r.batch_size, d))) for _ in range(5)
+        making = statistics.median(
+            spent(lambda r=recipe, d=draws: list(batches.epoch(r, data, r.batch_size, d, CPU))) for _ in range(5)
         )
-        shares.append(batches / spent(lambda r=recipe: loop.fit(r, data, seed=0, fidelity=1.0)))
+        shares.append(making / spent(lambda r=recipe: loop.fit(r, data, seed=0, fidelity=1.0)))
     return shares
 
 

@@ -1,6 +1,8 @@
 """The benchmark harness: suites, runs that resume, and the arithmetic of the report."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import compare
@@ -262,3 +264,14 @@ def test_compare_is_paired_by_landscape_arm_and_seed():
     made = compare.table(old, new)
     assert made.row_count == 1
     assert next(iter(made.columns[5].cells)) == "+0.1000 (+0.1000 to +0.1000)"
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_augmentation_runs_and_keeps_its_figures(tmp_path):
+    out = tmp_path / "augment.json"
+    command = [sys.executable, str(FOLDER / "augment.py"), "--policies", "1", "--repeat", "1", "--out", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(out.read_text())
+    assert figures["ratio_median"] > 0
+    assert 0 < figures["share_of_step_median"] < 1

@@ -35,7 +35,12 @@ def same(first: loop.Fitted, second: loop.Fitted) -> bool:
     return all(torch.equal(a, b) for a, b in pairs)
 
 
-@pytest.mark.parametrize("recipe", [RECIPE, replace(RECIPE, optimizer=Spec("sgd", {}))], ids=["momentum", "plain"])
+AVERAGED = replace(RECIPE, ema=0.9, mixup=0.4, dropout=0.2, stochastic_depth=0.2)
+
+
+@pytest.mark.parametrize(
+    "recipe", [RECIPE, replace(RECIPE, optimizer=Spec("sgd", {})), AVERAGED], ids=["momentum", "plain", "averaged"]
+)
 @pytest.mark.parametrize("pauses", [(1,), (2, 5), (6,)])
 def test_going_on_is_bit_equal_to_not_stopping(tmp_path: Path, pauses: tuple[int, ...], recipe: Recipe) -> None:
     """Final fidelity, so drop path draws and the auxiliary head learns; through a file, as in another process."""
