@@ -45,7 +45,7 @@ class MA2MLConfig:
     """divergence along a sampled action: exact at every step, or sampled: the log-ratio of what was drawn"""
     restart: float = 0.04
     """policies are shrunk when their entropy falls below this share of the uniform policy's; 0: never, the paper's letter"""
-    forget: float = 0.5
+    forget: float = 0.8
     """how much of themselves they then forget"""
     grad_clip: float = 10.0
     """largest norm of a policy's gradient"""
@@ -70,15 +70,17 @@ class MA2MLConfig:
 
     targets: str = "ranks"
     """what the critic learns of the rewards: ranks, standardised or raw (the paper's letter; see `returns.py`)"""
-    critic_hidden: tuple[int, ...] = (64, 64)
+    critic_hidden: tuple[int, ...] = (32, 32)
     """widths of the critic's hidden layers"""
+    shallow: float = 0.5
+    """share of the ensemble whose members end after the first of them"""
     critic_lr: float = 3e-3
     """AdamW's step size of the critic, eta_phi"""
     critic_steps: int = 16
     """steps of the critic per update; 1 is the paper's letter"""
     critic_minibatch: int = 64
     """experiences in a step of the critic"""
-    weight_decay: float = 1.0
+    weight_decay: float = 2.0
     """of the critic, AdamW"""
     ensemble: int = 4
     """critics with initial weights of their own, of which the mean is used; 1 is the paper's letter"""
@@ -113,7 +115,7 @@ class MA2MLConfig:
         for name in ("updates", "lambda_", "policy_lr", "critic_lr", "weight_decay", "mutants", "restart"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is not negative; it is {getattr(self, name)}")
-        for name in ("policy_share", "mutant_share", "forget"):
+        for name in ("policy_share", "mutant_share", "forget", "shallow"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} lies in [0, 1], not {getattr(self, name)}")
         if not 0 < self.tau <= 1:

@@ -49,6 +49,7 @@ class MA2ML:
             self.joint.nvec,
             hidden=c.critic_hidden,
             members=c.ensemble,
+            shallow=int(c.ensemble * c.shallow),
             linear=c.linear,
             state_size=state_size,
             generator=g,
