@@ -96,8 +96,8 @@ class Pictures(TorchDataset[Any]):
         return self.transform(self.images[index]), self.labels[index]
 
 
-def plain(recipe: Recipe, data: Dataset, epochs: int, seed: int) -> float:
-    """Train and validate as a script would; the accuracy."""
+def plain(recipe: Recipe, data: Dataset, epochs: int, seed: int, loaders: int = 2) -> float:
+    """Train and validate as a script would, with so many processes that load images; the accuracy."""
     torch.manual_seed(seed)
     network = parts.network(recipe.network, classes=10, channels=1, size=data.size, auxiliary=False, drop_path=0.0)
     criterion = parts.loss(recipe.loss)
@@ -105,7 +105,12 @@ def plain(recipe: Recipe, data: Dataset, epochs: int, seed: int) -> float:
         network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay, **recipe.optimizer.args
     )
     loader = DataLoader(
-        Pictures(data, recipe), recipe.batch_size, shuffle=True, num_workers=2, persistent_workers=True, drop_last=True
+        Pictures(data, recipe),
+        recipe.batch_size,
+        shuffle=True,
+        num_workers=loaders,
+        persistent_workers=loaders > 0,
+        drop_last=True,
     )
     network.train()
     for epoch in range(epochs):
@@ -123,6 +128,18 @@ def plain(recipe: Recipe, data: Dataset, epochs: int, seed: int) -> float:
             x = (x.float() / 255 - data.mean[0]) / data.std[0]
             right += int((network(x).argmax(1) == y).sum())
     return right / len(data.validation_x)
+
+
+def random_jobs(pipelines: int, epochs: int) -> list[Job]:
+    """Jobs of random pipelines of the game, the same at every call."""
+    game = ma2ml_env.make_game(GAME, "surrogate")
+    codes = random_codes(game.spec.nvec, pipelines)
+    jobs = []
+    for number in range(pipelines):
+        code = {agent: tuple(c[number].tolist()) for agent, c in codes.items()}
+        recipe = replace(game.recipe(code), epochs=100)
+        jobs.append(Job(number, recipe, code, trial_seed(0, number), epochs / 100))
+    return jobs
 
 
 def timed_plain(recipe: Recipe, data: Dataset, epochs: int, seed: int, threads: int) -> dict[str, float]:
@@ -156,15 +173,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="torch threads of the plain way (1 2)")
     parser.add_argument("--out", type=Path, help="write the JSON here as well")
     args = parser.parse_args()
-    game = ma2ml_env.make_game(GAME, "surrogate")
     source = DataSource("fashion-mnist", folder=args.data, limit=args.limit, validation=args.validation)
     data = source.load()
-    codes = random_codes(game.spec.nvec, args.pipelines)
-    jobs = []
-    for number in range(args.pipelines):
-        code = {agent: tuple(c[number].tolist()) for agent, c in codes.items()}
-        recipe = replace(game.recipe(code), epochs=100)
-        jobs.append(Job(number, recipe, code, trial_seed(0, number), args.epochs / 100))
+    jobs = random_jobs(args.pipelines, args.epochs)
     ours: list[dict[str, float]] = []
     theirs: dict[int, list[dict[str, float]]] = {threads: [] for threads in {1, *args.threads}}
     pool = Pool(partial(Timed, source, device="cpu"), WORKERS)
