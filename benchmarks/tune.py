@@ -62,7 +62,6 @@ def tune(cpus: int, source: DataSource, jobs: Sequence[Job], epochs: int) -> lis
         return {"accuracy": script(job.recipe, source.load(), epochs, job.seed, 0 if cpus == 1 else 2)}
 
     with TemporaryDirectory() as folder:
-        # A worker of a CPU gets one thread whatever the variable says; Tune's own log would be printed beside the JSON.
         ray.init(num_cpus=WORKERS, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
         try:
             results = Tuner(
