@@ -9,14 +9,15 @@
 The folder is written beside its place, checked by loading it, and renamed: a half-written export has another name.
 """
 
+import importlib.util
 import inspect
 import json
 import os
 import shutil
+import sys
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from ma2ml_agents.run.stored import stored_config
@@ -86,9 +87,15 @@ def model_source(kind: str) -> str:
 
 def load_model_file(path: Path) -> Any:
     """An exported `model.py` as a module; unlike an import it leaves no `__pycache__` in the folder."""
-    module = ModuleType("exported_model")
-    module.__file__ = str(path)
-    exec(compile(path.read_text(encoding="utf-8"), str(path), "exec"), module.__dict__)
+    spec = importlib.util.spec_from_file_location("exported_model", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.dont_write_bytecode = before
     return module
 
 
