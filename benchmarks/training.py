@@ -29,7 +29,7 @@ import statistics
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -162,18 +162,42 @@ def timed_ours(pool: Pool, jobs: list[Job]) -> list[dict[str, float]]:
     return [{"wall": wall, "own_cores": o.metrics["cpu"] / WORKERS, "accuracy": o.accuracy} for o in outcomes]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def parser_of(doc: str) -> argparse.ArgumentParser:
+    """The options of both benchmarks of training: which pipelines, on which images, for how long."""
+    parser = argparse.ArgumentParser(description=doc.splitlines()[0])
     parser.add_argument("--data", default="/usr/share/datasets/fashion-mnist", help="folder of Fashion-MNIST")
     parser.add_argument("--pipelines", type=int, default=24, help="random pipelines (24)")
-    parser.add_argument("--turn", type=int, default=4, help="pipelines before the other arm's turn (4)")
     parser.add_argument("--limit", type=int, default=1000, help="training images; the game itself has 4000 (1000)")
     parser.add_argument("--validation", type=int, default=500, help="validation images; the game itself has 5000 (500)")
     parser.add_argument("--epochs", type=int, default=3, help="of the proxy training, as the game's (3)")
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="torch threads of the plain way (1 2)")
     parser.add_argument("--out", type=Path, help="write the JSON here as well")
+    return parser
+
+
+def source_of(args: argparse.Namespace) -> DataSource:
+    return DataSource("fashion-mnist", folder=args.data, limit=args.limit, validation=args.validation)
+
+
+@cache
+def loaded(source: DataSource) -> Dataset:
+    """The images, read once in each process."""
+    return source.load()
+
+
+def tell(result: dict[str, Any], out: Path | None) -> None:
+    """Print a result, and keep it if wanted."""
+    text = json.dumps(result, indent=2)
+    print(text)
+    if out:
+        out.write_text(text + "\n", encoding="utf-8")
+
+
+def main() -> None:
+    parser = parser_of(__doc__)
+    parser.add_argument("--turn", type=int, default=4, help="pipelines before the other arm's turn (4)")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="torch threads of the plain way (1 2)")
     args = parser.parse_args()
-    source = DataSource("fashion-mnist", folder=args.data, limit=args.limit, validation=args.validation)
+    source = source_of(args)
     data = source.load()
     jobs = random_jobs(args.pipelines, args.epochs)
     ours: list[dict[str, float]] = []
@@ -226,10 +250,7 @@ def main() -> None:
             "plain": round(total(theirs[1], "accuracy") / len(theirs[1]), 3),
         },
     }
-    text = json.dumps(result, indent=2)
-    print(text)
-    if args.out:
-        args.out.write_text(text + "\n", encoding="utf-8")
+    tell(result, args.out)
 
 
 if __name__ == "__main__":

@@ -8,12 +8,10 @@ the other, each from nothing to the last accuracy: starting processes and Ray is
 - tune, one CPU a trial: two trials at once, each loads its images itself;
 - tune, two CPUs a trial: one trial at a time, two loading processes, two torch threads.
 
-Tune keeps its processes between trials (`reuse_actors`). The better of its two arms is what ours are compared with. `--rounds`
-repeats all of it, in turns; the ratios are those of the medians. Needs `pip install "ray[tune]"`.
+Tune keeps its processes, and so the images, between trials (`reuse_actors`). The better of its two arms is what ours are compared
+with. `--rounds` repeats all of it, in turns; the ratios are those of the medians. Needs `pip install "ray[tune]"`.
 """
 
-import argparse
-import json
 import os
 import statistics
 import time
@@ -26,7 +24,7 @@ from typing import Any
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import torch
-from training import WORKERS, random_jobs
+from training import WORKERS, parser_of, random_jobs, source_of, tell
 
 from ma2ml_env.evaluators.base import Evaluator, Job, close
 from ma2ml_env.evaluators.pool import Pool
@@ -55,11 +53,11 @@ def tune(cpus: int, source: DataSource, jobs: Sequence[Job], epochs: int) -> lis
         import sys
 
         sys.path.insert(0, path)
-        from training import plain as script
+        from training import loaded, plain
 
         torch.set_num_threads(cpus)
         job = jobs[config["number"]]
-        return {"accuracy": script(job.recipe, source.load(), epochs, job.seed, 0 if cpus == 1 else 2)}
+        return {"accuracy": plain(job.recipe, loaded(source), epochs, job.seed, 0 if cpus == 1 else 2)}
 
     with TemporaryDirectory() as folder:
         ray.init(num_cpus=WORKERS, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
@@ -77,16 +75,10 @@ def tune(cpus: int, source: DataSource, jobs: Sequence[Job], epochs: int) -> lis
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", default="/usr/share/datasets/fashion-mnist", help="folder of Fashion-MNIST")
-    parser.add_argument("--pipelines", type=int, default=24, help="random pipelines (24)")
-    parser.add_argument("--limit", type=int, default=1000, help="training images; the game itself has 4000 (1000)")
-    parser.add_argument("--validation", type=int, default=500, help="validation images; the game itself has 5000 (500)")
-    parser.add_argument("--epochs", type=int, default=3, help="of the proxy training, as the game's (3)")
+    parser = parser_of(__doc__)
     parser.add_argument("--rounds", type=int, default=1, help="of all arms (1)")
-    parser.add_argument("--out", type=Path, help="write the JSON here as well")
     args = parser.parse_args()
-    source = DataSource("fashion-mnist", folder=args.data, limit=args.limit, validation=args.validation)
+    source = source_of(args)
     jobs = random_jobs(args.pipelines, args.epochs)
     arms: dict[str, Callable[[], list[float]]] = {
         "pool": partial(ours, Pool, source, jobs),
@@ -116,10 +108,7 @@ def main() -> None:
         "pipelines_per_hour": {name: round(3600 * args.pipelines / each, 1) for name, each in median.items()},
         "mean_accuracy": accuracy,
     }
-    text = json.dumps(result, indent=2)
-    print(text)
-    if args.out:
-        args.out.write_text(text + "\n", encoding="utf-8")
+    tell(result, args.out)
 
 
 if __name__ == "__main__":

@@ -15,8 +15,7 @@ class Critic(nn.Module):
 
     Each member is a multi-layer perceptron, plus a linear term of its own if wanted: main effects of single decisions are found
     from the first hundred pipelines on, and the perceptron is left with the interactions. All members are evaluated at once.
-    Some members may be shallow: they end after the first hidden layer. They learn little of what deeper ones take for
-    interactions, and are right more often where decisions are many; deeper ones are where they are few.
+    Some members may be shallow: they end after the first hidden layer (docs/ma2ml.md says what that gained, and where).
     An interval enters as a few cosines of its position (`intervals.py`).
 
     Args:

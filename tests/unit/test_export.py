@@ -56,6 +56,16 @@ def test_folder_holds_all(run, exported):
     assert json.loads((folder / "card.json").read_text()) == card
 
 
+@pytest.mark.parametrize("unwanted", [False, True])
+def test_the_check_of_the_model_leaves_no_bytecode(tmp_path, monkeypatch, unwanted):
+    """Whatever the user's own setting is, which stays as it was."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", unwanted)
+    (tmp_path / "model.py").write_text("answer = 42\n")
+    assert load_model_file(tmp_path / "model.py").answer == 42
+    assert [path.name for path in tmp_path.iterdir()] == ["model.py"]
+    assert sys.dont_write_bytecode is unwanted
+
+
 def test_card_says_what_it_is(run, exported):
     _, card = exported
     summary = json.loads((run / "retrain" / "summary.json").read_text())
