@@ -8,8 +8,8 @@ the other, each from nothing to the last accuracy: starting processes and Ray is
 - tune, one CPU a trial: two trials at once, each loads its images itself;
 - tune, two CPUs a trial: one trial at a time, two loading processes, two torch threads.
 
-Tune keeps its processes, and so the images, between trials (`reuse_actors`). The better of its two arms is what ours are compared
-with. `--rounds` repeats all of it, in turns; the ratios are those of the medians. Needs `pip install "ray[tune]"`.
+Tune keeps its processes, and so the images, between trials (`reuse_actors`). Ours are compared with the better of its two
+arms. `--rounds` repeats all of it, in turns; the ratios are those of the medians. Needs `pip install "ray[tune]"`.
 """
 
 import os

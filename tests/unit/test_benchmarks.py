@@ -15,6 +15,7 @@ import suite
 from ma2ml_agents.run.cli import main
 from ma2ml_env.testing import check_module
 
+FASHION = Path("/usr/share/datasets/fashion-mnist")
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 
 TINY = """
@@ -275,3 +276,18 @@ def test_the_benchmark_of_augmentation_runs_and_keeps_its_figures(tmp_path):
     figures = json.loads(out.read_text())
     assert figures["ratio_median"] > 0
     assert 0 < figures["share_of_step_median"] < 1
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not FASHION.is_dir(), reason=f"Fashion-MNIST is not in {FASHION}: apt-get install dataset-fashion-mnist"
+)
+def test_the_benchmark_of_training_runs_and_keeps_its_figures(tmp_path):
+    out = tmp_path / "training.json"
+    small = ["--pipelines", "2", "--limit", "128", "--validation", "50", "--epochs", "1", "--threads", "1"]
+    command = [sys.executable, str(FOLDER / "training.py"), *small, "--out", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(out.read_text())
+    assert min(figures["ratio_cpu"], figures["ratio_wall"]) > 0
+    assert all(0 <= accuracy <= 1 for accuracy in figures["mean_accuracy"].values())
