@@ -25,7 +25,7 @@ class MA2MLConfig:
     """Adam's step size of the policies, eta_theta"""
     actions: str = "fresh"
     """where the actions of eq. 13's expectation come from: fresh, mixed or buffer (`credit.take`)"""
-    updates: int = 12
+    updates: int = 8
     """updates U of the policies after each batch of trials; Algorithm 1 read to the letter has one per trial"""
     minibatch: int = 16
     """experiences in an update's minibatch B"""
@@ -43,10 +43,8 @@ class MA2MLConfig:
     """updates of the policies between two of the target policies; with tau = 1 these are hard copies"""
     kl: str = "exact"
     """divergence along a sampled action: exact at every step, or sampled: the log-ratio of what was drawn"""
-    restart: float = 0.04
-    """policies are shrunk when their entropy falls below this share of the uniform policy's; 0: never, the paper's letter"""
-    forget: float = 0.8
-    """how much of themselves they then forget"""
+    restart: float = 0.12
+    """policies are drawn anew when their entropy falls below this share of the uniform policy's; 0: never, the paper's letter"""
     grad_clip: float = 10.0
     """largest norm of a policy's gradient"""
 
@@ -76,7 +74,7 @@ class MA2MLConfig:
     """share of the ensemble whose members end after the first of them"""
     critic_lr: float = 3e-3
     """AdamW's step size of the critic, eta_phi"""
-    critic_steps: int = 16
+    critic_steps: int = 24
     """steps of the critic per update; 1 is the paper's letter"""
     critic_minibatch: int = 64
     """experiences in a step of the critic"""
@@ -115,7 +113,7 @@ class MA2MLConfig:
         for name in ("updates", "lambda_", "policy_lr", "critic_lr", "weight_decay", "mutants", "restart"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is not negative; it is {getattr(self, name)}")
-        for name in ("policy_share", "mutant_share", "forget", "shallow"):
+        for name in ("policy_share", "mutant_share", "shallow"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} lies in [0, 1], not {getattr(self, name)}")
         if not 0 < self.tau <= 1:

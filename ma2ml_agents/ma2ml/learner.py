@@ -55,7 +55,9 @@ class MA2ML:
             generator=g,
         ).to(self.device)
         self.policy_optimizers = {a: self._optimizer(p) for a, p in self.policies.items()}
-        self.critic_optimizer = torch.optim.AdamW(self.critic.parameters(), lr=c.critic_lr, weight_decay=c.weight_decay)
+        self.critic_optimizer = torch.optim.AdamW(
+            self.critic.parameters(), lr=c.critic_lr, weight_decay=c.weight_decay, fused=True
+        )
         self.replay = Replay(c.capacity, decisions, len(agents), spec.state_dim, self.joint.dtype)
         self.entropy = 1.0  # of the policies, as a share of the uniform policies'
         self.restarts = 0
@@ -68,7 +70,7 @@ class MA2ML:
         return made.to(self.device)
 
     def _optimizer(self, policy: Controller) -> torch.optim.Adam:
-        return torch.optim.Adam(policy.parameters(), lr=self.config.policy_lr)
+        return torch.optim.Adam(policy.parameters(), lr=self.config.policy_lr, fused=True)
 
     def ask(self, n: int, states: States | None = None) -> list[Proposal]:
         """Lines 3 and 4: states S_i ~ N(0, I), actions A_i ~ pi_i(.|S_i); see `Learner.ask`."""
@@ -236,22 +238,19 @@ class MA2ML:
             for agent, policy in self.policies.items():
                 divergence.soft_update(self.rho[agent].parameters(), policy.parameters(), self.config.tau)
 
-    @torch.no_grad()
     def _restart(self, entropy: float) -> None:
-        """Shrink and perturb policies that have collapsed (Ash & Adams 2020); replay and critic stay.
+        """Draw policies anew that have settled; replay and critic stay, so they know where the last ones went.
 
-        What they preferred, they still prefer, but less; so they can follow the critic to another corner.
+        The critic has learned that corner by then, and leads them there again or, if it is not the best, elsewhere.
         """
-        c = self.config
         self.entropy = entropy / (self.joint.nats or 1.0)
-        if self.entropy >= c.restart:
+        if self.entropy >= self.config.restart:
             return
         self.restarts += 1
-        for agent, policy in self.policies.items():
-            for parameter, fresh in zip(policy.parameters(), self._controller(agent).parameters(), strict=True):
-                parameter.lerp_(fresh, c.forget)
-            self.rho[agent].load_state_dict(policy.state_dict())
-            self.policy_optimizers[agent] = self._optimizer(policy)
+        for agent in self.joint.agents:
+            self.policies[agent] = self._controller(agent)
+            self.rho[agent] = copy.deepcopy(self.policies[agent])
+            self.policy_optimizers[agent] = self._optimizer(self.policies[agent])
 
     def state_dict(self) -> dict[str, Any]:
         """Exact state; see `Learner.state_dict`."""

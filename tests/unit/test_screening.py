@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from ma2ml_agents import make_learner
+from ma2ml_agents.controllers import INIT_BOUND
 from ma2ml_agents.ma2ml.screening import best_by_member, descendants, elite, mutants
 from ma2ml_env.trial import GameSpec, Outcome, Proposal, Trial
 
@@ -104,21 +105,24 @@ def test_descendants_of_more_rounds_are_better_by_the_opinions_that_chose_them()
     assert best(rounds=6) >= best(rounds=1) + 4
 
 
-def test_collapsed_policies_are_shrunk_and_go_on_from_there():
+def test_settled_policies_are_drawn_anew_and_replay_and_critic_stay():
     learner = played(make_learner("ma2ml", SPEC, seed=1, restart=0.0), batches=6)
     weights = {agent: policy.head.clone() for agent, policy in learner.policies.items()}
+    critic = [parameter.clone() for parameter in learner.critic.parameters()]
     learner._restart(entropy=0.5)
     assert learner.restarts == 0
     assert all(torch.equal(policy.head, weights[agent]) for agent, policy in learner.policies.items())
-    eager = make_learner("ma2ml", SPEC, seed=1, restart=0.9, forget=0.5)
+    eager = make_learner("ma2ml", SPEC, seed=1, restart=0.9)
     eager.load_state_dict(learner.state_dict())
     eager._restart(entropy=0.5)
     assert eager.restarts == 1
     for agent, policy in eager.policies.items():
-        assert (policy.head - 0.5 * weights[agent]).abs().max() <= 0.05  # the other half is fresh, within 0.1
+        assert weights[agent].abs().max() > INIT_BOUND >= policy.head.abs().max()
         assert torch.equal(policy.head, eager.rho[agent].head)
         assert not eager.policy_optimizers[agent].state
+        assert eager.policy_optimizers[agent].param_groups[0]["params"][0] is next(policy.parameters())
     assert len(eager.replay) == len(learner.replay)
+    assert all(torch.equal(a, b) for a, b in zip(eager.critic.parameters(), critic, strict=True))
 
 
 def test_the_whole_space_tried_asks_go_on():
@@ -158,7 +162,7 @@ def test_screened_candidates_are_better_by_the_critic_than_draws():
         {"mutants": -0.1},
         {"rounds": 0},
         {"mutant_share": 1.1},
-        {"forget": 2.0},
+        {"restart": -0.1},
     ],
 )
 def test_impossible_settings_are_refused(bad):
