@@ -22,6 +22,8 @@ class OnPolicyConfig(MA2MLConfig):
     """how far the target policies follow at each update"""
     restart: float = 0.0
     """never"""
+    critic_steps: int = 16
+    """steps of the critic per update"""
     candidates: int = 1
     """1: the policies' draws are trained"""
     targets: str = "standardised"
