@@ -44,7 +44,7 @@ class MA2MLConfig:
     kl: str = "exact"
     """divergence along a sampled action: exact at every step, or sampled: the log-ratio of what was drawn"""
     restart: float = 0.12
-    """policies are drawn anew when their entropy falls below this share of the uniform policy's; 0: never, the paper's letter"""
+    """policies are drawn anew when their entropy falls below this share of the uniform ones'; 0, the paper's letter: never"""
     grad_clip: float = 10.0
     """largest norm of a policy's gradient"""
 
@@ -55,8 +55,8 @@ class MA2MLConfig:
     candidates: int = 16
     """candidates that the critic screens for each proposal (`screening.py`); 1: the policies' draws are trained, the letter"""
     mutants: float = 50.0
-    """below this entropy of the policies, in nats, descendants of the best pipelines come in too, the more, the fewer pipelines
-    the policies still choose among; 0: never"""
+    """once the policies' entropy has been below this, in nats, descendants of the best pipelines come in too, the more, the
+    fewer pipelines the policies chose among when they were most settled; 0: never"""
     mutant_share: float = 0.8
     """of what is screened, where the policies have no entropy left"""
     rounds: int = 5

@@ -59,7 +59,7 @@ class MA2ML:
             self.critic.parameters(), lr=c.critic_lr, weight_decay=c.weight_decay, fused=True
         )
         self.replay = Replay(c.capacity, decisions, len(agents), spec.state_dim, self.joint.dtype)
-        self.entropy = 1.0  # of the policies, as a share of the uniform policies'
+        self.settled = 1.0  # the policies' lowest entropy so far, as a share of the uniform policies'
         self.restarts = 0
         self.updated = 0  # updates of the policies so far
         self.weight = c.lambda_ / decisions if c.lambda_per_decision else c.lambda_
@@ -94,7 +94,7 @@ class MA2ML:
         c = self.config
         n = int(len(s) * (1 - c.policy_share))
         pools, wanted = {"screened": self._act(s.repeat(c.candidates, 1, 1))[0]}, {"screened": n}
-        nats = self.entropy * self.joint.nats
+        nats = self.settled * self.joint.nats
         share = c.mutant_share * max(0.0, 1.0 - nats / c.mutants) if c.mutants else 0.0
         if share and n:
             parents = screening.elite(self.replay.codes, self.replay.rewards, c.parents)
@@ -243,8 +243,9 @@ class MA2ML:
 
         The critic has learned that corner by then, and leads them there again or, if it is not the best, elsewhere.
         """
-        self.entropy = entropy / (self.joint.nats or 1.0)
-        if self.entropy >= self.config.restart:
+        share = entropy / (self.joint.nats or 1.0)
+        self.settled = min(self.settled, share)
+        if share >= self.config.restart:
             return
         self.restarts += 1
         for agent in self.joint.agents:
@@ -261,7 +262,7 @@ class MA2ML:
             "policy_optimizers": {agent: optimizer_state(o) for agent, o in self.policy_optimizers.items()},
             "critic_optimizer": optimizer_state(self.critic_optimizer),
             "replay": self.replay.state_dict(),
-            "entropy": self.entropy,
+            "settled": self.settled,
             "updated": self.updated,
             "restarts": self.restarts,
             "generator": self.generator.get_state(),
@@ -276,7 +277,7 @@ class MA2ML:
         self.critic.load_state_dict(state["critic"])
         load_optimizer(self.critic_optimizer, state["critic_optimizer"])
         self.replay.load_state_dict(state["replay"])
-        self.entropy = float(state["entropy"])
+        self.settled = float(state["settled"])
         self.updated = int(state["updated"])
         self.restarts = int(state["restarts"])
         self.generator.set_state(state["generator"])

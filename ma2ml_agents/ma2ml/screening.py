@@ -1,7 +1,7 @@
 """Screening: which of many candidates are worth a training. Not of the paper, which trains what its policies draw.
 
 The critic is off-policy, so any behaviour policy will do. A batch has three origins: the policies' own draws, as in the paper;
-`screened`, the best by the critic of many draws; and, where the policies have little left to vary, `mutant`, the best by the
+`screened`, the best by the critic of many draws; and, once the policies have had little left to vary, `mutant`, the best by the
 critic of descendants of the best pipelines so far. Each of these is the favourite of another member of the critic's
 ensemble (Thompson sampling), so a batch differs as far as the members do.
 """

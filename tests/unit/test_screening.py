@@ -86,7 +86,7 @@ def test_a_batch_has_no_repeat_and_the_policies_their_share():
 def test_mutants_come_in_as_the_policies_settle(left, mutants):
     uniform = sum(math.log(n) for sizes in SPEC.nvec.values() for n in sizes)
     learner = played(make_learner("ma2ml", SPEC, seed=1, mutants=uniform), batches=1)
-    learner.entropy = left
+    learner.settled = left
     assert [p.origin for p in learner.ask(12)].count("mutant") == mutants
 
 
@@ -116,6 +116,10 @@ def test_settled_policies_are_drawn_anew_and_replay_and_critic_stay():
     eager.load_state_dict(learner.state_dict())
     eager._restart(entropy=0.5)
     assert eager.restarts == 1
+    assert eager.settled == 0.5 / eager.joint.nats  # new policies do not end the descendants of the best
+    eager._restart(entropy=5.0)
+    assert eager.restarts == 1
+    assert eager.settled == 0.5 / eager.joint.nats
     for agent, policy in eager.policies.items():
         assert weights[agent].abs().max() > INIT_BOUND >= policy.head.abs().max()
         assert torch.equal(policy.head, eager.rho[agent].head)
