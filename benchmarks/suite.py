@@ -107,6 +107,8 @@ class Suite:
     runs: tuple[Run, ...]
     controls: tuple[str, ...] = ()
     """arms that nobody would pick instead: not among those of which a landscape has a best"""
+    pairs: tuple[tuple[str, str], ...] = ()
+    """other arms that are compared: the first is expected above the second"""
 
     def arms(self) -> list[str]:
         """Names, in the file's order."""
@@ -130,7 +132,10 @@ def load(name: str) -> Suite:
         runs = tuple(_runs(path.stem, data, landscapes))
         for run in runs:
             run.settings()  # an unknown learner or setting is an error here, and not in the middle of a suite
-        return Suite(path.stem, data["title"], data["reference"], landscapes, runs, tuple(data.get("controls", ())))
+        pairs = tuple((first, second) for first, second in data.get("pairs", ()))
+        return Suite(
+            path.stem, data["title"], data["reference"], landscapes, runs, tuple(data.get("controls", ())), pairs
+        )
     except (KeyError, TypeError, tomllib.TOMLDecodeError) as error:
         raise ValueError(f"{path}: {error}") from None
 

@@ -179,6 +179,29 @@ def test_pairs_are_by_seed():
     assert theirs.tolist() == [10.0, 30.0]
 
 
+def test_levels_are_compared_over_all_pairs_of_landscape_and_seed():
+    landscapes = tuple(suite.Landscape(name, nvec={"a": [4, 3]}) for name in "xy")
+    levels = {"mine": 0.5, "below": 0.4, "lowest": 0.3}
+    runs = tuple(suite.Run("s", land, name, "random", {}, 0, 40, 10, 3) for land in landscapes for name in levels)
+    made = suite.Suite(
+        "s", "s", "mine", landscapes, runs, pairs=(("below", "lowest"), ("lowest", "below"), ("mine", "absent"))
+    )
+    rows = np.arange(4)[:, None] / 100 + np.array([0.1, 0.2, 0.3, 0.4])
+    arms = {name: arm(name, rows + level * np.array([0, 1, 1, 1])) for name, level in levels.items()}
+    for each in arms.values():
+        each.curves.update({curve: each.curves["top"] for curve in ("best", "true_best", "distinct")})
+    summary = report.summarise(made, {"x": arms, "y": arms}, {"x": "top", "y": "top"})
+    alone, pooled = summary["x"]["rivals"]["below"], summary["all"]["below"]["p_above"]
+    assert alone["at_25%"]["p_above"] == pooled["25%"] == 1.0  # all equal there
+    assert pooled["100%"] < 0.01 < alone["at_100%"]["p_above"] < 0.07  # eight pairs, and four
+    first, second = summary["pairs"]  # the third has no runs
+    assert (first["above"], first["below"]) == ("below", "lowest")
+    assert first["p_above"]["100%"] < 0.01
+    assert second["p_above"]["100%"] > 0.9
+    text = report._overall_table("mine", summary["all"], summary["pairs"])
+    assert text[-3].startswith("`below` above `lowest`: p = 1.00, 0.00")
+
+
 def test_a_loss_is_marked(tiny, tmp_path):
     levels = {"mine": [[0.1, 0.2, 0.3, 0.4]] * 4, "rival": [[0.5, 0.6, 0.7, 0.8]] * 4}
     landscape = suite.Landscape("x", nvec={"a": [4, 3]})
