@@ -23,7 +23,7 @@ from ma2ml_agents.returns import TARGETS
 from ma2ml_agents.saving import load_optimizer, optimizer_state, seeded
 from ma2ml_env.trial import GameSpec, Proposal, Trial
 
-_REDRAWS = 16
+_REDRAWS = 48
 _HEAT = 1.15
 """a code that is known is drawn anew at most so often, from policies that get hotter by this factor each time"""
 
