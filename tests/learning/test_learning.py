@@ -75,8 +75,8 @@ def test_ma2ml_with_its_defaults_finds_the_one_best_code_of_millions() -> None:
 def test_credit_climbs_out_of_miscoordination() -> None:
     """In the climbing game REINFORCE settles on the second-best joint action (.90) or less in every seed; MA2ML can leave it.
 
-    That is MA2ML with 12 updates a batch, 16 critic steps each; means of the last batches over seeds 0 to 3: 1.00, .90, 1.00, .90.
-    With the default 8 and 24 it settles at .81 to .90; Lite at .85 each, sd .001.
+    That is MA2ML with 12 updates a batch, 16 critic steps each; means of the last batches over four seeds:
+    1.00, .90, 1.00, .90. With the default 8 and 24 it settles at .81 to .90; Lite at .85 each, sd .001.
     """
     config = LEARNERS["ma2ml"][1] | {"updates": 12, "critic_steps": 16}
     ours = np.mean(play(make_learner("ma2ml", CLIMBING, seed=0, **config), climbing, 60)[-LAST:])
