@@ -26,6 +26,8 @@ NEVER = 2.0
 RESAMPLES = 2000
 WITHIN = 504
 """pipelines within which a run is to find one of the best 0.1 % of its landscape"""
+FEWEST = 5
+"""seeds without which nothing is called won: an interval of fewer says little"""
 SHARES = (0.25, 0.5, 1.0)
 """of the budget at which levels are compared"""
 Array = NDArray[np.float64]
@@ -231,6 +233,7 @@ def _over_all(
         worst = max(medians, key=lambda key: medians[key])
         found[name] = {
             "landscapes": len(each),
+            "seeds": min(len(r) for r in each.values()),
             "geometric_mean": float(np.exp(np.mean(np.log(list(medians.values()))))),
             "interval": [float(x) for x in np.quantile(drawn, [0.025, 0.975])],
             "worst": [worst, medians[worst]],
@@ -277,7 +280,7 @@ def _overall_table(reference: str, overall: dict[str, Any], pairs: list[dict[str
     ]
     for name, row in overall.items():
         low, high = row["interval"]
-        verdict = "won" if high < 1 else "**lost**" if row["geometric_mean"] >= 1 else "open"
+        verdict = "won" if high < 1 and row["seeds"] >= FEWEST else "**lost**" if row["geometric_mean"] >= 1 else "open"
         worst, ratio = row["worst"]
         shown = name if " " in name else f"`{name}`"
         lines.append(

@@ -202,6 +202,18 @@ def test_levels_are_compared_over_all_pairs_of_landscape_and_seed():
     assert text[-3].startswith("`below` above `lowest`: p = 1.00, 0.00")
 
 
+@pytest.mark.parametrize(("seeds", "verdict"), [(4, "open"), (5, "won")])
+def test_few_seeds_win_nothing(seeds, verdict):
+    row = {
+        "geometric_mean": 0.3,
+        "interval": [0.3, 0.3],
+        "worst": ["x", 0.3],
+        "p_above": {"100%": 0.06},
+        "seeds": seeds,
+    }
+    assert f"| {verdict} |" in report._overall_table("mine", {"rival": row}, [])[-3]
+
+
 def test_a_loss_is_marked(tiny, tmp_path):
     levels = {"mine": [[0.1, 0.2, 0.3, 0.4]] * 4, "rival": [[0.5, 0.6, 0.7, 0.8]] * 4}
     landscape = suite.Landscape("x", nvec={"a": [4, 3]})
