@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from report import interval
 from rich.console import Console
 from rich.table import Table
+from summary import interval
 
 ROOT = Path(__file__).parent.parent
 Runs = dict[tuple[str, str, int], dict[str, Any]]

@@ -1,0 +1,230 @@
+"""What a suite's runs came to, as numbers: levels of its arms, ratios, and tests by pairs of seeds."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import wilcoxon
+from suite import Run, Suite, elite_level
+
+NEVER = 2.0
+"""ratio of a run that does not reach the rival's level"""
+RESAMPLES = 2000
+WITHIN = 504
+"""pipelines within which a run is to find one of the best 0.1 % of its landscape"""
+SHARES = (0.25, 0.5, 1.0)
+"""of the budget at which levels are compared"""
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """The runs of an arm on a landscape; rows of the arrays are seeds, in order."""
+
+    name: str
+    seeds: tuple[int, ...]
+    trials: NDArray[np.int64]
+    """trials so far after each batch, (batches,)"""
+    curves: dict[str, Array]
+    """(seeds, batches) each"""
+    seconds: float
+    """of the learner per batch, median over runs of their medians"""
+
+    def final(self, curve: str) -> Array:
+        """Level at the full budget, (seeds,)."""
+        return self.curves[curve][:, -1]
+
+    def success(self, level: float) -> float:
+        """Share of the seeds whose best pipeline, without noise, reaches a level within `WITHIN` pipelines."""
+        found = self.curves["true_best"][:, self.trials <= WITHIN].max(axis=1, initial=0.0)
+        return float((found >= level - 1e-6).mean())  # curves are rounded to six digits
+
+    def paired(self, other: "Arm", curve: str, share: float) -> tuple[Array, Array]:
+        """Levels of both at a share of the budget, on the seeds that both have."""
+        both = sorted(set(self.seeds) & set(other.seeds))
+        at = max(0, round(share * len(self.trials)) - 1)
+        mine = [self.curves[curve][self.seeds.index(seed), at] for seed in both]
+        theirs = [other.curves[curve][other.seeds.index(seed), at] for seed in both]
+        return np.array(mine), np.array(theirs)
+
+
+def read(
+    suite: Suite, out: Path
+) -> tuple[dict[str, dict[str, Arm]], dict[str, str], dict[str, Any], dict[str, dict[str, Any]]]:
+    """(landscape -> arm -> its runs, landscape -> curve that counts, header of all, file -> run as it is stored).
+
+    Raises:
+        FileNotFoundError: there is no run of the suite.
+    """
+    found: dict[str, dict[str, list[tuple[Run, dict[str, Any]]]]] = {}
+    raw: dict[str, dict[str, Any]] = {}
+    judged: dict[str, str] = {}
+    header: dict[str, Any] = {"commits": set(), "cpu_hours": 0.0, "runs": 0, "missing": 0, "stale": 0}
+    for run in suite.runs:
+        file = run.file(out)
+        stored = json.loads(file.read_text()) if file.is_file() else None
+        if stored is None or stored["settings"] != json.loads(json.dumps(run.settings())):
+            header["missing" if stored is None else "stale"] += 1
+            continue
+        raw[str(run.file(Path()))] = stored
+        found.setdefault(run.landscape.name, {}).setdefault(run.arm, []).append((run, stored))
+        judged[run.landscape.name] = stored["judged_by"]
+        header["commits"].add(stored["commit"])
+        header["cpu_hours"] += stored["cpu_seconds"] / 3600
+        header["runs"] += 1
+        header |= {key: stored[key] for key in ("version", "python", "numpy", "torch", "machine")}
+    if not header["runs"]:
+        raise FileNotFoundError(f"no runs of {suite.name} in {out}; first: python benchmarks/run.py {suite.name}")
+    header |= {"commits": sorted(header["commits"]), "cpu_hours": round(header["cpu_hours"], 2)}
+    made = {name: {arm: _arm(arm, runs) for arm, runs in arms.items()} for name, arms in found.items()}
+    return made, judged, header, raw
+
+
+def _arm(name: str, runs: Sequence[tuple[Run, dict[str, Any]]]) -> Arm:
+    first = runs[0][0]
+    batches = len(runs[0][1]["curves"]["top"])
+    trials = np.minimum(np.arange(1, batches + 1) * first.batch, first.budget)
+    curves = {curve: np.array([stored["curves"][curve] for _, stored in runs]) for curve in runs[0][1]["curves"]}
+    seconds = float(np.median([stored["learner_seconds_per_batch"] for _, stored in runs]))
+    return Arm(name, tuple(run.seed for run, _ in runs), trials, curves, seconds)
+
+
+def ratios(mine: Arm, rival: Arm, curve: str) -> Array:
+    """Pipelines until each of my seeds passes the rival's mean final level, over the rival's budget; `NEVER` if it does not."""
+    reached = mine.curves[curve] >= rival.final(curve).mean()
+    first = np.where(reached.any(axis=1), mine.trials[reached.argmax(axis=1)] / rival.trials[-1], NEVER)
+    return np.asarray(first, dtype=np.float64)
+
+
+def interval(values: Array, statistic: Any, rng: np.random.Generator) -> tuple[float, float]:
+    """Bootstrap interval of 95 % over seeds."""
+    drawn = [statistic(values[rng.integers(len(values), size=len(values))]) for _ in range(RESAMPLES)]
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def above(differences: Array) -> float:
+    """P of paired differences if they were symmetric about 0: Wilcoxon's test, one-sided."""
+    enough = len(differences) > 1 and np.any(differences)
+    return float(wilcoxon(differences, alternative="greater").pvalue) if enough else 1.0
+
+
+def compare(mine: Arm, rival: Arm, curve: str, rng: np.random.Generator) -> dict[str, Any]:
+    """One row of the table: the ratio with its interval, and paired tests at 25, 50 and 100 %."""
+    each = ratios(mine, rival, curve)
+    low, high = interval(each, np.median, rng)
+    row: dict[str, Any] = {
+        "ratio": float(np.median(each)), "ratio_interval": [low, high],
+        "never": float((each == NEVER).mean()), "seeds": [len(mine.seeds), len(rival.seeds)],
+    }  # fmt: skip
+    for share in SHARES:
+        differences = np.subtract(*mine.paired(rival, curve, share))
+        low, high = interval(differences, np.mean, rng)
+        row[f"at_{share:.0%}"] = {
+            "mean": float(differences.mean()), "interval": [low, high], "p_above": above(differences),
+        }  # fmt: skip
+    return row
+
+
+def summarise(suite: Suite, arms: dict[str, dict[str, Arm]], judged: dict[str, str]) -> dict[str, Any]:
+    """Everything that the tables say, as JSON."""
+    rng = np.random.default_rng(0)
+    result: dict[str, Any] = {}
+    for landscape, present in arms.items():
+        curve = judged[landscape]
+        levels = {}
+        elite = elite_level(next(each for each in suite.landscapes if each.name == landscape).make())
+        for name, arm in present.items():
+            marks = {f"{share:.0%}": max(0, round(share * len(arm.trials)) - 1) for share in SHARES}
+            levels[name] = {
+                "seeds": len(arm.seeds),
+                **{
+                    f"{c}_at_{m}": round(float(arm.curves[c][:, at].mean()), 5)
+                    for c in ("top", "best")
+                    for m, at in marks.items()
+                },
+                "interval": interval(arm.final(curve), np.mean, rng),
+                "success": None if math.isnan(elite) else arm.success(elite),
+                "true_best": round(float(arm.final("true_best").mean()), 5),
+                "distinct": round(float((arm.final("distinct") / arm.trials[-1]).mean()), 4),
+                "seconds_per_batch": round(arm.seconds, 4),
+            }
+        mine = present.get(suite.reference)
+        rivals = (
+            {}
+            if mine is None
+            else {n: compare(mine, a, curve, rng) for n, a in present.items() if n != suite.reference}
+        )
+        result[landscape] = {
+            "judged_by": curve,
+            "elite_level": None if math.isnan(elite) else round(elite, 6),
+            "budget": int(next(iter(present.values())).trials[-1]),
+            "levels": levels,
+            "rivals": rivals,
+        }
+    result["all"] = _over_all(suite, arms, judged, rng)
+    pairs = [_pair(first, second, arms, judged) for first, second in suite.pairs]
+    result["pairs"] = [pair for pair in pairs if pair["p_above"]]
+    return result
+
+
+def _pair(first: str, second: str, arms: dict[str, dict[str, Arm]], judged: dict[str, str]) -> dict[str, Any]:
+    both = {name: (has[first], has[second]) for name, has in arms.items() if first in has and second in has}
+    return {"above": first, "below": second, "p_above": _p_above(both, judged)}
+
+
+def _p_above(pairs: dict[str, tuple[Arm, Arm]], judged: dict[str, str]) -> dict[str, float]:
+    """P that the first arm's levels are above the second's, over all pairs of a landscape and a seed, at each of `SHARES`.
+
+    Empty if no landscape has both arms.
+    """
+
+    def differences(share: float) -> Array:
+        return np.concatenate([np.subtract(*a.paired(b, judged[name], share)) for name, (a, b) in pairs.items()])
+
+    return {f"{share:.0%}": above(differences(share)) for share in SHARES} if pairs else {}
+
+
+def _over_all(
+    suite: Suite, arms: dict[str, dict[str, Arm]], judged: dict[str, str], rng: np.random.Generator
+) -> dict[str, Any]:
+    """Geometric mean and worst of the ratios over landscapes, with the bootstrap over seeds within each."""
+    found: dict[str, Any] = {}
+    pairs = {
+        name: {landscape: present[name] for landscape, present in arms.items() if name in present}
+        for name in suite.arms()
+        if name != suite.reference
+    }
+    pairs["each landscape's best rival"] = {
+        landscape: max(rivals, key=lambda arm: arm.final(judged[landscape]).mean())
+        for landscape, present in arms.items()
+        if (rivals := [a for n, a in present.items() if n not in (suite.reference, *suite.controls)])
+    }
+    for name, rivals in pairs.items():
+        each = {
+            landscape: ratios(arms[landscape][suite.reference], rival, judged[landscape])
+            for landscape, rival in rivals.items()
+            if suite.reference in arms[landscape]
+        }
+        if not each:
+            continue
+        drawn = [
+            np.exp(np.mean([np.log(np.median(r[rng.integers(len(r), size=len(r))])) for r in each.values()]))
+            for _ in range(RESAMPLES)
+        ]
+        medians = {landscape: float(np.median(r)) for landscape, r in each.items()}
+        worst = max(medians, key=lambda key: medians[key])
+        found[name] = {
+            "landscapes": len(each),
+            "seeds": min(len(r) for r in each.values()),
+            "geometric_mean": float(np.exp(np.mean(np.log(list(medians.values()))))),
+            "interval": [float(x) for x in np.quantile(drawn, [0.025, 0.975])],
+            "worst": [worst, medians[worst]],
+            "p_above": _p_above({key: (arms[key][suite.reference], rivals[key]) for key in each}, judged),
+        }
+    return found
