@@ -130,7 +130,13 @@ def _resume(
     if closed is None:  # a new run; or its learner was dropped, then all batches are asked and told again
         store.close_batch(-1, [], learner.state_dict())
         return [], 0
-    learner.load_state_dict(closed.state)
+    try:
+        learner.load_state_dict(closed.state)
+    except (KeyError, RuntimeError) as error:  # a missing entry, a tensor of another shape
+        raise ValueError(
+            f"{store.folder}: the learner was stored by another version or with other settings ({error}); nothing was changed. "
+            "Go on with the version that wrote it, or start a new run"
+        ) from error
     trials = list(store.trials())[: closed.trials]
     remember = getattr(game, "remember", None)
     if remember is not None and trials:

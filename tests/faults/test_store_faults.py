@@ -166,6 +166,18 @@ def test_f5_a_damaged_learner_is_refused_and_can_be_rebuilt_from_the_trials(calm
     assert result(broken) == result(calm)
 
 
+def test_a_learner_of_another_version_is_refused_and_nothing_is_lost(calm, tmp_path):
+    other = copy(calm, tmp_path / "other")
+    with TrialStore(other) as store:
+        closed = store.learner_state()
+        state = {("totals" if key == "sums" else key): value for key, value in closed.state.items()}
+        store.close_batch(closed.batch, [], state)
+    before = result(other)
+    with pytest.raises(ValueError, match=r"other.*another version.*sums"):
+        run(other, evaluator=Never())
+    assert result(other) == before
+
+
 class Never:
     """No job may come here."""
 
