@@ -53,7 +53,6 @@ def fit(
     seed: int,
     fidelity: float,
     device: torch.device | str = "cpu",
-    deadline: float | None = None,
     on_epoch: Callable[[int, float], None] | None = None,
     micro_batch: int | None = None,
     until: int | None = None,
@@ -67,7 +66,6 @@ def fit(
         seed: of everything random: weights, order, augmentation, mixup, drops. The global generators are left as they were.
         fidelity: share of the recipe's epochs, in (0, 1]; at least one epoch is trained.
         device: cpu or cuda. On one CPU thread equal seeds give equal weights bit for bit.
-        deadline: on `time.monotonic`'s clock; looked at after each epoch.
         on_epoch: called after each with (epochs done, mean loss).
         micro_batch: images that go through the network at a time; the gradient is that of the whole batch, in less memory.
             Batch norm sees the micro batches, so its statistics, and with them the result, are others. None is the batch.
@@ -77,7 +75,6 @@ def fit(
     Raises:
         InvalidRecipe: if the recipe cannot be trained.
         Diverged: if the loss is no longer finite; looked at after each epoch, so that no step waits for the device.
-        TimeoutError: if the deadline has passed.
     """
     device = torch.device(device)
     if not 0.0 < fidelity <= 1.0:
@@ -94,7 +91,6 @@ def fit(
             epochs(recipe, fidelity),
             seed,
             device,
-            deadline,
             on_epoch,
             micro_batch,
             until,
@@ -131,7 +127,6 @@ def _train(
     epochs: int,
     seed: int,
     device: torch.device,
-    deadline: float | None,
     on_epoch: Callable[[int, float], None] | None,
     micro_batch: int | None,
     until: int | None,
@@ -193,8 +188,6 @@ def _train(
             raise Diverged(f"the loss is {mean_loss} in epoch {epoch} of {epochs}")
         if on_epoch is not None:
             on_epoch(epoch, mean_loss)
-        if deadline is not None and time.monotonic() > deadline and epoch < last:
-            raise TimeoutError(f"out of time after {epoch} of {epochs} epochs")
     metrics = {"train_loss": mean_loss, "epochs": float(last), "steps": float(step)}
     paused = None if until is None else capture(last, mean_loss, stateful, draws, device)
     return network if average is None else average.network, metrics, paused
