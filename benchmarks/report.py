@@ -15,11 +15,9 @@ from typing import Any
 
 import numpy as np
 from suite import Suite, keep, load
-from summary import NEVER, SHARES, WITHIN, Arm, read, summarise
+from summary import FEWEST, NEVER, SHARES, WITHIN, Arm, read, summarise
 
 HERE = Path(__file__).parent
-FEWEST = 5
-"""seeds without which nothing is called won: an interval of fewer says little"""
 
 
 def markdown(suite: Suite, summary: dict[str, Any], header: dict[str, Any]) -> str:
@@ -36,7 +34,8 @@ def markdown(suite: Suite, summary: dict[str, Any], header: dict[str, Any]) -> s
         "Levels are means over seeds. The ratio is the number of pipelines after which "
         f"`{suite.reference}` passes the rival's mean final level, over the rival's budget: the median over seeds, {NEVER} if "
         "never, with a bootstrap interval of 95 %. Below 1 it needs fewer. `p` is of Wilcoxon's test, one-sided, of the levels "
-        "at 25, 50 and 100 % of the budget, paired by seed, and by landscape and seed where there are several.",
+        "at 25, 50 and 100 % of the budget, paired by seed, and by landscape and seed where there are several; fewer than "
+        f"{FEWEST} pairs have none, and nothing is called won on fewer than {FEWEST} seeds.",
         "",
         *_overall_table(suite.reference, summary["all"], summary["pairs"]),
     ]
@@ -47,8 +46,10 @@ def markdown(suite: Suite, summary: dict[str, Any], header: dict[str, Any]) -> s
     return "\n".join(lines)
 
 
-def _ps(values: Iterable[float]) -> str:
-    return ", ".join("< 1e-4" if p < 1e-4 else f"{p:.1g}" if p < 0.1 else f"{p:.2f}" for p in values)
+def _ps(values: Iterable[float | None]) -> str:
+    """One p after the other; nothing where there was no test."""
+    tested = (p for p in values if p is not None)
+    return ", ".join("< 1e-4" if p < 1e-4 else f"{p:.1g}" if p < 0.1 else f"{p:.2f}" for p in tested)
 
 
 def _overall_table(reference: str, overall: dict[str, Any], pairs: list[dict[str, Any]]) -> list[str]:
@@ -68,7 +69,8 @@ def _overall_table(reference: str, overall: dict[str, Any], pairs: list[dict[str
             f"{_ps(row['p_above'].values())} |"
         )
     for pair in pairs:
-        lines += ["", f"`{pair['above']}` above `{pair['below']}`: p = {_ps(pair['p_above'].values())}."]
+        if told := _ps(pair["p_above"].values()):
+            lines += ["", f"`{pair['above']}` above `{pair['below']}`: p = {told}."]
     return [*lines, ""] if overall else []
 
 

@@ -19,6 +19,8 @@ WITHIN = 504
 """pipelines within which a run is to find one of the best 0.1 % of its landscape"""
 SHARES = (0.25, 0.5, 1.0)
 """of the budget at which levels are compared"""
+FEWEST = 5
+"""seeds, or pairs of them, without which nothing is called won: of four, the smallest p is 0.06"""
 Array = NDArray[np.float64]
 
 
@@ -108,10 +110,11 @@ def interval(values: Array, statistic: Any, rng: np.random.Generator) -> tuple[f
     return float(low), float(high)
 
 
-def above(differences: Array) -> float:
-    """P of paired differences if they were symmetric about 0: Wilcoxon's test, one-sided."""
-    enough = len(differences) > 1 and np.any(differences)
-    return float(wilcoxon(differences, alternative="greater").pvalue) if enough else 1.0
+def above(differences: Array) -> float | None:
+    """P of paired differences if they were symmetric about 0: Wilcoxon's test, one-sided; None of fewer than `FEWEST`."""
+    if len(differences) < FEWEST:
+        return None
+    return float(wilcoxon(differences, alternative="greater").pvalue) if np.any(differences) else 1.0
 
 
 def compare(mine: Arm, rival: Arm, curve: str, rng: np.random.Generator) -> dict[str, Any]:
@@ -178,7 +181,7 @@ def _pair(first: str, second: str, arms: dict[str, dict[str, Arm]], judged: dict
     return {"above": first, "below": second, "p_above": _p_above(both, judged)}
 
 
-def _p_above(pairs: dict[str, tuple[Arm, Arm]], judged: dict[str, str]) -> dict[str, float]:
+def _p_above(pairs: dict[str, tuple[Arm, Arm]], judged: dict[str, str]) -> dict[str, float | None]:
     """P that the first arm's levels are above the second's, over all pairs of a landscape and a seed, at each of `SHARES`.
 
     Empty if no landscape has both arms.

@@ -187,20 +187,36 @@ def test_levels_are_compared_over_all_pairs_of_landscape_and_seed():
     made = suite.Suite(
         "s", "s", "mine", landscapes, runs, pairs=(("below", "lowest"), ("lowest", "below"), ("mine", "absent"))
     )
-    rows = np.arange(4)[:, None] / 100 + np.array([0.1, 0.2, 0.3, 0.4])
+    rows = np.arange(5)[:, None] / 100 + np.array([0.1, 0.2, 0.3, 0.4])
     arms = {name: arm(name, rows + level * np.array([0, 1, 1, 1])) for name, level in levels.items()}
     for each in arms.values():
         each.curves.update({curve: each.curves["top"] for curve in ("best", "true_best", "distinct")})
     told = summary.summarise(made, {"x": arms, "y": arms}, {"x": "top", "y": "top"})
     alone, pooled = told["x"]["rivals"]["below"], told["all"]["below"]["p_above"]
     assert alone["at_25%"]["p_above"] == pooled["25%"] == 1.0  # all equal there
-    assert pooled["100%"] < 0.01 < alone["at_100%"]["p_above"] < 0.07  # eight pairs, and four
+    assert pooled["100%"] < 0.01 < alone["at_100%"]["p_above"] < 0.07  # ten pairs, and five
     first, second = told["pairs"]  # the third has no runs
     assert (first["above"], first["below"]) == ("below", "lowest")
     assert first["p_above"]["100%"] < 0.01
     assert second["p_above"]["100%"] > 0.9
     text = report._overall_table("mine", told["all"], told["pairs"])
     assert any(line.startswith("`below` above `lowest`: p = 1.00, 0.00") for line in text)
+
+
+@pytest.mark.parametrize(("seeds", "p"), [(1, ""), (4, ""), (5, "0.03, 0.03, 0.03")])
+def test_few_pairs_have_no_p(seeds, p):
+    levels = {"mine": 0.5, "rival": 0.4, "below": 0.3}
+    landscape = suite.Landscape("x", nvec={"a": [4, 3]})
+    runs = tuple(suite.Run("s", landscape, name, "random", {}, 0, 40, 10, 3) for name in levels)
+    made = suite.Suite("s", "s", "mine", (landscape,), runs, pairs=(("rival", "below"),))
+    arms = {name: arm(name, [[level] * 4] * seeds) for name, level in levels.items()}
+    for each in arms.values():
+        each.curves.update({curve: each.curves["top"] for curve in ("best", "true_best", "distinct")})
+    told = json.loads(json.dumps(summary.summarise(made, {"x": arms}, {"x": "top"}), allow_nan=False))
+    assert report._landscape_table("x", told["x"])[-2].endswith(f"| 0% | {p} |")
+    overall = report._overall_table("mine", told["all"], told["pairs"])
+    assert any(line.startswith("| `rival` |") and line.endswith(f"| {p} |") for line in overall)
+    assert (f"`rival` above `below`: p = {p}." in overall) == bool(p)
 
 
 @pytest.mark.parametrize(("seeds", "verdict"), [(4, "open"), (5, "won")])
