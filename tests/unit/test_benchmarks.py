@@ -1,8 +1,6 @@
 """The benchmark harness: suites, runs that resume, and the arithmetic of the report."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import compare
@@ -16,7 +14,6 @@ import summary
 from ma2ml_agents.run.cli import main
 from ma2ml_env.testing import check_module
 
-FASHION = Path("/usr/share/datasets/fashion-mnist")
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 
 TINY = """
@@ -317,29 +314,3 @@ def test_compare_is_paired_by_landscape_arm_and_seed():
     made = compare.table(old, new)
     assert made.row_count == 1
     assert next(iter(made.columns[5].cells)) == "+0.1000 (+0.1000 to +0.1000)"
-
-
-@pytest.mark.slow
-def test_the_benchmark_of_augmentation_runs_and_keeps_its_figures(tmp_path):
-    out = tmp_path / "augment.json"
-    command = [sys.executable, str(FOLDER / "augment.py"), "--policies", "1", "--repeat", "1", "--out", str(out)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    figures = json.loads(out.read_text())
-    assert figures["ratio_median"] > 0
-    assert 0 < figures["share_of_step_median"] < 1
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(
-    not FASHION.is_dir(), reason=f"Fashion-MNIST is not in {FASHION}: apt-get install dataset-fashion-mnist"
-)
-def test_the_benchmark_of_training_runs_and_keeps_its_figures(tmp_path):
-    out = tmp_path / "training.json"
-    small = ["--pipelines", "2", "--limit", "128", "--validation", "50", "--epochs", "1", "--threads", "1"]
-    command = [sys.executable, str(FOLDER / "training.py"), *small, "--out", str(out)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    figures = json.loads(out.read_text())
-    assert min(figures["ratio_cpu"], figures["ratio_wall"]) > 0
-    assert all(0 <= accuracy <= 1 for accuracy in figures["mean_accuracy"].values())
