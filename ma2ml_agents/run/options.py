@@ -22,6 +22,9 @@ OwnAmount = Annotated[float | None, arg(metavar="X", help_behavior_hint=GAMES_OW
 OptionalText = Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")]
 OptionalFolder = Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")]
 OptionalFile = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")]
+StoredNumber = Annotated[int | None, arg(metavar="N", help_behavior_hint=STORED)]
+StoredText = Annotated[str | None, arg(metavar="NAME", help_behavior_hint=STORED)]
+StoredFolder = Annotated[Path | None, arg(metavar="DIR", help_behavior_hint=STORED)]
 Workers = Annotated[
     int | None, arg(metavar="N", help_behavior_hint="(default: the cores that may be used; 1 on each GPU)")
 ]

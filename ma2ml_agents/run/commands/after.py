@@ -8,11 +8,14 @@ from rich.console import Console
 from tyro.conf import arg
 
 from ma2ml_agents.run.options import (
-    STORED,
+    OptionalAmount,
     OptionalFolder,
     OptionalNumber,
     OwnNumber,
     Run,
+    StoredFolder,
+    StoredNumber,
+    StoredText,
     amounts,
 )
 
@@ -30,7 +33,7 @@ class Retrain:
     """folder of the run"""
     top_k: OwnNumber = None
     """pipelines that are trained to the end"""
-    max_flops: Annotated[float | None, arg(metavar="X", help_behavior_hint="(default: none)")] = None
+    max_flops: OptionalAmount = None
     """MACs of one image that a pipeline may have, as in 600e6"""
     levels: Annotated[str | None, arg(metavar="X,X,...", help_behavior_hint="(default: none)")] = None
     """limits on MACs, as in 500m,600m,700m: the top of each are trained, and the best of each is reported (paper, section 4.1).
@@ -42,11 +45,11 @@ class Retrain:
     select: Literal["validation", "test"] = "validation"
     """images that the winner is chosen by; `test` is the paper's own protocol, and optimistic: it reports the best of its own
     choice"""
-    workers: Annotated[int | None, arg(metavar="N", help_behavior_hint=STORED)] = None
+    workers: StoredNumber = None
     """processes that train; results do not depend on it"""
-    device: Annotated[str | None, arg(metavar="NAME", help_behavior_hint=STORED)] = None
+    device: StoredText = None
     """auto, cpu, cuda or cuda:N"""
-    data: Annotated[OptionalFolder, arg(help_behavior_hint=STORED)] = None
+    data: StoredFolder = None
     """folder of the data set, if it has moved"""
 
     def execute(self, console: Console) -> int:

@@ -6,7 +6,7 @@ from typing import Annotated
 from rich.console import Console
 from tyro.conf import arg
 
-from ma2ml_agents.run.options import STORED, Number, OptionalFolder, Run
+from ma2ml_agents.run.options import Number, Run, StoredFolder, StoredNumber, StoredText
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,11 @@ class Fidelity:
     """in the sample, drawn from the different ones of the run"""
     seed: Number = 0
     """of the sample and of the intervals"""
-    workers: Annotated[int | None, arg(metavar="N", help_behavior_hint=STORED)] = None
+    workers: StoredNumber = None
     """processes that train; results do not depend on it"""
-    device: Annotated[str | None, arg(metavar="NAME", help_behavior_hint=STORED)] = None
+    device: StoredText = None
     """auto, cpu, cuda or cuda:N"""
-    data: Annotated[OptionalFolder, arg(help_behavior_hint=STORED)] = None
+    data: StoredFolder = None
     """folder of the data set, if it has moved"""
 
     def execute(self, console: Console) -> int:

@@ -21,6 +21,9 @@ from ma2ml_agents.run.options import (
     OwnNumber,
     Run,
     Settings,
+    StoredFolder,
+    StoredNumber,
+    StoredText,
     Workers,
     settings,
 )
@@ -107,19 +110,19 @@ class Resume:
 
     run: Run
     """folder of the run"""
-    budget: Annotated[int | None, arg(metavar="N", help_behavior_hint=STORED)] = None
+    budget: StoredNumber = None
     """pipelines in all, those that are done included"""
-    workers: Annotated[int | None, arg(metavar="N", help_behavior_hint=STORED)] = None
+    workers: StoredNumber = None
     """processes that train; results do not depend on it"""
-    device: Annotated[str | None, arg(metavar="NAME", help_behavior_hint=STORED)] = None
+    device: StoredText = None
     """auto, cpu, cuda or cuda:N"""
-    data: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint=STORED)] = None
+    data: StoredFolder = None
     """folder of the data set, if it has moved"""
     download: bool = False
     """fetch the data set into --data if it is not there"""
     engine: Annotated[Literal["local", "ray"] | None, arg(help_behavior_hint=STORED)] = None
     """where trainings run: processes of this machine, or a Ray cluster"""
-    address: Annotated[str | None, arg(metavar="NAME", help_behavior_hint=STORED)] = None
+    address: StoredText = None
     """of the Ray cluster"""
 
     def execute(self, console: Console) -> int:
