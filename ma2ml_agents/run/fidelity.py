@@ -17,9 +17,8 @@ from rich.console import Console
 
 from ma2ml_agents.run.correlation import Estimate, bootstrap, kendall, spearman
 from ma2ml_agents.run.options import default_workers
-from ma2ml_agents.run.results import Results
+from ma2ml_agents.run.results import Results, Wanted, train
 from ma2ml_agents.run.stored import build, stored_config
-from ma2ml_agents.run.tracking import progress_bar
 from ma2ml_env.evaluators.base import Job, close
 from ma2ml_env.files import FolderLock, write_atomic
 from ma2ml_env.game import Game
@@ -106,13 +105,17 @@ def compare(
     lock = FolderLock(folder / "fidelity.lock")
     try:
         names = _names(epochs)
-        jobs = {
-            (name, trial.number): _job(game, trial, count, name)
+        wanted = [
+            Wanted(name, trial.number, _job(game, trial, count, name))
             for name, count in zip(names, epochs, strict=True)
             for trial in chosen
-        }
+        ]
+        evaluator = game.evaluator
+        while hasattr(evaluator, "inner"):  # past the cache, which would answer a second seed with the first
+            evaluator = evaluator.inner
         results = Results(folder / "results.jsonl")
-        found = _train(game, results, jobs, console or Console(quiet=True), on_outcome)
+        outcomes = train("fidelity", wanted, evaluator, results, console, on_outcome)
+        found = {(one.stage, one.trial): outcome for one, outcome in zip(wanted, outcomes, strict=True)}
         result = _compared(names, chosen, found, seed)
         write_atomic(folder / "summary.json", (json.dumps(_summary(result), indent=2) + "\n").encode())
         return result
@@ -147,32 +150,6 @@ def _job(game: Game, trial: Trial, epochs: int, name: str) -> Job:
     again = int(name.partition("(")[2].rstrip(")") or 1)
     job = game.job(trial.number, trial.proposal.codes, trial_seed(trial_seed(trial.seed, epochs), again))
     return replace(job, fidelity=epochs / game.protocol.final_epochs)
-
-
-def _train(
-    game: Game,
-    results: Results,
-    jobs: Mapping[tuple[str, int], Job],
-    console: Console,
-    on_outcome: Callable[[Job, Outcome], None],
-) -> dict[tuple[str, int], Outcome]:
-    """The outcome of each job, from the file or trained now."""
-    found = {key: done for key, job in jobs.items() if (done := results.get(key[0], job)) is not None}
-    evaluator = game.evaluator
-    while hasattr(evaluator, "inner"):  # past the cache, which would answer a second seed with the first
-        evaluator = evaluator.inner
-    waiting = [key for key in jobs if key not in found]
-    bar = progress_bar(console)
-    bar.disable = not console.is_terminal
-    with bar:
-        task = bar.add_task("fidelity", total=len(jobs), completed=len(found))
-        for position, outcome in evaluator.evaluate([jobs[key] for key in waiting]):
-            key = waiting[position]
-            results.add(key[0], jobs[key], key[1], outcome)
-            found[key] = outcome
-            bar.update(task, advance=1, refresh=True)
-            on_outcome(jobs[key], outcome)
-    return found
 
 
 def _compared(

@@ -1,10 +1,15 @@
-"""Finished trainings as lines of a file, each on the disk before the next one starts."""
+"""Trainings after a search: each finished one is a line of a file, on the disk before the next one is waited for."""
 
 import json
 import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from ma2ml_env.evaluators.base import Job
+from rich.console import Console
+
+from ma2ml_agents.run.tracking import progress_bar
+from ma2ml_env.evaluators.base import Evaluator, Job
 from ma2ml_env.recipe import content_key
 from ma2ml_env.trial import Outcome
 
@@ -57,3 +62,55 @@ class Results:
 
     def _ends_line(self, file: int) -> bool:
         return os.pread(file, 1, os.fstat(file).st_size - 1) == b"\n"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A training that is wanted."""
+
+    stage: str
+    """what it is for; a pipeline is trained once for each, under a seed"""
+    trial: int
+    """number of the search's trial"""
+    job: Job
+    weights: Path | None = None
+    """where the evaluator leaves them; None if it does not"""
+
+
+def train(
+    name: str,
+    wanted: Sequence[Wanted],
+    evaluator: Evaluator,
+    results: Results,
+    console: Console | None,
+    on_outcome: Callable[[Job, Outcome], None],
+) -> list[Outcome]:
+    """The outcome of each, in order: from the file, or trained now.
+
+    Args:
+        name: of the progress bar.
+        wanted: the trainings.
+        evaluator: trains them.
+        results: holds those that are done, and gets each new one the moment it is there.
+        console: for the bar, where it is a terminal, or for a line a training; None shows none.
+        on_outcome: told of each new one when it is stored; an exception ends the training of the others.
+    """
+    done = {i: o for i, one in enumerate(wanted) if (o := results.get(one.stage, one.job, one.weights)) is not None}
+    waiting = [i for i in range(len(wanted)) if i not in done]
+    console = console or Console(quiet=True)
+    bar = progress_bar(console)
+    bar.disable = not console.is_terminal
+    task = bar.add_task(name, total=len(wanted), completed=len(done))
+    with bar:
+        bar.refresh()
+        for position, outcome in evaluator.evaluate([wanted[i].job for i in waiting]):
+            one = wanted[waiting[position]]
+            results.add(one.stage, one.job, one.trial, outcome)
+            done[waiting[position]] = outcome
+            bar.update(task, advance=1, refresh=True)
+            if bar.disable:
+                told = f"accuracy {outcome.accuracy:.4f}" if outcome.status == "ok" else f"failed, {outcome.error}"
+                count = f"{len(done)}/{len(wanted)}"
+                console.print(f"{one.stage}: {count}, trial {one.trial}, {told}, {outcome.seconds:.0f} s")
+            on_outcome(one.job, outcome)
+    return [done[i] for i in range(len(wanted))]

@@ -19,10 +19,9 @@ from typing import Any, Literal
 from rich.console import Console
 
 from ma2ml_agents.run.options import default_workers
-from ma2ml_agents.run.results import Results
+from ma2ml_agents.run.results import Results, Wanted, train
 from ma2ml_agents.run.standing import by_accuracy
 from ma2ml_agents.run.stored import HERE, build, stored_config
-from ma2ml_agents.run.tracking import progress_bar
 from ma2ml_env.evaluators.base import Evaluator, Job, close
 from ma2ml_env.files import FolderLock, write_atomic
 from ma2ml_env.game import Game
@@ -149,11 +148,9 @@ def retrain(
         named: NamedGame = resolve("games", config["game"])
         source = replace(_trainer(game).source, **named.final_source)
         _write_data(folder, source.load() if named.final_source else _trainer(game).dataset(), source.name)
-        train = _Trainings(
-            folder, Results(folder / "results.jsonl"), source, config["device"], workers, console, on_outcome
-        )
+        finished = _Trainings(folder, source, config["device"], workers, console, on_outcome)
         jobs = [replace(game.job(trial.number, trial.proposal.codes, trial.seed), fidelity=1.0) for trial in chosen]
-        top = train("top", chosen, jobs, test=True)
+        top = finished("top", chosen, jobs, test=True)
         winner = min(top, key=lambda one: one.chosen_by(select))
         if winner.outcome.status != "ok":
             raise ValueError(
@@ -168,7 +165,7 @@ def retrain(
         ]
         seeds = [trial_seed(winner.trial.seed, REPEATS_FROM + r) for r in range(repeats)]
         jobs = [replace(winner.job, number=r, seed=seed) for r, seed in enumerate(seeds)]
-        again = train(f"repeats-{winner.trial.number}", [winner.trial] * repeats, jobs, train_on_validation=True)
+        again = finished(f"repeats-{winner.trial.number}", [winner.trial] * repeats, jobs, train_on_validation=True)
         again = [one for one in again if one.outcome.status == "ok"]
         if repeats and not again:
             raise ValueError(f"all {repeats} repeats of trial {winner.trial.number} failed")
@@ -177,7 +174,7 @@ def retrain(
             count = max(1, repeats)
             seeds = [trial_seed(config["seed"], REPEATS_FROM + r) for r in range(count)]
             jobs = [replace(winner.job, number=r, seed=seed, recipe=game.base) for r, seed in enumerate(seeds)]
-            plain = train("baseline", [winner.trial] * count, jobs, train_on_validation=True)
+            plain = finished("baseline", [winner.trial] * count, jobs, train_on_validation=True)
             plain = [one for one in plain if one.outcome.status == "ok"]
         mean, deviation = mean_and_deviation(again or [winner])
         result = Retrained(select, top, winner, again, mean, deviation, under, plain)
@@ -205,55 +202,29 @@ def best_trials(trials: Iterable[Trial], game: Game, top_k: int, max_flops: floa
     return list(best.values())[:top_k]
 
 
+@dataclass(frozen=True)
 class _Trainings:
     """Trains jobs that have no stored result, and stores each the moment it is there."""
 
-    def __init__(
-        self,
-        folder: Path,
-        results: Results,
-        source: Any,
-        device: str,
-        workers: int,
-        console: Console | None,
-        on_outcome: Callable[[Job, Outcome], None],
-    ) -> None:
-        self.folder, self.results = folder, results
-        self.source, self.device, self.workers = source, device, workers
-        self.console, self.on_outcome = console, on_outcome
+    folder: Path
+    source: Any
+    device: str
+    workers: int
+    console: Console | None
+    on_outcome: Callable[[Job, Outcome], None]
 
     def __call__(self, stage: str, trials: Sequence[Trial], jobs: Sequence[Job], **how: bool) -> list[Finished]:
         """One `Finished` per job, in order."""
         weights = (self.folder / stage).absolute()
         paths = [weights / f"{job.number}.safetensors" for job in jobs]
-        done = {
-            i: outcome for i, job in enumerate(jobs) if (outcome := self.results.get(stage, job, paths[i])) is not None
-        }
-        waiting = [i for i in range(len(jobs)) if i not in done]
-        evaluator = self._evaluator(weights, min(self.workers, len(waiting)), how)
-        console = self.console or Console(quiet=True)
-        bar = progress_bar(console)
-        bar.disable = not console.is_terminal  # a log gets a line for each training instead
-        task = bar.add_task(stage, total=len(jobs), completed=len(done))
+        wanted = [Wanted(stage, *each) for each in zip([trial.number for trial in trials], jobs, paths, strict=True)]
+        results = Results(self.folder / "results.jsonl")
+        evaluator = self._evaluator(weights, min(self.workers, len(jobs)), how)
         try:
-            with bar:
-                bar.refresh()
-                for position, outcome in evaluator.evaluate([jobs[i] for i in waiting]):
-                    i = waiting[position]
-                    self.results.add(stage, jobs[i], trials[i].number, outcome)
-                    done[i] = outcome
-                    bar.update(task, advance=1, refresh=True)
-                    if bar.disable:
-                        text = (
-                            f"accuracy {outcome.accuracy:.4f}" if outcome.status == "ok" else f"failed, {outcome.error}"
-                        )
-                        console.print(
-                            f"{stage}: {len(done)}/{len(jobs)}, trial {trials[i].number}, {text}, {outcome.seconds:.0f} s"
-                        )
-                    self.on_outcome(jobs[i], outcome)
+            outcomes = train(stage, wanted, evaluator, results, self.console, self.on_outcome)
         finally:
             close(evaluator)
-        return [Finished(trials[i], jobs[i], done[i], paths[i]) for i in range(len(jobs))]
+        return [Finished(*each) for each in zip(trials, jobs, outcomes, paths, strict=True)]
 
     def _evaluator(self, weights: Path, workers: int, how: dict[str, Any]) -> Evaluator:
         from ma2ml_env.evaluators.pool import Pool

@@ -67,6 +67,7 @@ def test_a_run_is_compared_and_nothing_is_trained_twice(searched, capsys, monkey
     assert main(["fidelity", str(searched), "--epochs", "1", "1", "2", "--pipelines", "5"]) == 0
     out = capsys.readouterr().out
     assert "5 pipelines, sampled from the run" in out
+    assert "2 epochs: 15/15, trial" in out  # a line for each training, as there is no terminal
     summary = json.loads((searched / "fidelity" / "summary.json").read_text())
     assert [pair["trainings"] for pair in summary["pairs"]] == [
         ["1 epochs", "1 epochs (2)"],
