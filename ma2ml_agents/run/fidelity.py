@@ -16,13 +16,12 @@ import numpy as np
 from rich.console import Console
 
 from ma2ml_agents.run.correlation import Estimate, bootstrap, kendall, spearman
-from ma2ml_agents.run.options import default_workers
 from ma2ml_agents.run.results import Results, Wanted, train
-from ma2ml_agents.run.stored import build, stored_config
+from ma2ml_agents.run.standing import first_of_each, recipe_key
+from ma2ml_agents.run.stored import build, trained_run
 from ma2ml_env.evaluators.base import Job, close
 from ma2ml_env.files import FolderLock, write_atomic
 from ma2ml_env.game import Game
-from ma2ml_env.store import TrialStore
 from ma2ml_env.trial import Outcome, Trial, trial_seed
 
 PIPELINES = 24
@@ -84,13 +83,8 @@ def compare(
         OSError: the data are not there, or the folder cannot be written. BlockingIOError if it is in use.
     """
     run = Path(run)
-    with TrialStore(run, create=False) as store:
-        config, trials = stored_config(store), list(store.trials())
-    if config["evaluator"] != "train":
-        raise ValueError(f"{run} was searched with the evaluator {config['evaluator']!r}: there is nothing to train")
-    config |= {name: value for name, value in (("device", device), ("data", data and str(data))) if value is not None}
-    workers = workers or config["workers"] or default_workers(config["device"])
-    game = build({**config, "workers": workers, "halving": None})
+    config, trials = trained_run(run, workers=workers, device=device, data=data)
+    game = build({**config, "halving": None})
     protocol = game.protocol
     epochs = tuple(epochs) or (protocol.proxy_epochs, protocol.proxy_epochs, protocol.final_epochs)
     if len(epochs) < 2 or not all(1 <= count <= protocol.final_epochs for count in epochs):
@@ -126,11 +120,7 @@ def compare(
 
 def sample(trials: Sequence[Trial], game: Game, count: int, seed: int) -> list[Trial]:
     """Up to `count` trials of different pipelines that were trained, drawn uniformly, in the order of their numbers."""
-    distinct: dict[str, Trial] = {}
-    for trial in trials:
-        if trial.outcome.status == "ok":
-            distinct.setdefault(game.recipe(trial.proposal.codes).key, trial)
-    pool = list(distinct.values())
+    pool = first_of_each(trials, recipe_key(game))
     drawn = np.random.default_rng(seed).permutation(len(pool))[:count]
     return [pool[i] for i in sorted(drawn.tolist())]
 

@@ -18,16 +18,14 @@ from typing import Any, Literal
 
 from rich.console import Console
 
-from ma2ml_agents.run.options import default_workers
 from ma2ml_agents.run.results import Results, Wanted, train
-from ma2ml_agents.run.standing import by_accuracy
-from ma2ml_agents.run.stored import HERE, build, stored_config
+from ma2ml_agents.run.standing import by_accuracy, first_of_each, recipe_key
+from ma2ml_agents.run.stored import HERE, build, trained_run
 from ma2ml_env.evaluators.base import Evaluator, Job, close
 from ma2ml_env.files import FolderLock, write_atomic
 from ma2ml_env.game import Game
 from ma2ml_env.games import NamedGame
 from ma2ml_env.registry import resolve
-from ma2ml_env.store import TrialStore
 from ma2ml_env.trial import Outcome, Trial, trial_seed
 
 Select = Literal["validation", "test"]
@@ -122,12 +120,7 @@ def retrain(
         OSError: the data are not there, or the folder cannot be written. BlockingIOError if it is being retrained already.
     """
     run = Path(run)
-    with TrialStore(run, create=False) as store:
-        config, trials = stored_config(store), list(store.trials())
-    if config["evaluator"] != "train":
-        raise ValueError(f"{run} was searched with the evaluator {config['evaluator']!r}: there is nothing to retrain")
-    config |= {name: value for name, value in (("device", device), ("data", data and str(data))) if value is not None}
-    workers = workers or config["workers"] or default_workers(config["device"])
+    config, trials = trained_run(run, workers=workers, device=device, data=data)
     game = build({**config, "workers": 1, **HERE})
     top_k = game.protocol.top_k if top_k is None else top_k
     repeats = (0 if levels else game.protocol.repeats) if repeats is None else repeats
@@ -148,7 +141,7 @@ def retrain(
         named: NamedGame = resolve("games", config["game"])
         source = replace(_trainer(game).source, **named.final_source)
         _write_data(folder, source.load() if named.final_source else _trainer(game).dataset(), source.name)
-        finished = _Trainings(folder, source, config["device"], workers, console, on_outcome)
+        finished = _Trainings(folder, source, config["device"], config["workers"], console, on_outcome)
         jobs = [replace(game.job(trial.number, trial.proposal.codes, trial.seed), fidelity=1.0) for trial in chosen]
         top = finished("top", chosen, jobs, test=True)
         winner = min(top, key=lambda one: one.chosen_by(select))
@@ -195,11 +188,8 @@ def best_trials(trials: Iterable[Trial], game: Game, top_k: int, max_flops: floa
 
     Line 14 says "in terms of accuracy", so the reward, which may have MACs in it, is not asked: MACs are what the limit is for.
     """
-    best: dict[str, Trial] = {}
-    for trial in sorted(trials, key=by_accuracy):
-        if trial.outcome.status == "ok" and (max_flops is None or trial.outcome.flops <= max_flops):
-            best.setdefault(game.recipe(trial.proposal.codes).key, trial)
-    return list(best.values())[:top_k]
+    fitting = [trial for trial in trials if max_flops is None or trial.outcome.flops <= max_flops]
+    return first_of_each(sorted(fitting, key=by_accuracy), recipe_key(game))[:top_k]
 
 
 @dataclass(frozen=True)

@@ -72,6 +72,15 @@ def by_accuracy(trial: Trial) -> tuple[float, int]:
     return -trial.outcome.accuracy, trial.number
 
 
+def first_of_each(trials: Iterable[Trial], key: Key) -> list[Trial]:
+    """Of each pipeline that was trained, its first trial here, in this order."""
+    first: dict[str, Trial] = {}
+    for trial in trials:
+        if trial.outcome.status == "ok":
+            first.setdefault(key(trial), trial)
+    return list(first.values())
+
+
 def mean_reward(trials: Sequence[Trial]) -> float:
     """Mean reward; 0.0 of no trials."""
     return fmean(trial.reward for trial in trials) if trials else 0.0

@@ -12,6 +12,7 @@ from ma2ml_env.games import NamedGame, make_game
 from ma2ml_env.recipe import Recipe
 from ma2ml_env.registry import resolve
 from ma2ml_env.store import TrialStore
+from ma2ml_env.trial import Trial
 
 GAME_OPTIONS = (
     "data", "download", "images", "npz", "size", "device", "workers", "modules", "reward", "flops_limit", "time_limit",
@@ -37,6 +38,30 @@ def stored_config(store: TrialStore) -> dict[str, Any]:
     if missing:
         raise ValueError(f"{store.folder} was not made by `ma2ml search`: its config has no {', '.join(missing)}")
     return config
+
+
+def trained_run(
+    run: Path, *, workers: int | None, device: str | None, data: str | Path | None
+) -> tuple[dict[str, Any], list[Trial]]:
+    """(config, trials) of a run whose pipelines are to be trained again.
+
+    Args:
+        run: its folder.
+        workers: processes; None as the run has it, or what suits the device where it has none.
+        device: None as the run has it.
+        data: folder of the data set, if it has moved.
+
+    Raises:
+        ValueError: there is no such run, or it was not trained for real.
+    """
+    with TrialStore(run, create=False) as store:
+        config, trials = stored_config(store), list(store.trials())
+    if config["evaluator"] != "train":
+        raise ValueError(f"{run} was searched with the evaluator {config['evaluator']!r}: there is nothing to train")
+    told = {"workers": workers, "device": device, "data": data and str(data)}
+    config |= {name: value for name, value in told.items() if value is not None}
+    config["workers"] = config["workers"] or default_workers(config["device"])
+    return config, trials
 
 
 def build(config: Mapping[str, Any], checkpoints: Path | None = None) -> Game:

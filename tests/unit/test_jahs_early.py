@@ -220,7 +220,7 @@ def test_command_line_looks_up_and_does_not_retrain(tmp_path, capsys, monkeypatc
         assert store.config["evaluator"] == "table"
         assert len({trial.outcome.accuracy for trial in store.trials()}) > 10
     assert main(["retrain", str(run)]) == 2
-    assert "evaluator 'table': there is nothing to retrain" in capsys.readouterr().err
+    assert "evaluator 'table': there is nothing to train" in capsys.readouterr().err
     assert main([*search, "--data", str(data), "--evaluator", "train"]) == 2
     assert "nothing to train" in capsys.readouterr().err
 
