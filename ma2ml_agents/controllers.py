@@ -10,7 +10,7 @@ codes in one fused LSTM pass (teacher forcing). Both give the same numbers up to
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -207,6 +207,16 @@ def controller(spec: GameSpec, agent: str, *, hidden: int, embedding: int, gener
     if not intervals:
         return Controller(nvec, spec.state_dim, hidden=hidden, embedding=embedding, generator=generator)
     return MixedController(nvec, intervals, spec.state_dim, hidden=hidden, embedding=embedding, generator=generator)
+
+
+def act(policies: Iterable[Controller], states: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Joint actions A_i ~ pi_i(.|S_i), agent after agent, and each agent's log-probability of its part.
+
+    States (n, agents, state_dim) on the policies' device -> codes (n, L), log-probabilities (n, agents).
+    """
+    samples = [policy.sample(states[:, i], generator) for i, policy in enumerate(policies)]
+    codes, log_probs = [sample.codes for sample in samples], [sample.log_prob for sample in samples]
+    return torch.cat(codes, dim=1), torch.stack(log_probs, dim=1)
 
 
 def chosen(table: Table, codes: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.nn.utils import clip_grad_norm_
 
-from ma2ml_agents.controllers import chosen, controller, entropy
+from ma2ml_agents.controllers import act, chosen, controller, entropy
 from ma2ml_agents.joint import Joint
 from ma2ml_agents.learner import States
 from ma2ml_agents.returns import MovingAverage
@@ -56,9 +56,7 @@ class MA2MLLite:
     def ask(self, n: int, states: States | None = None) -> list[Proposal]:
         """Draw S_i ~ N(0, I) and A_i ~ pi_i(.|S_i); see `Learner.ask`."""
         s = self.joint.states(n, states, self.generator)
-        samples = [p.sample(s[:, i].to(self.device), self.generator) for i, p in enumerate(self.policies.values())]
-        codes = torch.cat([sample.codes for sample in samples], dim=1)
-        log_probs = torch.stack([sample.log_prob for sample in samples], dim=1)
+        codes, log_probs = act(self.policies.values(), s.to(self.device), self.generator)
         return self.joint.proposals(codes, s, log_probs, ["policy"] * n)
 
     def tell(self, trials: Sequence[Trial]) -> dict[str, float]:
