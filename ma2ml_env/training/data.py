@@ -3,7 +3,6 @@
 Rewards come from validation images, which are always taken out of the training part; test images only ever measure.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,32 +12,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
-from ma2ml_env.training import imagenet, own_data
-from ma2ml_env.training.own_data import Raw
+from ma2ml_env.training import imagenet
+from ma2ml_env.training.known_data import STATISTICS, read_cifar, read_digits, read_fashion_mnist
+from ma2ml_env.training.own_data import Raw, read_images, read_npz
 
+NAMES = ("digits", "fashion-mnist", "cifar10", "cifar100", "images", "npz", "imagenet")
 VALIDATION = {"digits": 500, "fashion-mnist": 5000, "cifar10": 5000, "cifar100": 5000, "imagenet": 10_000}
 """validation images by default; the user's own data give a tenth"""
 OWN_SHARE = 0.1
 """of the user's own images for validation, and for test, where the data come without"""
-
-# name -> mean and standard deviation of each channel in [0, 1]
-STATISTICS = {
-    "cifar10": ((0.49139968, 0.48215841, 0.44653091), (0.24703223, 0.24348513, 0.26158784)),
-    "cifar100": ((0.50707516, 0.48654887, 0.44091784), (0.26733429, 0.25643846, 0.27615047)),
-    "fashion-mnist": ((0.2860406,), (0.3530242,)),
-}
-FASHION_CLASSES = (
-    "T-shirt/top",
-    "Trouser",
-    "Pullover",
-    "Dress",
-    "Coat",
-    "Sandal",
-    "Shirt",
-    "Sneaker",
-    "Bag",
-    "Ankle boot",
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +74,7 @@ class DataSource:
     """Where a data set comes from and how it is split. Picklable; nothing is read before `load`."""
 
     name: str
-    """digits, fashion-mnist, cifar10, cifar100, imagenet, images or npz"""
+    """one of `NAMES`"""
     folder: str | None = None
     """folder of the data; for npz the file; digits need none"""
     download: bool = False
@@ -117,15 +99,15 @@ class DataSource:
             FileNotFoundError: if the data are not there; the message says what to do.
             ValueError: if the source or the data are not as described; the message names what is wrong.
         """
-        if self.name not in (known := [*SOURCES, "imagenet"]):
-            raise ValueError(f"unknown data set {self.name!r}; known are {', '.join(known)}")
+        if self.name not in NAMES:
+            raise ValueError(f"unknown data set {self.name!r}; known are {', '.join(NAMES)}")
         if self.name != "imagenet" and (self.classes is not None or self.cache is not None):
             raise ValueError(f"classes and cache are options of imagenet, not of {self.name}")
         if self.size is not None and self.size < 1:
             raise ValueError(f"size is a number of pixels, at least 1, not {self.size}")
         if self.name == "imagenet":
             return _imagenet(self)
-        raw = SOURCES[self.name](self)
+        raw = self._read()
         if len(raw.class_names) < 2:
             raise ValueError(
                 f"{self._place}: a classifier needs at least 2 classes, the data have {len(raw.class_names)}"
@@ -167,6 +149,31 @@ class DataSource:
             mean,
             std,
         )
+
+    def _read(self) -> Raw:
+        if self.name == "digits":
+            return read_digits()
+        if self.name == "fashion-mnist":
+            return read_fashion_mnist(self._folder, self.download)
+        if self.name == "npz":
+            return read_npz(self._folder)
+        if self.name == "images":
+            folder = self._folder
+            if self.size is None:
+                raise ValueError(f"{folder}: images of any size need --size, the side in pixels to bring them to")
+            return read_images(folder, self.size)
+        return read_cifar(self.name, self._folder, self.download)
+
+    @property
+    def _folder(self) -> Path:
+        if self.folder is None:
+            usual = f"{self.name} needs a folder: give --data DIR, and --download to fetch it into it"
+            own = {
+                "images": "no folder of images given: use --images DIR",
+                "npz": "no file of arrays given: use --npz FILE",
+            }
+            raise FileNotFoundError(own.get(self.name, usual))
+        return Path(self.folder)
 
     @property
     def _place(self) -> str:
@@ -211,63 +218,9 @@ def _statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
     return tuple(means), tuple(stds)
 
 
-def _digits(source: DataSource) -> Raw:
-    """scikit-learn's 1,797 digits of 8x8 pixels, which come with its wheel."""
-    from sklearn.datasets import load_digits  # slow to import, and needed here alone
-
-    digits = load_digits()
-    images = np.rint(digits.images * (255 / 16)).astype(np.uint8)[:, None]
-    return Raw(images, digits.target.astype(np.int64), tuple(map(str, range(10))))
-
-
-def _folder(source: DataSource) -> Path:
-    if source.folder is None:
-        raise FileNotFoundError(f"{source.name} needs a folder: give --data DIR, and --download to fetch it into it")
-    return Path(source.folder)
-
-
-def _cifar(source: DataSource) -> Raw:
-    """CIFAR-10 or CIFAR-100 by torchvision, which checks the files' digests."""
-    from torchvision.datasets import CIFAR10, CIFAR100
-
-    kind, folder = {"cifar10": CIFAR10, "cifar100": CIFAR100}[source.name], _folder(source)
-    try:
-        train, test = (kind(folder, train=part, download=source.download) for part in (True, False))
-    except RuntimeError as error:
-        raise FileNotFoundError(
-            f"no complete {source.name} in {folder} ({kind.base_folder}): give --data DIR, or --download to fetch it"
-        ) from error
-    images = [np.ascontiguousarray(part.data.transpose(0, 3, 1, 2)) for part in (train, test)]
-    labels = [np.asarray(part.targets, dtype=np.int64) for part in (train, test)]
-    return Raw(images[0], labels[0], tuple(train.classes), test_x=images[1], test_y=labels[1])
-
-
-def _fashion_mnist(source: DataSource) -> Raw:
-    """Fashion-MNIST's idx files, plain or gzipped: in `folder` (as Debian has them) or below it (as torchvision does)."""
-    folder = _folder(source)
-    if source.download:
-        from torchvision.datasets import FashionMNIST
-
-        FashionMNIST(folder, download=True)
-    places = [place for place in (folder, folder / "FashionMNIST" / "raw") if place.is_dir()]
-    parts = {}
-    for name in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
-        found = [p for place in places for end in ("", ".gz") if (p := place / f"{name}-ubyte{end}").is_file()]
-        if not found:
-            raise FileNotFoundError(f"no {name}-ubyte[.gz] in {folder}: give --data DIR, or --download to fetch it")
-        parts[name] = own_data.read_idx(found[0])
-    train_x, train_y, test_x, test_y = parts.values()
-    if len(train_x) != len(train_y) or len(test_x) != len(test_y):
-        raise ValueError(f"{folder}: images and labels differ in number")
-    if max(train_y.max(), test_y.max()) >= len(FASHION_CLASSES):
-        raise ValueError(f"{folder}: labels lie in 0..9")
-    labels = train_y.astype(np.int64), test_y.astype(np.int64)
-    return Raw(train_x[:, None], labels[0], FASHION_CLASSES, test_x=test_x[:, None], test_y=labels[1])
-
-
 def _imagenet(source: DataSource) -> Dataset:
     """Images on disk: validation images are taken out of the training part, test images are those of `val`."""
-    folder, size = _folder(source), source.size or imagenet.SIZE
+    folder, size = source._folder, source.size or imagenet.SIZE
     listed = imagenet.listing(folder, source.classes, source.seed)
     labels = np.array([label for _, label in listed.train], dtype=np.int64)
     order = stratified_order(labels, np.random.default_rng(source.seed))
@@ -292,28 +245,3 @@ def _imagenet(source: DataSource) -> Dataset:
         imagenet.STD,
         resident=False,
     )
-
-
-def _images(source: DataSource) -> Raw:
-    if source.folder is None:
-        raise FileNotFoundError("no folder of images given: use --images DIR")
-    if source.size is None:
-        raise ValueError(f"{source.folder}: images of any size need --size, the side in pixels to bring them to")
-    return own_data.read_images(Path(source.folder), source.size)
-
-
-def _npz(source: DataSource) -> Raw:
-    if source.folder is None:
-        raise FileNotFoundError("no file of arrays given: use --npz FILE")
-    return own_data.read_npz(Path(source.folder))
-
-
-SOURCES: dict[str, Callable[[DataSource], Raw]] = {
-    "digits": _digits,
-    "fashion-mnist": _fashion_mnist,
-    "cifar10": _cifar,
-    "cifar100": _cifar,
-    "images": _images,
-    "npz": _npz,
-}
-"""name -> reader"""
