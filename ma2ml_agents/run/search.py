@@ -132,7 +132,13 @@ def _resume(
         return [], 0
     try:
         learner.load_state_dict(closed.state)
-    except (KeyError, RuntimeError) as error:  # a missing entry, a tensor of another shape
+    except (
+        LookupError,
+        RuntimeError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+    ) as error:  # an entry is missing or another thing
         raise ValueError(
             f"{store.folder}: the learner was stored by another version or with other settings ({error}); nothing was changed. "
             "Go on with the version that wrote it, or start a new run"
