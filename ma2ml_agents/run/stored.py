@@ -23,13 +23,14 @@ GAME_OPTIONS = (
 _KINDS: dict[str, Any] = {
     **dict.fromkeys(("game", "learner", "evaluator"), str),
     **dict.fromkeys(("seed", "batch", "budget"), int),
-    **dict.fromkeys(("set", "learner_set"), dict),
+    "set": dict,
 }
 _MAY_LACK: dict[str, Any] = {
     **dict.fromkeys(("data", "images", "npz", "device", "reward", "engine", "address"), str),
     **dict.fromkeys(("size", "workers"), int),
     **dict.fromkeys(("flops_limit", "time_limit", "gpus"), int | float),
     "download": bool,
+    "learner_set": dict,
 }
 _LISTS: dict[str, Any] = {"modules": str, "halving": int | float}
 """of a run's config: what stands under a name, if anything, and in a list if any"""
@@ -53,7 +54,7 @@ def stored_config(store: TrialStore) -> dict[str, Any]:
             raise ValueError(
                 f"{store.folder} was not made by `ma2ml search`: the {name} of its config is {json.dumps(value)}"
             )
-    return config
+    return {**config, "learner_set": config.get("learner_set") or {}}
 
 
 def _fits(name: str, value: Any) -> bool:
