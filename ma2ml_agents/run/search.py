@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from ma2ml_agents.learner import Learner
+from ma2ml_agents.run.guard import tell
 from ma2ml_env.store import TrialStore
 from ma2ml_env.trial import GameSpec, Outcome, Proposal, Trial, trial_seed
 
@@ -103,7 +104,7 @@ def search(
             for callback in callbacks:
                 callback.on_outcome(number, outcome)
         played = game.play(proposals, seeds, first_number=first, known=known, on_outcome=arrived)
-        metrics = learner.tell(played)
+        metrics = tell(learner, played)
         if store is not None:
             store.close_batch(index, played, learner.state_dict())
         trials += played
