@@ -1,6 +1,6 @@
 """Make a golden folder of this version: a search of ten trials in batches of four, stopped within the second.
 
-usage: make.py FOLDER. The database is gzipped. Made once with each release, never anew: a later version shall find what this one wrote.
+usage: make.py FOLDER. The database is gzipped. Made once with each release and never anew.
 """
 
 import gzip
