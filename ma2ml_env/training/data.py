@@ -248,7 +248,10 @@ def _fashion_mnist(source: DataSource) -> Raw:
     if source.download:
         from torchvision.datasets import FashionMNIST
 
-        FashionMNIST(folder, download=True)
+        try:
+            FashionMNIST(folder, download=True)
+        except RuntimeError as error:  # no server has it, or what came has another digest
+            raise OSError(f"fashion-mnist cannot be fetched into {folder}: {error}") from error
     places = [place for place in (folder, folder / "FashionMNIST" / "raw") if place.is_dir()]
     parts = {}
     for name in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
