@@ -26,11 +26,12 @@ pytestmark = pytest.mark.filterwarnings(
 )  # of pillow, about what it mends
 ROOT = Path(__file__).parents[2]
 WATCH = Watch()
+SLOW = (pytest.mark.slow, pytest.mark.timeout(1800))
 FUZZ = {"deadline": None, "database": None, "derandomize": True, "suppress_health_check": list(HealthCheck)}
 
 
 def inputs(fast, slow):
-    return pytest.mark.parametrize("number", [fast, pytest.param(slow, marks=pytest.mark.slow)])
+    return pytest.mark.parametrize("number", [fast, pytest.param(slow, marks=SLOW)])
 
 
 class Bomb:

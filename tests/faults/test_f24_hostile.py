@@ -30,11 +30,12 @@ from ma2ml_env.store import TrialStore
 from ma2ml_env.trial import Outcome, Proposal, Trial
 
 WATCH = Watch()
+SLOW = (pytest.mark.slow, pytest.mark.timeout(1800))
 TRIAL = Trial(0, 1, Proposal({"a": (0, 1)}, {"a": (0.5, 0.1)}, {"a": -1.0}), Outcome(metrics={"x": 1.0}), 0.5)
 
 
 def inputs(fast, slow):
-    return pytest.mark.parametrize("number", [fast, pytest.param(slow, marks=pytest.mark.slow)])
+    return pytest.mark.parametrize("number", [fast, pytest.param(slow, marks=SLOW)])
 
 
 def fuzz(number, *strategies):
@@ -278,7 +279,7 @@ DATA = {
 }
 
 
-@inputs(40, 2_000)
+@inputs(40, 1_000)
 def test_f24_what_a_retraining_left(work, number):
     (work / "retrain").mkdir()
     main(["report", str(work)])
