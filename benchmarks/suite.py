@@ -31,6 +31,8 @@ SMALL = 50_000
 """below so many pipelines a landscape is judged by its best pipeline, from there on by the mean of the top k"""
 DRAWN = 200_000
 """so many pipelines stand for all of a landscape that has more"""
+MOST = 1_000_000
+"""about so many runs a suite may have: a file of a few lines shall not fill the memory"""
 HERE = Path(__file__).parent
 
 
@@ -136,14 +138,17 @@ def load(name: str) -> Suite:
         return Suite(
             path.stem, data["title"], data["reference"], landscapes, runs, tuple(data.get("controls", ())), pairs
         )
-    except (KeyError, TypeError, tomllib.TOMLDecodeError) as error:
+    except (KeyError, TypeError, AttributeError, RecursionError, tomllib.TOMLDecodeError) as error:
         raise ValueError(f"{path}: {error}") from None
 
 
 def _runs(suite: str, data: Mapping[str, Any], landscapes: Sequence[Landscape]) -> Iterator[Run]:
     """Seed by seed, so that a suite that is stopped has something of everything."""
     arms = data["arms"]
-    for seed in range(max(arm["seeds"] for arm in arms)):
+    seeds = max(arm["seeds"] for arm in arms)
+    if seeds * (1 + len(landscapes)) * (1 + sum(len(arm["learners"]) for arm in arms)) > MOST:
+        raise ValueError(f"seeds, landscapes and learners make more than {MOST:,} runs")
+    for seed in range(seeds):
         for landscape in landscapes:
             for arm in arms:
                 if seed >= arm["seeds"] or landscape.name not in arm.get("landscapes", [landscape.name]):

@@ -56,8 +56,10 @@ def make_learner(name: str, spec: GameSpec, *, seed: int = 0, device: str = "cpu
         **config: settings that differ from the defaults of the learner's `Config`.
 
     Raises:
-        ValueError: if there is no such learner or setting; the closest name is offered.
+        ValueError: if there is no such learner or setting, with the closest name, or the seed is out of range.
     """
+    if not -(2**63) <= seed < 2**63:
+        raise ValueError(f"a seed is an integer of 64 bits, not {seed}")
     cls = learner_class(name)
     known = [field.name for field in fields(cls.Config)]
     for key in config:

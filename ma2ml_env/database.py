@@ -10,11 +10,14 @@ from typing import Any
 SALVAGE = "the finished trials can be salvaged from trials.jsonl, one on each line"
 _APPLICATION = 0x4D41324D  # "MA2M" in the file's header: this SQLite file is a run
 _FORMAT = 1
-_SCHEMA = (
+_TABLES = (
     "CREATE TABLE meta (key TEXT PRIMARY KEY, json TEXT, digest TEXT)",
     "CREATE TABLE proposals (number INTEGER PRIMARY KEY, batch INTEGER, seed INTEGER, json TEXT, digest TEXT)",
     "CREATE TABLE outcomes (number INTEGER PRIMARY KEY REFERENCES proposals, json TEXT, reward REAL, digest TEXT)",
     "CREATE TABLE learner (batch INTEGER PRIMARY KEY, trials INTEGER, json TEXT, blob BLOB, digest TEXT)",
+)
+_SCHEMA = (
+    *_TABLES,
     f"PRAGMA application_id = {_APPLICATION}",
     f"PRAGMA user_version = {_FORMAT}",
 )
@@ -71,7 +74,7 @@ class Database:
             try:
                 ((application,),) = self.connection.execute("PRAGMA application_id").fetchall()
                 ((version,),) = self.connection.execute("PRAGMA user_version").fetchall()
-                empty = self.connection.execute("SELECT 1 FROM sqlite_master").fetchone() is None
+                found = self.connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
             finally:
                 self.connection.execute("ROLLBACK")
         folder = self.path.parent
@@ -79,9 +82,11 @@ class Database:
             raise ValueError(
                 f"{folder} was written by a later version (format {version}; this one reads up to {_FORMAT})"
             )
-        if not empty and (application, version) != (_APPLICATION, _FORMAT):
+        # A schema of another's making may hold views and triggers: code that runs when a table is read.
+        ours = (application, version, sorted(found)) == (_APPLICATION, _FORMAT, sorted((sql,) for sql in _TABLES))
+        if found and not ours:
             raise ValueError(f"{folder}: {self.path.name} is not a run's, or its header is damaged; {SALVAGE}")
-        return not empty
+        return ours
 
     def rows(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Rows of a query for whole rows, of one table or of several side by side, all as they were written.

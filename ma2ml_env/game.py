@@ -44,8 +44,8 @@ class Protocol:
 
     def __post_init__(self) -> None:
         for name, value in self.__dict__.items():
-            if value < 1:
-                raise ValueError(f"{name} is at least 1, not {value}")
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} is a whole number of at least 1, not {value!r}")
         if self.proxy_epochs > self.final_epochs:
             raise ValueError(
                 f"the proxy has {self.proxy_epochs} epochs, more than the final training's {self.final_epochs}"

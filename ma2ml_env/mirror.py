@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ma2ml_env.files import write_atomic
+from ma2ml_env.reading import read_json
 from ma2ml_env.recipe import content_key
 from ma2ml_env.trial import Trial
 
@@ -60,7 +61,7 @@ def read_mirror(path: str | Path) -> tuple[list[Trial], list[int]]:
         if not line:
             continue
         try:
-            data = json.loads(line)
+            data = read_json(line)
             if data.pop("digest") != content_key(data):
                 raise ValueError("the digest is another")
             trials.append(Trial.from_json(data))
@@ -91,7 +92,7 @@ def write_best(path: Path, trial: Trial, recipe: Any, values: Any) -> None:
 def best_is_whole(path: Path) -> bool:
     """Whether a `best.json` is as it was written."""
     try:
-        best = json.loads(path.read_bytes())
+        best = read_json(path.read_bytes())
         return bool(best.pop("digest") == content_key(best))
     except (ValueError, AttributeError, KeyError, TypeError, RecursionError):
         return False

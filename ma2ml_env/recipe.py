@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from ma2ml_env.reading import check_fields
+
 # NASNet-A (Zoph et al. 2018, Fig. 4) in this project's words: (input, operation, input, operation, combine) per block;
 # input 0 is the cell before the previous one, 1 the previous one, 2.. the blocks of this cell.
 NASNET_A_NORMAL = (
@@ -149,16 +151,18 @@ class Recipe:
         Raises:
             ValueError: if a field is unknown or has the wrong shape; the field is named.
         """
-        unknown = sorted(set(data) - {f.name for f in fields(cls)})
-        if unknown:
-            raise ValueError(f"not fields of a recipe: {', '.join(unknown)}")
+        check_fields(cls(), data, "a recipe")
         values = {name: _freeze(value) for name, value in data.items()}
         for name in ("network", "optimizer", "loss"):
             if name in values:
-                part = data[name]
-                if not isinstance(part, Mapping) or set(part) != {"kind", "args"}:
+                part = values[name]
+                if (
+                    set(part) != {"kind", "args"}
+                    or not isinstance(part["kind"], str)
+                    or not isinstance(part["args"], dict)
+                ):
                     raise ValueError(f"recipe field {name!r} must be an object with 'kind' and 'args'")
-                values[name] = Spec(part["kind"], _freeze(part["args"]))
+                values[name] = Spec(**part)
         if "augment" in values:
             try:
                 values["augment"] = tuple(tuple(Operation(*op) for op in sub) for sub in values["augment"])

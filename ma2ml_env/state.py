@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ma2ml_env.reading import read_json
+
 _TYPES = (
     "bool",
     "uint8",
@@ -56,8 +58,8 @@ def unpack(text: str, blob: bytes) -> dict[str, Any]:
     from safetensors.numpy import load
 
     try:
-        state = _unpack(json.loads(text), load(blob))
-    except (SafetensorError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
+        state = _unpack(read_json(text), load(blob))
+    except (SafetensorError, KeyError, IndexError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise ValueError(f"not a packed state: {error!r}") from None
     if not isinstance(state, dict):
         raise ValueError("not a packed state: it is not a dict")
@@ -100,7 +102,7 @@ def _reference(kind: str, array: NDArray[Any], place: str, arrays: dict[str, NDA
     return {kind: name}
 
 
-def _unpack(value: Any, arrays: Mapping[str, NDArray[Any]]) -> Any:
+def _unpack(value: Any, arrays: dict[str, NDArray[Any]]) -> Any:
     if isinstance(value, list):
         return [_unpack(item, arrays) for item in value]
     if not isinstance(value, dict):
@@ -115,7 +117,7 @@ def _unpack(value: Any, arrays: Mapping[str, NDArray[Any]]) -> Any:
         return tuple(_unpack(item, arrays) for item in content)
     if kind == "$dict":
         return {_unpack(key, arrays): _unpack(item, arrays) for key, item in content}
-    array = arrays[content].copy()
+    array = arrays.pop(content).copy()  # each stands in it once: a small file cannot ask for much memory
     if kind == "$array":
         return array
     if kind == "$scalar":

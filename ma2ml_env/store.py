@@ -20,6 +20,7 @@ from typing import Any, NamedTuple, Self
 from ma2ml_env.database import Database, digest
 from ma2ml_env.files import FolderLock
 from ma2ml_env.mirror import Mirror, best_is_whole, canonical, read_mirror, write_best
+from ma2ml_env.reading import read_json
 from ma2ml_env.state import pack, unpack
 from ma2ml_env.trial import Outcome, Proposal, Trial
 
@@ -121,7 +122,7 @@ class TrialStore:
     def stored_proposals(self, batch: int) -> list[Proposal]:
         """A batch's proposals in the order of their numbers; [] if there are none."""
         rows = self._rows("SELECT * FROM proposals WHERE batch = ? ORDER BY number", (batch,))
-        return [Proposal.from_json(json.loads(row[3])) for row in rows]
+        return [Proposal.from_json(read_json(row[3])) for row in rows]
 
     def add_outcome(self, number: int, outcome: Outcome) -> None:
         """Store what came of a trial. It is on the disk when this returns; a second outcome of the number is ignored.
@@ -137,7 +138,7 @@ class TrialStore:
         rows = self._rows(
             "SELECT o.* FROM outcomes o JOIN proposals USING (number) WHERE batch = ? ORDER BY number", (batch,)
         )
-        return {row[0]: Outcome.from_json(json.loads(row[1])) for row in rows}
+        return {row[0]: Outcome.from_json(read_json(row[1])) for row in rows}
 
     def close_batch(self, batch: int, trials: Sequence[Trial], learner_state: Mapping[str, Any]) -> None:
         """Store the rewards of a whole batch and the learner's state after it, together; then add to the mirror.
@@ -174,8 +175,8 @@ class TrialStore:
 
     def learner_state(self) -> LearnerState | None:
         """The learner as it was when the last batch closed, or None if nothing of it is stored."""
-        rows = self._rows("SELECT * FROM learner")
-        return LearnerState(rows[0][0], rows[0][1], unpack(rows[0][2], rows[0][3])) if rows else None
+        row = self._learner()
+        return LearnerState(row[0], row[1], unpack(row[2], row[3])) if row else None
 
     def forget_learner(self) -> None:
         """Drop the learner's state, say because it is damaged: the next search rebuilds it from the stored trials."""
@@ -185,8 +186,12 @@ class TrialStore:
     def trials(self) -> Iterator[Trial]:
         """All trials of closed batches, in order."""
         for row in self._rows(_TRIALS):
-            proposal, outcome = Proposal.from_json(json.loads(row[3])), Outcome.from_json(json.loads(row[6]))
-            yield Trial(row[0], row[2], proposal, outcome, row[7])
+            try:
+                told = {"proposal": read_json(row[3]), "outcome": read_json(row[6])}
+                trial = Trial.from_json({"number": row[0], "seed": row[2], **told, "reward": row[7]})
+            except ValueError as error:
+                raise ValueError(f"{self.folder}: trial {row[0]} was not written by ma2ml: {error}") from None
+            yield trial
 
     def write_best(self, trial: Trial, recipe: Any = None, values: Any = None) -> None:
         """Write `best.json`: the trial with its recipe and values (agent -> decision -> choice), for people."""
@@ -203,7 +208,8 @@ class TrialStore:
             database = self._reader()
             problems += [f"run.sqlite: {line}" for line in database.problems()] if database else []
             stored = {trial.number: trial for trial in self.trials()}
-            count = sum(row[1] for row in self._rows("SELECT * FROM learner"))
+            learner = self._learner()
+            count = learner[1] if learner else 0
             if not problems and (sorted(stored) != list(range(len(stored))) or count > len(stored)):
                 problems.append(
                     f"run.sqlite: of {max([count, *(n + 1 for n in stored)])} finished trials some are missing"
@@ -241,8 +247,20 @@ class TrialStore:
 
     def _config(self, section: str) -> dict[str, Any]:
         rows = self._rows("SELECT * FROM meta WHERE key = ?", (section,))
-        config: dict[str, Any] = json.loads(rows[0][1]) if rows else {}
+        config = read_json(rows[0][1]) if rows else {}
+        if not isinstance(config, dict):
+            raise ValueError(f"{self.folder}: its config {section!r} is not a JSON object")
         return config
+
+    def _learner(self) -> tuple[int, int, Any, Any] | None:
+        """Batch, number of trials, JSON and blob of the stored learner."""
+        rows = self._rows("SELECT * FROM learner")
+        if not rows:
+            return None
+        batch, trials, text, blob, _ = rows[0]
+        if not isinstance(batch, int) or not isinstance(trials, int):  # SQLite's columns take anything
+            raise ValueError(f"{self.folder}: the learner was not written by ma2ml: batch {batch!r}, {trials!r} trials")
+        return batch, trials, text, blob
 
     def _insert(self, db: sqlite3.Connection, number: int, outcome: Outcome) -> str:
         """The JSON of the number's outcome, which is this one unless there was one."""

@@ -7,11 +7,13 @@ This file is all that a learner may import of the environment.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ma2ml_env.reading import check_fields, is_number
 
 Code = tuple[int, ...]
 """An agent's choice: one index per decision of its space. Where the space has intervals, their positions follow as floats: the
@@ -73,7 +75,7 @@ class Proposal:
                 else {agent: float(value) for agent, value in data["log_probs"].items()},
                 origin=str(data["origin"]),
             )
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError, OverflowError) as error:
             raise ValueError(f"not a proposal: {error!r}") from None
 
 
@@ -127,15 +129,12 @@ class Outcome:
         """Inverse of `to_json`.
 
         Raises:
-            ValueError: if a field is unknown or out of range.
+            ValueError: if a field is unknown, of another kind or out of range.
         """
-        unknown = sorted(set(data) - {f.name for f in fields(cls)})
-        if unknown:
-            raise ValueError(f"not fields of an outcome: {', '.join(unknown)}")
-        try:
-            return cls(**data)
-        except TypeError as error:
-            raise ValueError(f"not an outcome: {error}") from None
+        check_fields(cls(), data, "an outcome")
+        if not all(map(is_number, data.get("metrics", {}).values())):
+            raise ValueError(f"metrics are finite numbers: {data['metrics']}")
+        return cls(**data)
 
 
 @dataclass(frozen=True)
@@ -168,6 +167,8 @@ class Trial:
             ValueError: if a field is missing or out of range.
         """
         try:
+            if not is_number(data["reward"]):
+                raise ValueError(f"rewards are finite numbers, not {data['reward']!r}")
             return cls(
                 number=int(data["number"]),
                 seed=int(data["seed"]),
@@ -175,7 +176,7 @@ class Trial:
                 outcome=Outcome.from_json(data["outcome"]),
                 reward=float(data["reward"]),
             )
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, OverflowError) as error:
             raise ValueError(f"not a trial: {error!r}") from None
 
 

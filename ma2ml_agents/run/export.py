@@ -22,6 +22,7 @@ from typing import Any
 
 from ma2ml_agents.run.stored import stored_config
 from ma2ml_env.files import write_atomic
+from ma2ml_env.reading import expected, read_json
 from ma2ml_env.recipe import Recipe
 from ma2ml_env.store import TrialStore
 
@@ -45,15 +46,19 @@ def export(run: str | Path, *, out: str | Path | None = None, number: int | None
     with TrialStore(run, create=False) as store:
         config = stored_config(store)
     summary, data = (_read(run, name) for name in ("summary.json", "data.json"))
-    row = _row(summary, number, run)
+    with expected(run / "retrain" / "summary.json", f"run `ma2ml retrain {run}` again"):
+        row = _row(summary, number, run)
+        weights = run / "retrain" / row["weights"]
+        recipe = Recipe.from_json(row["recipe"])
+        card = _card(config, summary, data, row, number is None and bool(summary["repeats"]))
+        texts = {"model.py": model_source(recipe.network.kind), "card.md": _card_text(card)}
+    if not weights.resolve().is_relative_to((run / "retrain").resolve()):
+        raise ValueError(f"{weights} is not in {run / 'retrain'}: its summary.json was not written by ma2ml")
     folder = Path(out) if out is not None else run / "export"
     if folder.exists() and any(folder.iterdir()) and not (folder / "card.json").exists():
         raise ValueError(f"{folder} holds something else than an export; name another folder")
-    weights = run / "retrain" / row["weights"]
     if not weights.exists():
         raise ValueError(f"{weights} is not there any more: run `ma2ml retrain {run}` again")
-    recipe = Recipe.from_json(row["recipe"])
-    card = _card(config, summary, data, row, number is None and bool(summary["repeats"]))
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -61,9 +66,9 @@ def export(run: str | Path, *, out: str | Path | None = None, number: int | None
     try:
         write_atomic(partial / "recipe.json", _json(recipe.to_json()))
         write_atomic(partial / "weights.safetensors", weights.read_bytes())
-        write_atomic(partial / "model.py", model_source(recipe.network.kind).encode())
         write_atomic(partial / "card.json", _json(card))
-        write_atomic(partial / "card.md", _card_text(card).encode())
+        for name, text in texts.items():
+            write_atomic(partial / name, text.encode())
         write_atomic(partial / "logits.json", _json(_logits(partial, recipe)))
         _replace(partial, folder)
     finally:
@@ -145,7 +150,7 @@ def _read(run: Path, name: str) -> Any:
     if not path.exists():
         raise ValueError(f"{run} has not been retrained to the end: run `ma2ml retrain {run}` first")
     try:
-        return json.loads(path.read_text())
+        return read_json(path.read_bytes())
     except ValueError:
         raise ValueError(f"{path} is damaged: run `ma2ml retrain {run}` again") from None
 

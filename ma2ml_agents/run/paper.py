@@ -4,7 +4,6 @@ Tables 1 and 2 and Fig. 3 read retrainings by levels of MACs, Table 3 the winner
 Figs. 4 and 5 the trials of the searches.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from ma2ml_agents.run import published
 from ma2ml_agents.run.chart import Point, panels
 from ma2ml_agents.run.standing import curve, recipe_key
 from ma2ml_agents.run.stored import build_without_evaluator, stored_config
+from ma2ml_env.reading import expected, read_json
 from ma2ml_env.store import TrialStore
 from ma2ml_env.trial import Outcome
 
@@ -78,7 +78,8 @@ def read(folder: Path) -> Stored:
     summary = folder / "retrain" / "summary.json"
     if not summary.exists():
         raise ValueError(f"{folder} has not been retrained: ma2ml retrain {folder}")
-    return Stored(folder, config, {"levels": [], "baseline": None, **json.loads(summary.read_text())})
+    with expected(summary, f"run `ma2ml retrain {folder}` again"):
+        return Stored(folder, config, {"levels": [], "baseline": None, **read_json(summary.read_bytes())})
 
 
 def _measured(outcome: Outcome) -> tuple[float, float]:
@@ -129,7 +130,9 @@ def table_3(runs: Sequence[Stored]) -> Table:
         for r in published.TABLE_3
     ]
     for run in runs:
-        params = _millions(run.retrained["repeats"][0]["outcome"]["params"] / 1e6)
+        kept = run.retrained
+        finals = kept["repeats"] or [row for row in kept["top"] if row["trial"] == kept["winner"]]  # `--repeats 0`
+        params = _millions(finals[0]["outcome"]["params"] / 1e6)
         measured, none = (_repeated(run.retrained), params), ("-", "-")
         if run.config["game"].startswith("cifar100"):
             rows.append((run.name, *none, *measured, "MARL"))

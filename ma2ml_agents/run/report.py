@@ -12,6 +12,7 @@ from ma2ml_agents.run.stored import build_without_evaluator, stored_config
 from ma2ml_agents.run.tables import amount
 from ma2ml_env.files import write_atomic
 from ma2ml_env.game import Game
+from ma2ml_env.reading import expected, read_json
 from ma2ml_env.store import TrialStore
 from ma2ml_env.trial import Outcome, Trial
 
@@ -36,7 +37,11 @@ def write_report(store: TrialStore, path: Path) -> None:
     if not trials:
         raise ValueError(f"{store.folder} has no trials yet")
     summary = store.folder / "retrain" / "summary.json"
-    retrained = json.loads(summary.read_text()) if summary.exists() else None
+    retrained = None
+    if summary.exists():
+        with expected(summary, f"run `ma2ml retrain {store.folder}` again"):
+            retrained = read_json(summary.read_bytes())
+            _retrained(retrained)  # is all there that the page needs?
     write_atomic(path, render(config, trials, build_without_evaluator(config), retrained).encode())
 
 
@@ -119,7 +124,7 @@ def _retrained(summary: Mapping[str, Any]) -> str:
     return (
         "<h2>Trained to the end</h2>"
         + _table(("trial", "validation", "test", "MACs", "params"), rows)
-        + f"<p>Trial {summary['winner']} was chosen by {chosen}. Trained {len(summary['repeats'])} times on training and "
+        + f"<p>Trial {summary['winner']:d} was chosen by {chosen}. Trained {len(summary['repeats'])} times on training and "
         f"validation images, its test accuracy is {summary['mean']:.4f} &plusmn; {summary['deviation']:.4f}.</p>"
     )
 

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from ma2ml_agents.run.tracking import progress_bar
 from ma2ml_env.evaluators.base import Evaluator, Job
+from ma2ml_env.reading import read_json
 from ma2ml_env.recipe import content_key
 from ma2ml_env.trial import Outcome
 
@@ -29,10 +30,10 @@ class Results:
         self._outcomes: dict[tuple[str, str, int], Outcome] = {}
         for line in path.read_bytes().splitlines() if path.exists() else ():
             try:
-                data = json.loads(line)
+                data = read_json(line)
                 if data.pop("digest") == content_key(data):
                     self._outcomes[data["stage"], data["recipe_key"], data["seed"]] = Outcome.from_json(data["outcome"])
-            except (ValueError, AttributeError, KeyError, TypeError):
+            except (ValueError, AttributeError, KeyError, TypeError, RecursionError):
                 continue
 
     def get(self, stage: str, job: Job, weights: Path | None = None) -> Outcome | None:

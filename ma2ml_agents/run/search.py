@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from ma2ml_agents.learner import Learner
+from ma2ml_agents.run.guard import tell
 from ma2ml_env.store import TrialStore
 from ma2ml_env.trial import GameSpec, Outcome, Proposal, Trial, trial_seed
 
@@ -103,7 +104,7 @@ def search(
             for callback in callbacks:
                 callback.on_outcome(number, outcome)
         played = game.play(proposals, seeds, first_number=first, known=known, on_outcome=arrived)
-        metrics = learner.tell(played)
+        metrics = tell(learner, played)
         if store is not None:
             store.close_batch(index, played, learner.state_dict())
         trials += played
@@ -132,7 +133,7 @@ def _resume(
         return [], 0
     try:
         learner.load_state_dict(closed.state)
-    except (KeyError, RuntimeError) as error:  # a missing entry, a tensor of another shape
+    except (LookupError, RuntimeError, TypeError, AttributeError, OverflowError) as error:  # something is not as it was
         raise ValueError(
             f"{store.folder}: the learner was stored by another version or with other settings ({error}); nothing was changed. "
             "Go on with the version that wrote it, or start a new run"

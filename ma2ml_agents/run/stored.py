@@ -21,6 +21,21 @@ GAME_OPTIONS = (
 """of `make_game`, under the same names in a run's config"""
 
 
+_KINDS: dict[str, Any] = {
+    **dict.fromkeys(("game", "learner", "evaluator"), str),
+    **dict.fromkeys(("seed", "batch", "budget"), int),
+    "set": dict,
+}
+_MAY_LACK: dict[str, Any] = {
+    **dict.fromkeys(("data", "images", "npz", "device", "reward", "engine", "address"), str),
+    **dict.fromkeys(("size", "workers"), int),
+    **dict.fromkeys(("flops_limit", "time_limit", "gpus"), int | float),
+    "download": bool,
+    "learner_set": dict,
+}
+_LISTS: dict[str, Any] = {"modules": str, "halving": int | float}
+"""of a run's config: what stands under a name, if anything, and in a list if any"""
+
 HERE = {"engine": "local", "address": None, "gpus": None, "halving": None, "time_limit": None}
 """what makes a run's config one whose trainings run on this machine, each to its end"""
 
@@ -29,15 +44,24 @@ def stored_config(store: TrialStore) -> dict[str, Any]:
     """What `ma2ml search` was told.
 
     Raises:
-        ValueError: if the run was not made by `ma2ml search`.
+        ValueError: if the run was not made by `ma2ml search`; what is missing or of another kind is named.
     """
     config = store.config
-    missing = [
-        name for name in ("game", "learner", "evaluator", "seed", "batch", "budget", "set") if name not in config
-    ]
+    missing = [name for name in _KINDS if name not in config]
     if missing:
         raise ValueError(f"{store.folder} was not made by `ma2ml search`: its config has no {', '.join(missing)}")
-    return config
+    for name, value in config.items():
+        if not _fits(name, value):
+            raise ValueError(
+                f"{store.folder} was not made by `ma2ml search`: the {name} of its config is {json.dumps(value)}"
+            )
+    return {**config, "learner_set": config.get("learner_set") or {}}
+
+
+def _fits(name: str, value: Any) -> bool:
+    if name in _LISTS:
+        return value is None or (isinstance(value, list) and all(isinstance(item, _LISTS[name]) for item in value))
+    return isinstance(value, _KINDS.get(name, _MAY_LACK.get(name, object) | None))
 
 
 def trained_run(
@@ -110,7 +134,10 @@ def build_without_evaluator(config: Mapping[str, Any]) -> Game:
     known = {f.name for f in (*fields(Protocol), *fields(Recipe))} | set(named.base.network.args)
     overrides = {name: _tuples(value) for name, value in config["set"].items() if name in known}
     options: dict[str, Any] = {name: config.get(name) for name in ("size", "modules", "reward", "flops_limit")}
-    return make_game(config["game"], "surrogate", **options, **overrides)
+    try:
+        return make_game(config["game"], "surrogate", **options, **overrides)
+    except (TypeError, AttributeError) as error:
+        raise ValueError(f"the run's config cannot be used: {error}") from error
 
 
 def _try_one(game: Game) -> None:

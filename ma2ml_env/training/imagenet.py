@@ -109,10 +109,11 @@ def kept(images: Listed, size: int, cache: Path, threads: int | None = None) -> 
     shape = (len(images), 3, size, size)
     if not file.is_file():
         _decode(images, shape, file, threads or os.cpu_count() or 1)
-    rows: NDArray[np.uint8] = np.load(
-        file, mmap_mode="c", allow_pickle=False
-    )  # c: torch wants it writable; the file is not
-    if rows.shape != shape or rows.dtype != np.uint8:
+    try:
+        rows: NDArray[np.uint8] | None = np.load(file, mmap_mode="c", allow_pickle=False)  # c: torch wants it writable
+    except (ValueError, EOFError):
+        rows = None
+    if rows is None or rows.shape != shape or rows.dtype != np.uint8:
         raise ValueError(f"{file} does not hold {shape} bytes of images: delete it, and it is made anew")
     return Part(torch.from_numpy(rows), torch.tensor([label for _, label in images], dtype=torch.int64))
 

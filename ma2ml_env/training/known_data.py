@@ -59,13 +59,16 @@ def read_fashion_mnist(folder: Path, download: bool) -> Raw:
     """Fashion-MNIST's idx files, plain or gzipped: in `folder` (as Debian has them) or below it (as torchvision does).
 
     Raises:
-        FileNotFoundError: if one is not there.
+        FileNotFoundError: if one is not there; OSError: if it cannot be fetched.
         ValueError: if a file is not whole, or images and labels do not fit.
     """
     if download:
         from torchvision.datasets import FashionMNIST
 
-        FashionMNIST(folder, download=True)
+        try:
+            FashionMNIST(folder, download=True)
+        except RuntimeError as error:  # no server has it, or what came has another digest
+            raise OSError(f"fashion-mnist cannot be fetched into {folder}: {error}") from error
     places = [place for place in (folder, folder / "FashionMNIST" / "raw") if place.is_dir()]
     parts = {}
     for name in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):

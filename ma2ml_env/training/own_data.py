@@ -2,6 +2,7 @@
 
 import gzip
 import math
+import struct
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -13,6 +14,13 @@ from numpy.typing import NDArray
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 VALIDATION_FOLDERS = ("val", "validation", "valid")
+
+# What numpy and zipfile raise on files of another kind, and on members that cannot be unpacked or lie about their size.
+_NO_ARRAYS = (
+    zipfile.BadZipFile, zlib.error, ValueError, OSError, LookupError, EOFError, AttributeError, TypeError
+)  # fmt: skip
+_UNREADABLE = (MemoryError, NotImplementedError, RuntimeError, struct.error)
+_MOST = 1 << 28  # bytes in an idx file; the largest of those that are read here has 47 million
 
 
 class Raw(NamedTuple):
@@ -114,8 +122,12 @@ def read_npz(path: Path) -> Raw:
             for name in ("x_train", "y_train", "x_test", "y_test"):
                 if name in archive:
                     arrays[name] = archive[name]
-    except (zipfile.BadZipFile, zlib.error, ValueError, OSError, EOFError, AttributeError, TypeError) as error:
+                    if not isinstance(arrays[name], np.ndarray):  # numpy hands out a member that is no array as it is
+                        raise ValueError(f"{name} is no array")
+    except _NO_ARRAYS as error:
         raise ValueError(f"{path} is not an npz file of plain arrays: {error}") from None
+    except _UNREADABLE as error:
+        raise ValueError(f"{path} is not an npz file that can be read: {error}") from None
     missing = [name for name in ("x_train", "y_train") if name not in arrays]
     if missing or ("x_test" in arrays) != ("y_test" in arrays):
         raise ValueError(
@@ -160,12 +172,14 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
         ValueError: if it is cut short or no idx file.
     """
     try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            head = file.read(4)
+            dimensions = head[3] if len(head) == 4 and head[:3] == b"\x00\x00\x08" else 0
+            sizes = file.read(4 * dimensions)
+            shape: Sequence[int] = np.frombuffer(sizes, dtype=">u4").tolist() if len(sizes) == 4 * dimensions else ()
+            body = file.read(min(math.prod(shape), _MOST) + 1)  # one that says little and holds much is not unfolded
     except (OSError, EOFError, zlib.error) as error:
         raise ValueError(f"{path} cannot be read: {error}") from None
-    dimensions = content[3] if len(content) > 3 and content[:3] == b"\x00\x00\x08" else 0
-    shape: Sequence[int] = np.frombuffer(content[4 : 4 + 4 * dimensions], dtype=">u4").tolist() if dimensions else ()
-    body = content[4 + 4 * dimensions :]
-    if not dimensions or len(body) != math.prod(shape):
+    if not shape or len(body) != math.prod(shape):
         raise ValueError(f"{path} is not a whole idx file of unsigned bytes")
     return np.frombuffer(body, dtype=np.uint8).reshape(shape).copy()

@@ -1,4 +1,4 @@
-"""F2 a worker dies, F10 it hangs, F11 what it leaves behind, F20 budget, F25 order of completion, F27 a storm."""
+"""F2 a worker dies, F10 it hangs, F11 what it leaves, F14 /dev/shm, F15 a straggler, F20 budget, F25 order, F27 a storm."""
 
 import os
 import random
@@ -9,14 +9,20 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from multiprocessing.shared_memory import SharedMemory
+from pathlib import Path
 
 import pytest
 from parts import Faulty, Steps, group, job, python, result, run, until
 
 from ma2ml_agents.run.search import Callback
+from ma2ml_env.evaluators.base import Job
 from ma2ml_env.evaluators.halving import Halving
 from ma2ml_env.evaluators.pool import Pool
 from ma2ml_env.evaluators.surrogate import Surrogate
+from ma2ml_env.evaluators.train import Train
+from ma2ml_env.recipe import Recipe
+from ma2ml_env.training.data import DataSource
 
 SURROGATE = partial(Surrogate, {"steps": Steps.space.nvec}, seed=1, delay=0.02)
 
@@ -77,6 +83,46 @@ def test_f10_a_hanging_job_is_stopped_at_the_limit_and_the_others_are_not(pool, 
     assert 1.0 <= found[0].seconds < 3.0
     assert "stopped after 1." in found[0].note
     assert time.monotonic() - began < 30
+
+
+def test_f15_a_straggler_holds_its_batch_to_the_limit_and_the_other_worker_not_at_all(pool):
+    """A batch is a barrier and nobody trains a straggler twice: the time limit is what bounds it."""
+    jobs = [job(0, sleep=600), *(job(n, sleep=0.02) for n in range(1, 24))]
+    arrived = list(pool(Faulty, 2, time_limit=3.0).evaluate(jobs))
+    assert arrived[-1][0] == 0
+    assert arrived[-1][1].error == "TIMEOUT"
+    assert 3.0 <= arrived[-1][1].seconds < 5.0
+    others = [outcome for _, outcome in arrived[:-1]]
+    assert [outcome.status for outcome in others] == ["ok"] * 23
+    assert len({outcome.metrics["pid"] for outcome in others}) == 1  # all by the worker that was free
+
+
+def shared(pid):
+    """What a process has mapped from /dev/shm, but for locks (a page each)."""
+    lines = Path(f"/proc/{pid}/maps").read_text().splitlines()
+    return [line for line in lines if "/dev/shm/" in line and "/sem." not in line]
+
+
+@pytest.mark.slow
+def test_f14_nothing_lies_in_shared_memory_while_a_pool_trains(pool):
+    """So a container's 64 MB of /dev/shm are enough: data lie in each worker's own memory, and no loader has workers."""
+    small = Recipe().network.with_args(cells=2, reductions=(1,), filters=2)
+    recipe = Recipe(network=small, crop_padding=0, cutout=0, batch_size=32, epochs=2)
+    jobs = [Job(number, recipe, {}, number, 1.0) for number in range(4)]
+    block = SharedMemory(create=True, size=1 << 20)
+    try:
+        assert shared(os.getpid())  # the control: it is seen
+    finally:
+        block.close()
+        block.unlink()
+    evaluator = pool(partial(Train, DataSource("digits", limit=64)), 2)
+    found = []
+    for _, outcome in evaluator.evaluate(jobs):
+        pids = [os.getpid(), *(worker._pid for worker in evaluator._processes if worker._pid)]
+        found.append((outcome.status, len(pids), [shared(pid) for pid in pids]))
+    assert [status for status, _, _ in found] == ["ok"] * 4
+    assert max(count for _, count, _ in found) == 3
+    assert not any(line for _, _, each in found for line in each)
 
 
 def test_f11_nothing_that_a_job_started_is_left(pool):

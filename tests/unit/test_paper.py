@@ -75,6 +75,13 @@ def test_table_3_says_which_data(tmp_path):
     assert rows[2][0] == "random (ours, d): digits-v0"
 
 
+def test_table_3_of_a_run_without_repeats_shows_its_winner(tmp_path):
+    run = trained(search(tmp_path / "c10", "random", "cifar10-small-v0"))
+    run.retrained["repeats"] = []
+    run.retrained["top"][2]["outcome"]["params"] = 2_500_000  # the winner's
+    assert paper.table_3([run]).rows[-1][1:3] == ("74.44+-0.12", "2.5")
+
+
 def test_table_4_is_by_the_modules_that_are_searched(tmp_path):
     runs = [
         trained(search(tmp_path / name, "random", "digits-v0", "--modules", *modules), baseline=0.7)

@@ -9,6 +9,7 @@ from tyro.conf import Positional, arg
 
 from ma2ml_agents.run.options import OptionalFile, OptionalNumber
 from ma2ml_env.files import write_atomic
+from ma2ml_env.reading import expected
 
 
 @dataclass(frozen=True)
@@ -39,10 +40,11 @@ class Paper:
                 raise ValueError(f"--top-k is at least 1, not {self.top_k}")
             return self._write(console, paper.learning_curves(self.runs, self.top_k))
         runs = [paper.read(run) for run in self.runs]
-        if self.item == "figure3":
-            return self._write(console, paper.figure_3(runs))
         tables = {"table1": paper.table_1, "table2": paper.table_2, "table3": paper.table_3, "table4": paper.table_4}
-        made = tables[self.item](runs)
+        with expected("summary.json of a run", "run `ma2ml retrain` again"):
+            if self.item == "figure3":
+                return self._write(console, paper.figure_3(runs))
+            made = tables[self.item](runs)
         shown = table(made.title, *made.columns)
         for row in made.rows:
             shown.add_row(*row)

@@ -1,0 +1,80 @@
+"""F21: folders of earlier versions, stopped within a batch, and of later ones. `golden/make.py` says how one is made."""
+
+import gzip
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from parts import comparable
+
+import ma2ml_agents
+from ma2ml_agents.run.cli import main
+from ma2ml_env.store import TrialStore
+
+GOLDEN = sorted(
+    path for path in (Path(__file__).parent / "golden").iterdir() if path.is_dir() and path.name[0].isdigit()
+)
+
+
+def unpacked(golden, target):
+    shutil.copytree(golden, target)
+    (target / "run.sqlite").write_bytes(gzip.decompress((target / "run.sqlite.gz").read_bytes()))
+    (target / "run.sqlite.gz").unlink()
+    return target
+
+
+def trials(folder):
+    with TrialStore(folder, create=False) as store:
+        return [comparable(trial) for trial in store.trials()]
+
+
+@pytest.mark.parametrize("golden", GOLDEN, ids=lambda path: path.name)
+def test_f21_a_folder_of_an_earlier_version_opens_and_goes_on_or_is_refused(golden, tmp_path, capsys):
+    folder = unpacked(golden, tmp_path / "run")
+    for command in ("check", "trials", "show", "pareto", "report"):
+        assert main([command, str(folder)]) == 0
+    old = trials(folder)
+    assert len(old) == 4
+    with TrialStore(folder, create=False) as store:
+        known = store.outcomes(1)
+    assert sorted(known) == [4, 5]
+    capsys.readouterr()
+    code = main(["resume", str(folder)])
+    said = capsys.readouterr().err
+    if (
+        code == 2 and golden.name != ma2ml_agents.__version__
+    ):  # a learner may have changed: then it says so, and nothing is lost
+        assert "start a new run" in said
+        assert trials(folder) == old
+        return
+    assert code == 0, said
+    done = trials(folder)
+    assert done[:4] == old
+    assert [trial["outcome"]["accuracy"] for trial in done[4:6]] == [known[4].accuracy, known[5].accuracy]
+    assert len(done) == 10
+    assert main(["check", str(folder)]) == 0
+    if golden.name == ma2ml_agents.__version__:
+        words = ["digits-v0", "--evaluator", "surrogate", "--learner", "evolution", "--budget", "10", "--batch", "4"]
+        assert main(["search", *words, "--run", str(tmp_path / "calm")]) == 0
+        assert done == trials(tmp_path / "calm")
+
+
+def test_f21_every_release_has_its_folder():
+    assert ma2ml_agents.__version__ in [path.name for path in GOLDEN]
+
+
+def test_f21_a_folder_of_a_later_version_is_refused(tmp_path, capsys):
+    folder = unpacked(GOLDEN[-1], tmp_path / "run")
+    before = (folder / "trials.jsonl").read_bytes()
+    with closing(sqlite3.connect(folder / "run.sqlite")) as db:
+        ((version,),) = db.execute("PRAGMA user_version").fetchall()
+        db.execute(f"PRAGMA user_version = {version + 1}")
+        db.execute("ALTER TABLE outcomes ADD COLUMN more TEXT")  # as a later one may have it
+        db.commit()
+    for command in ("trials", "show", "pareto", "report", "resume", "retrain"):
+        assert main([command, str(folder)]) == 2
+        assert "was written by a later version (format 2; this one reads up to 1)" in capsys.readouterr().err
+    assert main(["check", str(folder)]) == 1
+    assert (folder / "trials.jsonl").read_bytes() == before
