@@ -45,7 +45,7 @@ class Protocol:
     def __post_init__(self) -> None:
         for name, value in self.__dict__.items():
             if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} is a whole number of at least 1, not {value!r}")
+                raise ValueError(f"{name} is at least 1, a whole number, not {value!r}")
         if self.proxy_epochs > self.final_epochs:
             raise ValueError(
                 f"the proxy has {self.proxy_epochs} epochs, more than the final training's {self.final_epochs}"
