@@ -21,6 +21,8 @@ SHARES = (0.25, 0.5, 1.0)
 """of the budget at which levels are compared"""
 FEWEST = 5
 """seeds, or pairs of them, without which nothing is called won: of four, the smallest p is 0.06"""
+ROUNDING = 1e-6
+"""what curves are rounded to: a level that is this close is reached, also where all end at the same highest value"""
 Array = NDArray[np.float64]
 
 
@@ -44,7 +46,7 @@ class Arm:
     def success(self, level: float) -> float:
         """Share of the seeds whose best pipeline, without noise, reaches a level within `WITHIN` pipelines."""
         found = self.curves["true_best"][:, self.trials <= WITHIN].max(axis=1, initial=0.0)
-        return float((found >= level - 1e-6).mean())  # curves are rounded to six digits
+        return float((found >= level - ROUNDING).mean())
 
     def paired(self, other: "Arm", curve: str, share: float) -> tuple[Array, Array]:
         """Levels of both at a share of the budget, on the seeds that both have."""
@@ -97,8 +99,8 @@ def _arm(name: str, runs: Sequence[tuple[Run, dict[str, Any]]]) -> Arm:
 
 
 def ratios(mine: Arm, rival: Arm, curve: str) -> Array:
-    """Pipelines until each of my seeds passes the rival's mean final level, over the rival's budget; `NEVER` if it does not."""
-    reached = mine.curves[curve] >= rival.final(curve).mean()
+    """Pipelines until each of my seeds reaches the rival's mean final level, over its budget; `NEVER` if it does not."""
+    reached = mine.curves[curve] >= rival.final(curve).mean() - ROUNDING
     first = np.where(reached.any(axis=1), mine.trials[reached.argmax(axis=1)] / rival.trials[-1], NEVER)
     return np.asarray(first, dtype=np.float64)
 

@@ -127,6 +127,12 @@ def test_ratio_is_the_share_of_the_rivals_budget_until_its_mean_final_level():
     assert row["never"] == pytest.approx(1 / 3)
 
 
+def test_a_level_where_all_end_is_reached_although_the_mean_of_equal_floats_is_above_them():
+    rival = arm("rival", [[0.95]] * 6)
+    assert rival.final("top").mean() > 0.95
+    assert summary.ratios(arm("mine", [[0.95]]), rival, "top").tolist() == [1.0]
+
+
 def test_success_is_to_find_one_of_the_best_pipelines_within_504():
     curves = {"true_best": np.array([[0.5, 0.9, 0.9], [0.5, 0.5, 0.9], [0.5, 0.8999999, 0.9]])}
     found = summary.Arm("a", (0, 1, 2), np.array([252, 504, 756]), curves, 0.0)
