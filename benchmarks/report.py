@@ -32,7 +32,7 @@ def markdown(suite: Suite, summary: dict[str, Any], header: dict[str, Any]) -> s
         f"Version {header['version']}, commit {commits}, torch {header['torch']}, {header['machine']}.",
         "",
         "Levels are means over seeds. The ratio is the number of pipelines after which "
-        f"`{suite.reference}` passes the rival's mean final level, over the rival's budget: the median over seeds, {NEVER} if "
+        f"`{suite.reference}` reaches the rival's mean final level, over the rival's budget: the median over seeds, {NEVER} if "
         "never, with a bootstrap interval of 95 %. Below 1 it needs fewer. `p` is of Wilcoxon's test, one-sided, of the levels "
         "at 25, 50 and 100 % of the budget, paired by seed, and by landscape and seed where there are several; fewer than "
         f"{FEWEST} pairs have none, and nothing is called won on fewer than {FEWEST} seeds.",

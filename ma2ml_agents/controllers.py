@@ -209,12 +209,14 @@ def controller(spec: GameSpec, agent: str, *, hidden: int, embedding: int, gener
     return MixedController(nvec, intervals, spec.state_dim, hidden=hidden, embedding=embedding, generator=generator)
 
 
-def act(policies: Iterable[Controller], states: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def act(
+    policies: Iterable[Controller], states: Tensor, generator: torch.Generator, temperature: float = 1.0
+) -> tuple[Tensor, Tensor]:
     """Joint actions A_i ~ pi_i(.|S_i), agent after agent, and each agent's log-probability of its part.
 
     States (n, agents, state_dim) on the policies' device -> codes (n, L), log-probabilities (n, agents).
     """
-    samples = [policy.sample(states[:, i], generator) for i, policy in enumerate(policies)]
+    samples = [policy.sample(states[:, i], generator, temperature) for i, policy in enumerate(policies)]
     codes, log_probs = [sample.codes for sample in samples], [sample.log_prob for sample in samples]
     return torch.cat(codes, dim=1), torch.stack(log_probs, dim=1)
 

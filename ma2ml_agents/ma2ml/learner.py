@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from ma2ml_agents.controllers import Controller, chosen, controller, entropy
+from ma2ml_agents.controllers import Controller, act, chosen, controller, entropy
 from ma2ml_agents.intervals import Table
 from ma2ml_agents.joint import Codes, Joint
 from ma2ml_agents.learner import States
@@ -124,10 +124,8 @@ class MA2ML:
 
     def _act(self, s: Tensor, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
         """Joint actions (n, L) at states (n, agents, state_dim), and each agent's log-probability of its part (n, agents)."""
-        s = s.to(self.device)
-        samples = [p.sample(s[:, i], self.generator, temperature) for i, p in enumerate(self.policies.values())]
-        codes, logs = [sample.codes for sample in samples], [sample.log_prob for sample in samples]
-        return torch.cat(codes, dim=1).cpu(), torch.stack(logs, dim=1).cpu()
+        codes, log_probs = act(self.policies.values(), s.to(self.device), self.generator, temperature)
+        return codes.cpu(), log_probs.cpu()
 
     def tell(self, trials: Sequence[Trial]) -> dict[str, float]:
         """Lines 8 to 12: store <S, A, R>, then update critic, policies and target policies; see `Learner.tell`."""
