@@ -62,5 +62,20 @@ def ranks(rewards: Floats) -> Floats:
     return np.asarray(torch.special.ndtri(torch.from_numpy(share)).numpy(), dtype=np.float64)
 
 
-TARGETS: dict[str, Callable[[Floats], Floats]] = {"raw": raw, "standardised": standardised, "ranks": ranks}
+def blend(rewards: Floats) -> Floats:
+    """Half Gaussian ranks, half standardised rewards that end at three deviations on either side.
+
+    Ranks alone stretch the best rewards until what is left between them is noise; standardised rewards alone leave little
+    between them, and one failed training squashes their scale.
+    """
+    largest = float(np.abs(rewards).max()) or 1.0  # squares of huge rewards would overflow
+    return 0.5 * ranks(rewards) + 0.5 * standardised(rewards / largest).clip(-3.0, 3.0)
+
+
+TARGETS: dict[str, Callable[[Floats], Floats]] = {
+    "raw": raw,
+    "standardised": standardised,
+    "ranks": ranks,
+    "blend": blend,
+}
 """what the critic learns, by name: rewards of the whole replay (n,) -> targets (n,)"""

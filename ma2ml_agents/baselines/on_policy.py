@@ -24,6 +24,8 @@ class OnPolicyConfig(MA2MLConfig):
     """never"""
     critic_steps: int = 16
     """steps of the critic per update"""
+    response_share: float = 0.0
+    """none"""
     candidates: int = 1
     """1: the policies' draws are trained"""
     targets: str = "standardised"

@@ -52,6 +52,11 @@ class MA2MLConfig:
     """draw a proposal anew, each time from hotter policies, while its code is in the replay; False, the paper's letter, also
     means that nothing is screened"""
 
+    response_share: float = 0.75
+    """share of a batch that are best responses to draws of the additive critic (`additive.py`); 0: none, the letter"""
+    response_spread: float = 0.3
+    """how far these draws lie from their mean, as a share of the posterior's deviation; 1: Thompson sampling"""
+
     candidates: int = 16
     """candidates that the critic screens for each proposal (`screening.py`); 1: the policies' draws are trained, the letter"""
     mutants: float = 50.0
@@ -64,10 +69,10 @@ class MA2MLConfig:
     parents: int = 30
     """how many of the best pipelines these start from"""
     policy_share: float = 0.25
-    """share of a batch that is not screened but drawn by the policies"""
+    """share of the rest of a batch that is not screened but drawn by the policies"""
 
-    targets: str = "ranks"
-    """what the critic learns of the rewards: ranks, standardised or raw (the paper's letter; see `returns.py`)"""
+    targets: str = "blend"
+    """what the critics learn of the rewards: blend, ranks, standardised or raw (the paper's letter; see `returns.py`)"""
     critic_hidden: tuple[int, ...] = (32, 32)
     """widths of the critic's hidden layers"""
     shallow: float = 0.5
@@ -110,10 +115,19 @@ class MA2MLConfig:
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is at least 1, not {getattr(self, name)}")
-        for name in ("updates", "lambda_", "policy_lr", "critic_lr", "weight_decay", "mutants", "restart"):
+        for name in (
+            "updates",
+            "lambda_",
+            "policy_lr",
+            "critic_lr",
+            "weight_decay",
+            "mutants",
+            "restart",
+            "response_spread",
+        ):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is not negative; it is {getattr(self, name)}")
-        for name in ("policy_share", "mutant_share", "shallow"):
+        for name in ("policy_share", "mutant_share", "response_share", "shallow"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} lies in [0, 1], not {getattr(self, name)}")
         if not 0 < self.tau <= 1:

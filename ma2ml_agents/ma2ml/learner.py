@@ -16,6 +16,7 @@ from ma2ml_agents.intervals import Table
 from ma2ml_agents.joint import Codes, Joint
 from ma2ml_agents.learner import States
 from ma2ml_agents.ma2ml import credit, divergence, screening
+from ma2ml_agents.ma2ml.additive import Additive
 from ma2ml_agents.ma2ml.config import MA2MLConfig
 from ma2ml_agents.ma2ml.critic import Critic, critic_loss
 from ma2ml_agents.replay import Replay, repeated
@@ -54,6 +55,7 @@ class MA2ML:
             state_size=state_size,
             generator=g,
         ).to(self.device)
+        self.additive = Additive(self.joint.nvec)
         self.policy_optimizers = {a: self._optimizer(p) for a, p in self.policies.items()}
         self.critic_optimizer = torch.optim.AdamW(
             self.critic.parameters(), lr=c.critic_lr, weight_decay=c.weight_decay, fused=True
@@ -78,7 +80,10 @@ class MA2ML:
         codes, log_probs = self._act(s)
         if not c.distinct:
             return self.joint.proposals(codes, s, log_probs, ["policy"] * n)
-        origins = self._screen(codes, s) if c.candidates > 1 and len(self.replay) else []
+        origins: list[str] = []
+        if len(self.replay):
+            origins += self._respond(codes, int(n * c.response_share))
+            origins += self._screen(codes[len(origins) :], s[len(origins) :]) if c.candidates > 1 else []
         origins += ["policy"] * (n - len(origins))
         for redraw in range(1, _REDRAWS + 1):
             again = repeated(codes.numpy(), self.replay.codes)
@@ -87,7 +92,23 @@ class MA2ML:
             codes[again], log_probs[again] = self._act(s[again], temperature=_HEAT**redraw)
             for row in again:
                 origins[row] = "redraw"
-        return self.joint.proposals(codes, s, log_probs if c.candidates == 1 else None, origins)
+        drawn = c.candidates == 1 and not c.response_share
+        return self.joint.proposals(codes, s, log_probs if drawn else None, origins)
+
+    def _respond(self, codes: Tensor, n: int) -> list[str]:
+        """Put the best of n draws of the additive critic into the first rows, in place; their origins. See `additive`.
+
+        Those that are known are left out: once its main effects are settled, a game is left to the others.
+        """
+        if not n:
+            return []
+        targets = torch.from_numpy(TARGETS[self.config.targets](self.replay.rewards))
+        known, spread = torch.from_numpy(self.replay.codes), self.config.response_spread
+        best = self.additive.responses(known, targets, n, spread, self.generator)
+        again = set(repeated(best.numpy(), self.replay.codes))
+        new = best[[row for row in range(n) if row not in again]]
+        codes[: len(new)] = new
+        return ["response"] * len(new)
 
     def _screen(self, codes: Tensor, s: Tensor) -> list[str]:
         """Put what the critic likes best into the first rows, in place; their origins. See `screening`."""
@@ -134,6 +155,8 @@ class MA2ML:
         codes, states, rewards = self.joint.read(trials, self.generator)
         self._store(codes, states, rewards)  # line 8
         data = self._tensors()
+        if self.config.response_share:
+            self.additive.learn(data[0].cpu(), data[2].cpu())
         history = []
         for _ in range(self.config.updates):
             metrics = {"critic_loss": self._update_critic(*data)}  # line 10
@@ -259,6 +282,7 @@ class MA2ML:
             "critic": dict(self.critic.state_dict()),
             "policy_optimizers": {agent: optimizer_state(o) for agent, o in self.policy_optimizers.items()},
             "critic_optimizer": optimizer_state(self.critic_optimizer),
+            "additive": self.additive.log_ratio,
             "replay": self.replay.state_dict(),
             "settled": self.settled,
             "updated": self.updated,
@@ -274,6 +298,7 @@ class MA2ML:
             load_optimizer(self.policy_optimizers[agent], state["policy_optimizers"][agent])
         self.critic.load_state_dict(state["critic"])
         load_optimizer(self.critic_optimizer, state["critic_optimizer"])
+        self.additive.log_ratio = float(state["additive"])
         self.replay.load_state_dict(state["replay"])
         self.settled = float(state["settled"])
         self.updated = int(state["updated"])

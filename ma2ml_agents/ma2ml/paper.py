@@ -22,6 +22,8 @@ class MA2MLPaperConfig(MA2MLConfig):
     """how far the target policies follow at each update (eq. 14)"""
     restart: float = 0.0
     """never"""
+    response_share: float = 0.0
+    """none"""
     candidates: int = 1
     """what the policies draw is trained"""
     distinct: bool = False

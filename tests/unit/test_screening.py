@@ -71,7 +71,7 @@ def played(learner, batches=3, batch=12):
 
 
 def test_a_batch_has_no_repeat_and_the_policies_their_share():
-    learner = played(make_learner("ma2ml", SPEC, seed=1))
+    learner = played(make_learner("ma2ml", SPEC, seed=1, response_share=0.0))
     proposals = learner.ask(12)
     origins = [p.origin for p in proposals]
     assert sum(origin in ("screened", "mutant") for origin in origins) == 9
@@ -85,7 +85,7 @@ def test_a_batch_has_no_repeat_and_the_policies_their_share():
 @pytest.mark.parametrize(("left", "mutants"), [(1.0, 0), (0.5, 4), (0.0, 7)])
 def test_mutants_come_in_as_the_policies_settle(left, mutants):
     uniform = sum(math.log(n) for sizes in SPEC.nvec.values() for n in sizes)
-    learner = played(make_learner("ma2ml", SPEC, seed=1, mutants=uniform), batches=1)
+    learner = played(make_learner("ma2ml", SPEC, seed=1, response_share=0.0, mutants=uniform), batches=1)
     learner.settled = left
     assert [p.origin for p in learner.ask(12)].count("mutant") == mutants
 
@@ -106,13 +106,13 @@ def test_descendants_of_more_rounds_are_better_by_the_opinions_that_chose_them()
 
 
 def test_settled_policies_are_drawn_anew_and_replay_and_critic_stay():
-    learner = played(make_learner("ma2ml", SPEC, seed=1, restart=0.0), batches=6)
+    learner = played(make_learner("ma2ml", SPEC, seed=1, response_share=0.0, restart=0.0), batches=6)
     weights = {agent: policy.head.clone() for agent, policy in learner.policies.items()}
     critic = [parameter.clone() for parameter in learner.critic.parameters()]
     learner._restart(entropy=0.5)
     assert learner.restarts == 0
     assert all(torch.equal(policy.head, weights[agent]) for agent, policy in learner.policies.items())
-    eager = make_learner("ma2ml", SPEC, seed=1, restart=0.9)
+    eager = make_learner("ma2ml", SPEC, seed=1, response_share=0.0, restart=0.9)
     eager.load_state_dict(learner.state_dict())
     eager._restart(entropy=0.5)
     assert eager.restarts == 1
@@ -140,13 +140,13 @@ def test_the_whole_space_tried_asks_go_on():
 
 @pytest.mark.parametrize("config", [{"candidates": 1}, {"distinct": False}])
 def test_without_screening_what_is_trained_is_what_the_policies_draw(config):
-    proposals = played(make_learner("ma2ml", SPEC, seed=1, **config)).ask(12)
+    proposals = played(make_learner("ma2ml", SPEC, seed=1, response_share=0.0, **config)).ask(12)
     assert {p.origin for p in proposals} <= {"policy", "redraw"}
     assert all(p.log_probs is not None for p in proposals)
 
 
 def test_screened_candidates_are_better_by_the_critic_than_draws():
-    learner = played(make_learner("ma2ml", SPEC, seed=1, mutants=0.0), batches=2)
+    learner = played(make_learner("ma2ml", SPEC, seed=1, response_share=0.0, mutants=0.0), batches=2)
     proposals = learner.ask(24)
 
     def value(origins):
@@ -167,6 +167,8 @@ def test_screened_candidates_are_better_by_the_critic_than_draws():
         {"rounds": 0},
         {"mutant_share": 1.1},
         {"restart": -0.1},
+        {"response_share": 1.1},
+        {"response_spread": -0.1},
     ],
 )
 def test_impossible_settings_are_refused(bad):
