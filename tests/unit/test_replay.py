@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from ma2ml_agents.replay import Replay, repeated
-from ma2ml_agents.returns import MovingAverage, ranks, raw, standardised
+from ma2ml_agents.returns import MovingAverage, blend, ranks, raw, standardised
 from ma2ml_agents.saving import seeded
 
 
@@ -73,3 +73,14 @@ def test_moving_average_has_no_bias_at_the_start() -> None:
     other = MovingAverage(0.95)
     other.load_state_dict(average.state_dict())
     assert other.value(0.0) == average.value(0.0)
+
+
+def test_a_blend_is_half_of_each_and_no_outlier_squashes_it() -> None:
+    rewards = np.array([0.5, 0.6, 0.7, 0.8])
+    assert blend(rewards) == pytest.approx(0.5 * ranks(rewards) + 0.5 * standardised(rewards))
+    failed = blend(np.array([0.0, *np.linspace(0.80, 0.81, 99)]))
+    assert failed[0] > -3.0
+    assert failed[-1] - failed[1] > 2.0  # standardised alone they lie within .1 of each other
+    assert standardised(np.array([0.0, *np.linspace(0.80, 0.81, 99)]))[1:].std() < 0.1
+    assert np.isfinite(blend(np.array([1e300, -1e300, 0.0]))).all()
+    assert blend(np.zeros(3)) == pytest.approx([0.0] * 3)
