@@ -58,18 +58,15 @@ class MA2MLConfig:
     """how far these draws lie from their mean, as a share of the posterior's deviation; 1: Thompson sampling"""
 
     candidates: int = 16
-    """candidates that the critic screens for each proposal (`screening.py`); 1: the policies' draws are trained, the letter"""
-    mutants: float = 50.0
-    """once the policies' entropy has been below this, in nats, descendants of the best pipelines come in too, the more, the
-    fewer pipelines the policies chose among when they were most settled; 0: never"""
+    """candidates for each proposal that is chosen among them (`behaviour.py`); 1: what policies draw is trained, the letter"""
     mutant_share: float = 0.8
-    """of what is screened, where the policies have no entropy left"""
+    """of what is chosen, descendants of the best pipelines that a Gaussian process likes (`gaussian.py`); 0: there is none"""
     rounds: int = 5
     """generations of these before a pipeline is trained"""
     parents: int = 30
     """how many of the best pipelines these start from"""
-    policy_share: float = 0.25
-    """share of the rest of a batch that is not screened but drawn by the policies"""
+    policy_share: float = 0.1
+    """share of what responses leave of a batch that is not chosen but drawn by the policies"""
 
     targets: str = "blend"
     """what the critics learn of the rewards: blend, ranks, standardised or raw (the paper's letter; see `returns.py`)"""
@@ -121,7 +118,6 @@ class MA2MLConfig:
             "policy_lr",
             "critic_lr",
             "weight_decay",
-            "mutants",
             "restart",
             "response_spread",
         ):

@@ -15,8 +15,8 @@ from ma2ml_agents.controllers import Controller, act, chosen, controller, entrop
 from ma2ml_agents.intervals import Table
 from ma2ml_agents.joint import Codes, Joint
 from ma2ml_agents.learner import States
-from ma2ml_agents.ma2ml import credit, divergence, screening
-from ma2ml_agents.ma2ml.additive import Additive
+from ma2ml_agents.ma2ml import credit, divergence
+from ma2ml_agents.ma2ml.behaviour import Behaviour
 from ma2ml_agents.ma2ml.config import MA2MLConfig
 from ma2ml_agents.ma2ml.critic import Critic, critic_loss
 from ma2ml_agents.replay import Replay, repeated
@@ -55,13 +55,12 @@ class MA2ML:
             state_size=state_size,
             generator=g,
         ).to(self.device)
-        self.additive = Additive(self.joint.nvec)
+        self.behaviour = Behaviour(c, self.joint, g)
         self.policy_optimizers = {a: self._optimizer(p) for a, p in self.policies.items()}
         self.critic_optimizer = torch.optim.AdamW(
             self.critic.parameters(), lr=c.critic_lr, weight_decay=c.weight_decay, fused=True
         )
         self.replay = Replay(c.capacity, decisions, len(agents), spec.state_dim, self.joint.dtype)
-        self.settled = 1.0  # the policies' lowest entropy so far, as a share of the uniform policies'
         self.restarts = 0
         self.updated = 0  # updates of the policies so far
         self.weight = c.lambda_ / decisions if c.lambda_per_decision else c.lambda_
@@ -82,8 +81,9 @@ class MA2ML:
             return self.joint.proposals(codes, s, log_probs, ["policy"] * n)
         origins: list[str] = []
         if len(self.replay):
-            origins += self._respond(codes, int(n * c.response_share))
-            origins += self._screen(codes[len(origins) :], s[len(origins) :]) if c.candidates > 1 else []
+            more = s.repeat(c.candidates, 1, 1)
+            opinions = partial(self._opinions, s=s)
+            origins = self.behaviour.propose(codes, self.replay, lambda: self._act(more)[0], opinions)
         origins += ["policy"] * (n - len(origins))
         for redraw in range(1, _REDRAWS + 1):
             again = repeated(codes.numpy(), self.replay.codes)
@@ -94,49 +94,6 @@ class MA2ML:
                 origins[row] = "redraw"
         drawn = c.candidates == 1 and not c.response_share
         return self.joint.proposals(codes, s, log_probs if drawn else None, origins)
-
-    def _respond(self, codes: Tensor, n: int) -> list[str]:
-        """Put the best of n draws of the additive critic into the first rows, in place; their origins. See `additive`.
-
-        Those that are known are left out: once its main effects are settled, a game is left to the others.
-        """
-        if not n:
-            return []
-        targets = torch.from_numpy(TARGETS[self.config.targets](self.replay.rewards))
-        known, spread = torch.from_numpy(self.replay.codes), self.config.response_spread
-        best = self.additive.responses(known, targets, n, spread, self.generator)
-        again = set(repeated(best.numpy(), self.replay.codes))
-        new = best[[row for row in range(n) if row not in again]]
-        codes[: len(new)] = new
-        return ["response"] * len(new)
-
-    def _screen(self, codes: Tensor, s: Tensor) -> list[str]:
-        """Put what the critic likes best into the first rows, in place; their origins. See `screening`."""
-        c = self.config
-        n = int(len(s) * (1 - c.policy_share))
-        pools, wanted = {"screened": self._act(s.repeat(c.candidates, 1, 1))[0]}, {"screened": n}
-        nats = self.settled * self.joint.nats
-        share = c.mutant_share * max(0.0, 1.0 - nats / c.mutants) if c.mutants else 0.0
-        if share and n:
-            parents = screening.elite(self.replay.codes, self.replay.rewards, c.parents)
-            pools["mutant"] = screening.descendants(
-                torch.from_numpy(self.replay.codes[parents]),
-                len(s) * c.candidates,
-                torch.tensor(self.joint.nvec),
-                lambda pool: self._opinions(pool, s),
-                rounds=c.rounds,
-                generator=self.generator,
-            )
-            wanted["mutant"] = round(n * share)
-            wanted["screened"] -= wanted["mutant"]
-        known = {row.tobytes() for row in self.replay.codes}
-        origins: list[str] = []
-        for origin, pool in pools.items():
-            best = pool[screening.best_by_member(pool, self._opinions(pool, s), wanted[origin], known)]
-            codes[len(origins) : len(origins) + len(best)] = best
-            known |= {row.tobytes() for row in best.numpy()}
-            origins += [origin] * len(best)
-        return origins
 
     @torch.no_grad()
     def _opinions(self, pool: Tensor, s: Tensor) -> Tensor:
@@ -154,9 +111,8 @@ class MA2ML:
             return {}
         codes, states, rewards = self.joint.read(trials, self.generator)
         self._store(codes, states, rewards)  # line 8
+        self.behaviour.learn(self.replay)
         data = self._tensors()
-        if self.config.response_share:
-            self.additive.learn(data[0].cpu(), data[2].cpu())
         history = []
         for _ in range(self.config.updates):
             metrics = {"critic_loss": self._update_critic(*data)}  # line 10
@@ -264,9 +220,7 @@ class MA2ML:
 
         The critic has learned that corner by then, and leads them there again or, if it is not the best, elsewhere.
         """
-        share = entropy / (self.joint.nats or 1.0)
-        self.settled = min(self.settled, share)
-        if share >= self.config.restart:
+        if entropy >= self.config.restart * (self.joint.nats or 1.0):
             return
         self.restarts += 1
         for agent in self.joint.agents:
@@ -282,9 +236,8 @@ class MA2ML:
             "critic": dict(self.critic.state_dict()),
             "policy_optimizers": {agent: optimizer_state(o) for agent, o in self.policy_optimizers.items()},
             "critic_optimizer": optimizer_state(self.critic_optimizer),
-            "additive": self.additive.log_ratio,
+            "behaviour": self.behaviour.state_dict(),
             "replay": self.replay.state_dict(),
-            "settled": self.settled,
             "updated": self.updated,
             "restarts": self.restarts,
             "generator": self.generator.get_state(),
@@ -298,9 +251,8 @@ class MA2ML:
             load_optimizer(self.policy_optimizers[agent], state["policy_optimizers"][agent])
         self.critic.load_state_dict(state["critic"])
         load_optimizer(self.critic_optimizer, state["critic_optimizer"])
-        self.additive.log_ratio = float(state["additive"])
+        self.behaviour.load_state_dict(state["behaviour"])
         self.replay.load_state_dict(state["replay"])
-        self.settled = float(state["settled"])
         self.updated = int(state["updated"])
         self.restarts = int(state["restarts"])
         self.generator.set_state(state["generator"])

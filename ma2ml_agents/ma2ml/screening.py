@@ -1,9 +1,8 @@
 """Screening: which of many candidates are worth a training. Not of the paper, which trains what its policies draw.
 
-The critic is off-policy, so any behaviour policy will do. A batch has three origins: the policies' own draws, as in the paper;
-`screened`, the best by the critic of many draws; and, once the policies have had little left to vary, `mutant`, the best by the
-critic of descendants of the best pipelines so far. Each of these is the favourite of another member of the critic's
-ensemble (Thompson sampling), so a batch differs as far as the members do.
+Candidates are the policies' draws, or descendants of the best pipelines: changes of a decision or two, then changes of the
+favourites among these, for some generations. Each that is taken is the favourite of another opinion, a member of the critic's
+ensemble or a draw of the Gaussian process (Thompson sampling), so a batch differs as far as these do.
 """
 
 from collections.abc import Callable, Set
@@ -15,6 +14,9 @@ from torch import Tensor
 
 from ma2ml_agents.intervals import moved
 from ma2ml_agents.joint import Codes
+
+_FAVOURITES = 3
+"""of each opinion, that the next generation descends from"""
 
 
 def elite(codes: Codes, rewards: NDArray[np.float64], size: int) -> NDArray[np.int64]:
@@ -50,6 +52,7 @@ def mutants(parents: Tensor, n: int, nvec: Tensor, generator: torch.Generator) -
 
 def descendants(
     parents: Tensor,
+    others: Tensor,
     n: int,
     nvec: Tensor,
     opinions: Callable[[Tensor], Tensor],
@@ -57,22 +60,22 @@ def descendants(
     rounds: int,
     generator: torch.Generator,
 ) -> Tensor:
-    """Mutants of parents (m, L), and for some rounds of those that a member of the critic likes best: (k, L).
+    """Mutants of parents (m, L) and others (j, L); for some rounds, each opinion's favourites and mutants of these: (k, L).
 
     Args:
         parents: the best pipelines.
+        others: candidates beside the first generation.
         n: children of each round.
         nvec: choices of each decision, (L,).
-        opinions: each member's value of candidates, (k, L) -> (M, k).
+        opinions: each opinion's values of candidates, (k, L) -> (M, k).
         rounds: generations, at least 1.
         generator: draws everything.
     """
-    pool = mutants(parents, n, nvec, generator)
+    pool: Tensor = torch.cat([mutants(parents, n, nvec, generator), others]).unique(dim=0)  # type: ignore[no-untyped-call]
     for _ in range(rounds - 1):
         values = opinions(pool)
-        share = min(max(1, len(parents) // len(values)), len(pool))
-        favourites = pool[values.topk(share, dim=1).indices.flatten().unique()]  # type: ignore[no-untyped-call]
-        pool = torch.cat([pool, mutants(favourites, n, nvec, generator)]).unique(dim=0)  # type: ignore[no-untyped-call]
+        favourites = pool[values.topk(min(_FAVOURITES, len(pool)), dim=1).indices.flatten().unique()]  # type: ignore[no-untyped-call]
+        pool = torch.cat([favourites, mutants(favourites, n, nvec, generator)]).unique(dim=0)  # type: ignore[no-untyped-call]
     return pool
 
 

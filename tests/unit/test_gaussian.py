@@ -1,0 +1,164 @@
+"""The Gaussian-process critic against closed forms, and what it makes `MA2ML` propose."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from ma2ml_agents import make_learner
+from ma2ml_agents.ma2ml import gaussian
+from ma2ml_agents.ma2ml.gaussian import Gaussian
+from ma2ml_env.trial import GameSpec, Outcome, Trial
+
+NVEC = (4, 3, 1, 5, 0)
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def uniform(n: int, nvec: tuple[int, ...] = NVEC, seed: int = 0) -> torch.Tensor:
+    u = torch.rand(n, len(nvec), generator=generator(seed), dtype=torch.float64)
+    sizes = torch.tensor(nvec)
+    codes = torch.where(sizes > 0, (u * sizes).floor(), u)
+    return codes if 0 in nvec else codes.long()
+
+
+def covariance(a: torch.Tensor, b: torch.Tensor, process: Gaussian, nvec: tuple[int, ...] = NVEC) -> np.ndarray:
+    """The docstring's k, pair by pair and decision by decision."""
+    s = process.settings.detach().exp().numpy()
+    u, v = s[: len(nvec)], s[len(nvec) : -2]
+    k = np.empty((len(a), len(b)))
+    for i, first in enumerate(a.numpy()):
+        for j, second in enumerate(b.numpy()):
+            log = 0.0
+            for d, size in enumerate(nvec):
+                if size:
+                    log -= u[d] * (first[d] != second[d])
+                log -= v[d] * (2 * (first[d] - second[d]) / (max(size - 1, 1) if size else 1)) ** 2
+            k[i, j] = s[-2] * math.exp(log)
+    return k
+
+
+def unequal(nvec: tuple[int, ...] = NVEC) -> Gaussian:
+    process = Gaussian(nvec)
+    with torch.no_grad():
+        process.settings += torch.randn(len(process.settings), generator=generator(9), dtype=torch.float64)
+    return process
+
+
+def test_the_posterior_is_that_of_the_gaussian_in_trials_and_candidates() -> None:
+    process, codes, candidates = unequal(), uniform(20), uniform(6, seed=1)
+    y = torch.randn(20, generator=generator(2), dtype=torch.float64) + 3.0
+    noise = float(process.settings.detach()[-1].exp())
+    inverse = np.linalg.inv(covariance(codes, codes, process) + noise * np.eye(20))
+    across = covariance(candidates, codes, process)
+    mean = across @ inverse @ (y.numpy() - y.numpy().mean()) + y.numpy().mean()
+    spread = covariance(candidates, candidates, process) - across @ inverse @ across.T
+
+    posterior = process.posterior(codes, y)
+    assert posterior.mean(candidates).numpy() == pytest.approx(mean, abs=1e-9)
+    drawn = posterior.draws(candidates, torch.full((40_000,), 0.5, dtype=torch.float64), generator()).numpy()
+    assert drawn.mean(0) == pytest.approx(mean, abs=0.02)
+    assert np.cov(drawn.T) == pytest.approx(0.25 * spread, abs=0.02 * spread.max())
+    still = posterior.draws(candidates, torch.zeros(2, dtype=torch.float64), generator())
+    assert torch.equal(still, posterior.mean(candidates).expand(2, -1))
+
+
+def settled_on(value: str, shuffled: bool = False) -> tuple[Gaussian, int]:
+    """A process that learned from 150 trials in which one decision of three matters: by its order, or by its choices' names."""
+    nvec = (9, 9, 9)
+    codes = uniform(150, nvec, seed=3)
+    place = codes[:, 1].double()
+    table = torch.randn(9, generator=generator(4), dtype=torch.float64)
+    y = (place / 3 - 1).sin() if value == "order" else table[codes[:, 1]]
+    if shuffled:  # the control: the same numbers, and nothing to be learned
+        y = y[torch.randperm(150, generator=generator(5))]
+    y = (y - y.mean()) / y.std() + 0.1 * torch.randn(150, generator=generator(6), dtype=torch.float64)
+    process = Gaussian(nvec)
+    for _ in range(15):
+        process.learn(codes, y, generator(7))
+    return process, len(nvec)
+
+
+def test_the_likelihood_finds_which_decision_matters_and_how() -> None:
+    by_order, length = settled_on("order")
+    u, v = by_order.settings.detach().exp()[:-2].split(length)
+    assert v[1] > 3 * v[[0, 2]].max()
+    assert v[1] > u[1]
+    by_name, _ = settled_on("name")
+    assert by_name.settings.detach().exp()[1] > 3 * by_name.settings.detach().exp()[[0, 2]].max()
+    control, _ = settled_on("order", shuffled=True)
+    assert control.settings[-1] > by_order.settings[-1] + 1.0  # all is noise
+
+
+def test_interactions_are_seen_that_no_sum_has() -> None:
+    """Exclusive or: no main effect says anything, and the best of new codes is found by the pair."""
+    nvec = (2, 2, 4, 4)
+    codes = uniform(40, nvec, seed=8)
+    y = (codes[:, 0] ^ codes[:, 1]).double() + 0.1 * codes[:, 2]
+    process = Gaussian(nvec)
+    for _ in range(10):
+        process.learn(codes, y, generator())
+    everything = torch.cartesian_prod(*(torch.arange(n) for n in nvec))
+    best = everything[process.posterior(codes, y).mean(everything).argmax()].tolist()
+    assert best[0] != best[1]
+    assert best[2] == 3
+
+
+def test_of_many_trials_the_newest_and_the_best_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gaussian, "_MOST", 8)
+    codes, y = uniform(30), torch.arange(30, dtype=torch.float64)
+    y[:3] += 100.0
+    kept = Gaussian(NVEC).posterior(codes, y)
+    rows = [2, 1, 0, 25, 26, 27, 28, 29]  # four of the newest, and the best four of the others
+    assert torch.equal(kept.mean(codes), Gaussian(NVEC).posterior(codes[rows], y[rows]).mean(codes))
+
+
+@pytest.mark.parametrize("n", [1, 40])
+def test_equal_rewards_and_a_single_trial_are_no_error(n: int) -> None:
+    process = Gaussian(NVEC)
+    process.learn(uniform(n), torch.zeros(n), generator())
+    drawn = process.posterior(uniform(n), torch.zeros(n)).draws(uniform(5, seed=1), torch.ones(3).double(), generator())
+    assert drawn.shape == (3, 5)
+    assert drawn.isfinite().all()
+
+
+def test_candidates_that_are_known_or_stand_twice_are_no_error() -> None:
+    process, codes = Gaussian(NVEC), uniform(30)
+    y = torch.randn(30, generator=generator(1), dtype=torch.float64)
+    twice = torch.cat([codes, codes])
+    assert process.posterior(codes, y).draws(twice, torch.ones(3).double(), generator()).isfinite().all()
+
+
+def test_its_state_goes_on_bit_for_bit() -> None:
+    codes, y = uniform(50), torch.randn(50, generator=generator(1), dtype=torch.float64)
+    first, second = Gaussian(NVEC), Gaussian(NVEC)
+    first.learn(codes, y, generator())
+    second.load_state_dict(first.state_dict())
+    for process in (first, second):
+        process.learn(codes, y, generator(2))
+    assert torch.equal(first.settings, second.settings)
+    assert not torch.equal(first.settings, first.prior)
+
+
+def test_a_batch_has_mutants_by_their_share() -> None:
+    spec = GameSpec({"a": (7,) * 6, "b": (5,) * 6})
+
+    def origins(**config: float) -> list[str]:
+        learner = make_learner("ma2ml", spec, seed=0, response_share=0.0, **config)
+        for number in range(2):
+            proposals = learner.ask(24)
+            codes = [[c for code in p.codes.values() for c in code] for p in proposals]
+            learner.tell(
+                [
+                    Trial(number * 24 + i, i, p, Outcome(accuracy=sum(row) / 60), sum(row) / 60)
+                    for i, (p, row) in enumerate(zip(proposals, codes, strict=True))
+                ]
+            )
+        return [p.origin for p in proposals]
+
+    assert origins(policy_share=0.0, mutant_share=0.75).count("mutant") == 18
+    assert origins(policy_share=0.5, mutant_share=0.5).count("mutant") == 6
+    assert "mutant" not in origins(mutant_share=0.0)
