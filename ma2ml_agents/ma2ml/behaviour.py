@@ -1,17 +1,16 @@
 """The behaviour policy: which pipelines of a batch are trained. Not of the paper, which trains what its policies draw.
 
-MA2ML learns off-policy, so any joint actions will do. A batch has four origins, and each has a share of it:
+MA2ML learns off-policy, so any joint actions will do. Each of these origins has a share of a batch:
 
 - `response`: best responses to draws of the additive critic (`additive.py`), as long as they are new;
 - `mutant`: descendants of the best pipelines and of policies' draws, judged by draws of a Gaussian process (`gaussian.py`);
 - `screened`: what the policies draw and the central critic likes best (`screening.py`);
-- `policy`: the policies' own draws.
+- `policy`: the policies' own draws, the rest.
 """
 
 from collections.abc import Callable, Mapping, Set
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,12 +18,13 @@ from ma2ml_agents.joint import Joint
 from ma2ml_agents.ma2ml import screening
 from ma2ml_agents.ma2ml.additive import Additive
 from ma2ml_agents.ma2ml.config import MA2MLConfig
-from ma2ml_agents.ma2ml.gaussian import Gaussian
-from ma2ml_agents.replay import Replay, repeated
-from ma2ml_agents.returns import TARGETS
+from ma2ml_agents.ma2ml.gaussian import GaussianProcess
+from ma2ml_agents.replay import repeated
 
+_DRAWS = 24
+"""draws of the Gaussian process, at least; a larger batch has as many as proposals"""
 _SPREADS = (0.2, 1.0)
-"""how far a batch's draws of the Gaussian process lie from its mean, as a share of the posterior's deviation: first and last"""
+"""how far they lie from its mean, as a share of the posterior's deviation: between these, uniformly"""
 
 
 class Behaviour:
@@ -40,47 +40,61 @@ class Behaviour:
         self.config, self.generator = config, generator
         self.nvec = torch.tensor(joint.nvec)
         self.additive = Additive(joint.nvec)
-        self.gaussian = Gaussian(joint.nvec)
+        self.process = GaussianProcess(joint.nvec)
 
-    def learn(self, replay: Replay) -> None:
-        """Fit the settings of the exact critics that are used to all trials."""
-        c, (codes, targets) = self.config, self._trials(replay)
+    def learn(self, codes: Tensor, targets: Tensor) -> None:
+        """Fit the settings of the exact critics that are used to all trials: codes (N, L), targets (N,)."""
+        c = self.config
         if c.response_share:
             self.additive.learn(codes, targets)
-        if c.mutant_share and c.candidates > 1:
-            self.gaussian.learn(codes, targets, self.generator)
+        if c.candidates > 1 and c.mutant_share and c.policy_share < 1:
+            self.process.learn(codes, targets, self.generator)
 
     def propose(
-        self, codes: Tensor, replay: Replay, draw: Callable[[], Tensor], opinions: Callable[[Tensor], Tensor]
+        self,
+        batch: Tensor,
+        known: Tensor,
+        targets: Tensor,
+        draw: Callable[[int], Tensor],
+        opinions: Callable[[Tensor], Tensor],
     ) -> list[str]:
         """Put proposals into the first rows of a batch, in place; the other rows stay what the policies drew.
 
         Args:
-            codes: the batch, (n, L).
-            replay: all trials.
-            draw: more of what the policies draw, (k, L).
-            opinions: each critic's value of candidates, (k, L) -> (M, k).
+            batch: what the policies drew, (n, L).
+            known: codes of all trials, (N, L).
+            targets: what they were worth, (N,).
+            draw: more of what the policies draw, for so many rows: m -> (k m, L).
+            opinions: each central critic's value of candidates, (k, L) -> (M, k).
 
         Returns:
             origins of the rows that were put.
         """
-        c, (known, targets) = self.config, self._trials(replay)
-        origins: list[str] = []
+        c, origins = self.config, list[str]()
 
         def put(origin: str, rows: Tensor) -> None:
-            codes[len(origins) : len(origins) + len(rows)] = rows
+            batch[len(origins) : len(origins) + len(rows)] = rows
             origins.extend([origin] * len(rows))
 
-        put("response", self._responses(known, targets, int(len(codes) * c.response_share)))
-        if c.candidates > 1:
-            n = int((len(codes) - len(origins)) * (1 - c.policy_share))
-            taken = {row.tobytes() for row in replay.codes} | {row.tobytes() for row in codes[: len(origins)].numpy()}
-            drawn = draw()
-            mutants = self._mutants(replay, drawn, round(n * c.mutant_share), len(codes), taken)
+        put("response", self._responses(known, targets, self._part(len(batch), c.response_share)))
+        chosen = self._part(len(batch) - len(origins), 1 - c.policy_share) if c.candidates > 1 else 0
+        if chosen:
+            drawn = draw(chosen)
+            taken = {row.tobytes() for rows in (known, batch[: len(origins)]) for row in rows.numpy()}
+            mutants = self._mutants(known, targets, drawn, self._part(chosen, c.mutant_share), len(batch), taken)
             put("mutant", mutants)
-            taken |= {row.tobytes() for row in mutants.numpy()}
-            put("screened", drawn[screening.best_by_member(drawn, opinions(drawn), n - len(mutants), taken)])
+            if len(mutants) < chosen:
+                values = opinions(drawn)
+                values = values[
+                    torch.randperm(len(values), generator=self.generator)
+                ]  # a single pick is not always the first's
+                taken |= {row.tobytes() for row in mutants.numpy()}
+                put("screened", drawn[screening.best_by_member(drawn, values, chosen - len(mutants), taken)])
         return origins
+
+    def _part(self, n: int, share: float) -> int:
+        """The share of n, rounded up or down at random, so that small batches have every origin, too."""
+        return int(n * share + torch.rand(1, generator=self.generator, dtype=torch.float64).item())
 
     def _responses(self, known: Tensor, targets: Tensor, n: int) -> Tensor:
         """The new ones among the best of n draws of the additive critic.
@@ -93,43 +107,38 @@ class Behaviour:
         again = set(repeated(best.numpy(), known.numpy()))
         return best[[row for row in range(n) if row not in again]]
 
-    def _mutants(self, replay: Replay, drawn: Tensor, n: int, draws: int, taken: Set[bytes]) -> Tensor:
-        """The favourites of n of `draws` draws of the Gaussian process among descendants of the best and of policies' draws.
-
-        Half of the best are those of the highest rewards, half those of the highest expectations: where rewards are noisy, the
-        first were also the luckiest.
-        """
-        c, (known, targets) = self.config, self._trials(replay)
+    def _mutants(self, known: Tensor, targets: Tensor, drawn: Tensor, n: int, batch: int, taken: Set[bytes]) -> Tensor:
+        """The favourites of n draws of the Gaussian process among descendants of the best and of policies' draws."""
+        c = self.config
         if not n:
             return known[:0]
-        posterior = self.gaussian.posterior(known, targets)
-        spreads = torch.linspace(*_SPREADS, draws, dtype=torch.float64)[torch.randperm(draws, generator=self.generator)]
-
-        def opinions(pool: Tensor) -> Tensor:
-            return posterior.draws(pool, spreads, self.generator)
-
-        half = (c.parents + 1) // 2
-        best = [screening.elite(replay.codes, by, half) for by in (replay.rewards, posterior.mean(known).numpy())]
+        posterior = self.process.posterior(known, targets)
+        draws = max(batch, _DRAWS)
+        low, high = _SPREADS
+        spreads = low + (high - low) * torch.rand(draws, generator=self.generator, dtype=torch.float64)
+        # Half of the parents are the best by expectation: where rewards are noisy, the best by reward were the luckiest.
+        expected = posterior.codes[
+            screening.elite(posterior.codes.numpy(), posterior.mean(posterior.codes).numpy(), c.parents // 2)
+        ]
+        best = known[screening.elite(known.numpy(), targets.numpy(), c.parents)]
+        again = set(repeated(best.numpy(), expected.numpy()))
+        rewarded = best[[row for row in range(len(best)) if row not in again]][: c.parents - len(expected)]
         pool = screening.descendants(
-            known[np.concatenate(best)],
+            torch.cat([expected, rewarded]),
             drawn,
-            len(drawn),
+            draws * c.candidates,
             self.nvec,
-            opinions,
+            lambda candidates: posterior.draws(candidates, spreads, self.generator),
             rounds=c.rounds,
             generator=self.generator,
         )
-        return pool[screening.best_by_member(pool, opinions(pool), n, taken)]
-
-    def _trials(self, replay: Replay) -> tuple[Tensor, Tensor]:
-        """Codes (N, L) and targets (N,) in double precision."""
-        return torch.from_numpy(replay.codes), torch.from_numpy(TARGETS[self.config.targets](replay.rewards))
+        return pool[screening.best_by_member(pool, posterior.draws(pool, spreads, self.generator), n, taken)]
 
     def state_dict(self) -> dict[str, Any]:
         """Exact state but for the generator, which is the learner's."""
-        return {"additive": self.additive.log_ratio, "gaussian": self.gaussian.state_dict()}
+        return {"additive": self.additive.log_ratio, "process": self.process.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Inverse of `state_dict`."""
         self.additive.log_ratio = float(state["additive"])
-        self.gaussian.load_state_dict(state["gaussian"])
+        self.process.load_state_dict(state["process"])

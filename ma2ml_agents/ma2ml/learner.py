@@ -81,9 +81,11 @@ class MA2ML:
             return self.joint.proposals(codes, s, log_probs, ["policy"] * n)
         origins: list[str] = []
         if len(self.replay):
-            more = s.repeat(c.candidates, 1, 1)
+            known, targets = torch.from_numpy(self.replay.codes), torch.from_numpy(self._targets())
             opinions = partial(self._opinions, s=s)
-            origins = self.behaviour.propose(codes, self.replay, lambda: self._act(more)[0], opinions)
+            origins = self.behaviour.propose(
+                codes, known, targets, lambda m: self._act(s[:m].repeat(c.candidates, 1, 1))[0], opinions
+            )
         origins += ["policy"] * (n - len(origins))
         for redraw in range(1, _REDRAWS + 1):
             again = repeated(codes.numpy(), self.replay.codes)
@@ -111,8 +113,10 @@ class MA2ML:
             return {}
         codes, states, rewards = self.joint.read(trials, self.generator)
         self._store(codes, states, rewards)  # line 8
-        self.behaviour.learn(self.replay)
-        data = self._tensors()
+        targets = self._targets()
+        if self.config.distinct:
+            self.behaviour.learn(torch.from_numpy(self.replay.codes), torch.from_numpy(targets))
+        data = self._tensors(targets)
         history = []
         for _ in range(self.config.updates):
             metrics = {"critic_loss": self._update_critic(*data)}  # line 10
@@ -133,8 +137,10 @@ class MA2ML:
     def _store(self, codes: Codes, states: NDArray[np.float32], rewards: list[float]) -> None:
         self.replay.add(codes, states, rewards)
 
-    def _tensors(self) -> tuple[Tensor, Tensor, Tensor]:
-        targets = TARGETS[self.config.targets](self.replay.rewards)
+    def _targets(self) -> NDArray[np.float64]:
+        return TARGETS[self.config.targets](self.replay.rewards)
+
+    def _tensors(self, targets: NDArray[np.float64]) -> tuple[Tensor, Tensor, Tensor]:
         return (
             torch.from_numpy(self.replay.codes).to(self.device),
             torch.from_numpy(self.replay.states).to(self.device),

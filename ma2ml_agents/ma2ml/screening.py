@@ -1,8 +1,8 @@
 """Screening: which of many candidates are worth a training. Not of the paper, which trains what its policies draw.
 
-Candidates are the policies' draws, or descendants of the best pipelines: changes of a decision or two, then changes of the
-favourites among these, for some generations. Each that is taken is the favourite of another opinion, a member of the critic's
-ensemble or a draw of the Gaussian process (Thompson sampling), so a batch differs as far as these do.
+Candidates are the policies' draws, or descendants: first changes of the best pipelines, beside policies' draws, then changes of
+the favourites among these, for some generations. Each that is taken is the favourite of another opinion, a member of the
+critic's ensemble or a draw of the Gaussian process (Thompson sampling), so a batch differs as far as these do.
 """
 
 from collections.abc import Callable, Set
@@ -67,7 +67,7 @@ def descendants(
         others: candidates beside the first generation.
         n: children of each round.
         nvec: choices of each decision, (L,).
-        opinions: each opinion's values of candidates, (k, L) -> (M, k).
+        opinions: each opinion's values of candidates, (k, L) -> (M, k); asked once a generation, and not the last.
         rounds: generations, at least 1.
         generator: draws everything.
     """

@@ -8,7 +8,7 @@ import torch
 
 from ma2ml_agents import make_learner
 from ma2ml_agents.ma2ml import gaussian
-from ma2ml_agents.ma2ml.gaussian import Gaussian
+from ma2ml_agents.ma2ml.gaussian import GaussianProcess
 from ma2ml_env.trial import GameSpec, Outcome, Trial
 
 NVEC = (4, 3, 1, 5, 0)
@@ -25,7 +25,7 @@ def uniform(n: int, nvec: tuple[int, ...] = NVEC, seed: int = 0) -> torch.Tensor
     return codes if 0 in nvec else codes.long()
 
 
-def covariance(a: torch.Tensor, b: torch.Tensor, process: Gaussian, nvec: tuple[int, ...] = NVEC) -> np.ndarray:
+def covariance(a: torch.Tensor, b: torch.Tensor, process: GaussianProcess, nvec: tuple[int, ...] = NVEC) -> np.ndarray:
     """The docstring's k, pair by pair and decision by decision."""
     s = process.settings.detach().exp().numpy()
     u, v = s[: len(nvec)], s[len(nvec) : -2]
@@ -41,8 +41,8 @@ def covariance(a: torch.Tensor, b: torch.Tensor, process: Gaussian, nvec: tuple[
     return k
 
 
-def unequal(nvec: tuple[int, ...] = NVEC) -> Gaussian:
-    process = Gaussian(nvec)
+def unequal(nvec: tuple[int, ...] = NVEC) -> GaussianProcess:
+    process = GaussianProcess(nvec)
     with torch.no_grad():
         process.settings += torch.randn(len(process.settings), generator=generator(9), dtype=torch.float64)
     return process
@@ -66,7 +66,7 @@ def test_the_posterior_is_that_of_the_gaussian_in_trials_and_candidates() -> Non
     assert torch.equal(still, posterior.mean(candidates).expand(2, -1))
 
 
-def settled_on(value: str, shuffled: bool = False) -> tuple[Gaussian, int]:
+def settled_on(value: str, shuffled: bool = False) -> tuple[GaussianProcess, int]:
     """A process that learned from 150 trials in which one decision of three matters: by its order, or by its choices' names."""
     nvec = (9, 9, 9)
     codes = uniform(150, nvec, seed=3)
@@ -76,7 +76,7 @@ def settled_on(value: str, shuffled: bool = False) -> tuple[Gaussian, int]:
     if shuffled:  # the control: the same numbers, and nothing to be learned
         y = y[torch.randperm(150, generator=generator(5))]
     y = (y - y.mean()) / y.std() + 0.1 * torch.randn(150, generator=generator(6), dtype=torch.float64)
-    process = Gaussian(nvec)
+    process = GaussianProcess(nvec)
     for _ in range(15):
         process.learn(codes, y, generator(7))
     return process, len(nvec)
@@ -98,7 +98,7 @@ def test_interactions_are_seen_that_no_sum_has() -> None:
     nvec = (2, 2, 4, 4)
     codes = uniform(40, nvec, seed=8)
     y = (codes[:, 0] ^ codes[:, 1]).double() + 0.1 * codes[:, 2]
-    process = Gaussian(nvec)
+    process = GaussianProcess(nvec)
     for _ in range(10):
         process.learn(codes, y, generator())
     everything = torch.cartesian_prod(*(torch.arange(n) for n in nvec))
@@ -111,14 +111,14 @@ def test_of_many_trials_the_newest_and_the_best_are_kept(monkeypatch: pytest.Mon
     monkeypatch.setattr(gaussian, "_MOST", 8)
     codes, y = uniform(30), torch.arange(30, dtype=torch.float64)
     y[:3] += 100.0
-    kept = Gaussian(NVEC).posterior(codes, y)
+    kept = GaussianProcess(NVEC).posterior(codes, y)
     rows = [2, 1, 0, 25, 26, 27, 28, 29]  # four of the newest, and the best four of the others
-    assert torch.equal(kept.mean(codes), Gaussian(NVEC).posterior(codes[rows], y[rows]).mean(codes))
+    assert torch.equal(kept.mean(codes), GaussianProcess(NVEC).posterior(codes[rows], y[rows]).mean(codes))
 
 
 @pytest.mark.parametrize("n", [1, 40])
 def test_equal_rewards_and_a_single_trial_are_no_error(n: int) -> None:
-    process = Gaussian(NVEC)
+    process = GaussianProcess(NVEC)
     process.learn(uniform(n), torch.zeros(n), generator())
     drawn = process.posterior(uniform(n), torch.zeros(n)).draws(uniform(5, seed=1), torch.ones(3).double(), generator())
     assert drawn.shape == (3, 5)
@@ -126,7 +126,7 @@ def test_equal_rewards_and_a_single_trial_are_no_error(n: int) -> None:
 
 
 def test_candidates_that_are_known_or_stand_twice_are_no_error() -> None:
-    process, codes = Gaussian(NVEC), uniform(30)
+    process, codes = GaussianProcess(NVEC), uniform(30)
     y = torch.randn(30, generator=generator(1), dtype=torch.float64)
     twice = torch.cat([codes, codes])
     assert process.posterior(codes, y).draws(twice, torch.ones(3).double(), generator()).isfinite().all()
@@ -134,7 +134,7 @@ def test_candidates_that_are_known_or_stand_twice_are_no_error() -> None:
 
 def test_its_state_goes_on_bit_for_bit() -> None:
     codes, y = uniform(50), torch.randn(50, generator=generator(1), dtype=torch.float64)
-    first, second = Gaussian(NVEC), Gaussian(NVEC)
+    first, second = GaussianProcess(NVEC), GaussianProcess(NVEC)
     first.learn(codes, y, generator())
     second.load_state_dict(first.state_dict())
     for process in (first, second):
