@@ -39,13 +39,15 @@ def trace(name: str, seed: int = 7) -> dict[str, Any]:
 
 
 def norms(state: dict[str, Any]) -> dict[str, float]:
-    """Norm of every network's parameters, by its place in the state: a hash that rounding does not break."""
+    """Norm of every network's parameters and every vector, by its place in the state: a hash that rounding does not break."""
     found: dict[str, float] = {}
     for key, value in state.items():
         if isinstance(value, dict) and value and all(isinstance(v, torch.Tensor) for v in value.values()):
             found[key] = float(np.sqrt(sum(float(v.double().pow(2).sum()) for v in value.values())))
         elif isinstance(value, dict):
             found |= {f"{key}/{inner}": norm for inner, norm in norms(value).items()}
+        elif isinstance(value, torch.Tensor) and value.is_floating_point():
+            found[key] = float(value.double().norm())
     return found
 
 

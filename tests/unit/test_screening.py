@@ -32,7 +32,8 @@ def test_mutants_are_codes_of_the_space_and_differ_from_a_single_parent():
     children = mutants(parent, 500, NVEC, generator())
     assert ((children >= 0) & (children < NVEC)).all()
     changed = (children != parent).sum(1)
-    assert (changed[changed > 0] >= 1).all()
+    # Each of the four that can change does so with probability 1 - (4/5)^2: as the one that has to, or by itself.
+    assert changed.float().mean() == pytest.approx(1.44, abs=0.1)
     assert (changed > 0).float().mean() > 0.75  # the decision that has to change may be the one with a single choice
     assert (children[:, 2] == 0).all()
     for decision, size in ((0, 4), (1, 3), (3, 5), (4, 2)):
@@ -72,8 +73,8 @@ def test_a_batch_has_no_repeat_and_the_policies_their_share():
     learner = played(make_learner("ma2ml", SPEC, seed=1, response_share=0.0))
     proposals = learner.ask(12)
     origins = [p.origin for p in proposals]
-    assert sum(origin in ("screened", "mutant") for origin in origins) == 10
-    assert sum(origin in ("policy", "redraw") for origin in origins) == 2
+    assert sum(origin in ("screened", "mutant") for origin in origins) in (10, 11)  # nine tenths
+    assert sum(origin in ("policy", "redraw") for origin in origins) in (1, 2)
     codes = [tuple(p.codes.values()) for p in proposals]
     known = {tuple(map(tuple, (row[:3], row[3:]))) for row in learner.replay.codes.tolist()}
     assert len(set(codes)) == 12
