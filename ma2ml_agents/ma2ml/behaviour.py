@@ -18,7 +18,7 @@ from ma2ml_agents.joint import Joint
 from ma2ml_agents.ma2ml import screening
 from ma2ml_agents.ma2ml.additive import Additive
 from ma2ml_agents.ma2ml.config import MA2MLConfig
-from ma2ml_agents.ma2ml.gaussian import GaussianProcess
+from ma2ml_agents.ma2ml.gaussian import GaussianProcess, Posterior
 from ma2ml_agents.replay import repeated
 
 _DRAWS = 24
@@ -87,7 +87,7 @@ class Behaviour:
                 values = opinions(drawn)
                 values = values[
                     torch.randperm(len(values), generator=self.generator)
-                ]  # a single pick is not always the first's
+                ]  # or the first would be heard most
                 taken |= {row.tobytes() for row in mutants.numpy()}
                 put("screened", drawn[screening.best_by_member(drawn, values, chosen - len(mutants), taken)])
         return origins
@@ -103,9 +103,7 @@ class Behaviour:
         """
         if not n:
             return known[:0]
-        best = self.additive.responses(known, targets, n, self.config.response_spread, self.generator)
-        again = set(repeated(best.numpy(), known.numpy()))
-        return best[[row for row in range(n) if row not in again]]
+        return _new(self.additive.responses(known, targets, n, self.config.response_spread, self.generator), known)
 
     def _mutants(self, known: Tensor, targets: Tensor, drawn: Tensor, n: int, batch: int, taken: Set[bytes]) -> Tensor:
         """The favourites of n draws of the Gaussian process among descendants of the best and of policies' draws."""
@@ -116,15 +114,8 @@ class Behaviour:
         draws = max(batch, _DRAWS)
         low, high = _SPREADS
         spreads = low + (high - low) * torch.rand(draws, generator=self.generator, dtype=torch.float64)
-        # Half of the parents are the best by expectation: where rewards are noisy, the best by reward were the luckiest.
-        expected = posterior.codes[
-            screening.elite(posterior.codes.numpy(), posterior.mean(posterior.codes).numpy(), c.parents // 2)
-        ]
-        best = known[screening.elite(known.numpy(), targets.numpy(), c.parents)]
-        again = set(repeated(best.numpy(), expected.numpy()))
-        rewarded = best[[row for row in range(len(best)) if row not in again]][: c.parents - len(expected)]
         pool = screening.descendants(
-            torch.cat([expected, rewarded]),
+            self._parents(known, targets, posterior),
             drawn,
             draws * c.candidates,
             self.nvec,
@@ -134,6 +125,13 @@ class Behaviour:
         )
         return pool[screening.best_by_member(pool, posterior.draws(pool, spreads, self.generator), n, taken)]
 
+    def _parents(self, known: Tensor, targets: Tensor, posterior: Posterior) -> Tensor:
+        """The best pipelines, (m, L): half by expectation, the others by reward, which where it is noisy finds the luckiest."""
+        size, tried = self.config.parents, posterior.codes
+        expected = tried[screening.elite(tried.numpy(), posterior.mean(tried).numpy(), size // 2)]
+        rewarded = _new(known[screening.elite(known.numpy(), targets.numpy(), size)], expected)
+        return torch.cat([expected, rewarded[: size - len(expected)]])
+
     def state_dict(self) -> dict[str, Any]:
         """Exact state but for the generator, which is the learner's."""
         return {"additive": self.additive.log_ratio, "process": self.process.state_dict()}
@@ -142,3 +140,9 @@ class Behaviour:
         """Inverse of `state_dict`."""
         self.additive.log_ratio = float(state["additive"])
         self.process.load_state_dict(state["process"])
+
+
+def _new(codes: Tensor, known: Tensor) -> Tensor:
+    """Those of codes (n, L) that do not stand in `known` (N, L), each once."""
+    again = set(repeated(codes.numpy(), known.numpy()))
+    return codes[[row for row in range(len(codes)) if row not in again]]
