@@ -85,11 +85,9 @@ class Behaviour:
             put("mutant", mutants)
             if len(mutants) < chosen:
                 values = opinions(drawn)
-                values = values[
-                    torch.randperm(len(values), generator=self.generator)
-                ]  # or the first would be heard most
+                order = torch.randperm(len(values), generator=self.generator)  # or the first critic would be heard most
                 taken |= {row.tobytes() for row in mutants.numpy()}
-                put("screened", drawn[screening.best_by_member(drawn, values, chosen - len(mutants), taken)])
+                put("screened", drawn[screening.best_by_member(drawn, values[order], chosen - len(mutants), taken)])
         return origins
 
     def _part(self, n: int, share: float) -> int:

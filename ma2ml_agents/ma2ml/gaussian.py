@@ -30,7 +30,9 @@ _SAMPLE = 256
 _STEPS, _STEP = 8, 0.08
 """of Adam after each batch of trials, on the logarithms of the settings"""
 _NOISE, _LEAST_NOISE = 0.05, 1e-4
+"""variance of the noise that is expected, and the least that is believed; the targets' is 1"""
 _JITTER = 1e-6
+"""variance added to candidates, of which some stand twice or are known"""
 
 
 class GaussianProcess:
@@ -113,7 +115,7 @@ class Kernel:
         self.noise = settings[-1].exp()
 
     def features(self, codes: Tensor) -> Features:
-        """What `k` reads of joint actions (n, L)."""
+        """What the covariance is computed from, of joint actions (n, L)."""
         hot = torch.zeros(len(codes), self.choices, dtype=torch.float64)
         if self.decisions:
             hot.scatter_(1, codes[:, self.decisions].long() + self.offsets, 1.0)

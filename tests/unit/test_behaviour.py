@@ -68,11 +68,7 @@ def test_a_share_of_one_is_all_and_of_none_nothing(config: dict[str, float], onl
 
 def test_batches_of_one_have_every_origin_in_time() -> None:
     origins = [(proposed(seed, n=1, trials=30)[1] or ["policy"])[0] for seed in range(40)]
-    assert set(origins) == {"response", "mutant", "policy", "screened"} or set(origins) >= {
-        "response",
-        "mutant",
-        "policy",
-    }
+    assert set(origins) >= {"response", "mutant", "policy"}  # one in twenty is screened
     assert 20 <= origins.count("response") <= 38
 
 
