@@ -1,8 +1,9 @@
 """How fast the game itself is, on one core: `python benchmarks/throughput.py`.
 
 Prints one JSON object: pipelines a second of `evaluate_batch` and of `Game.play` on the paper's CIFAR spaces, microseconds of a
-step and of reset and step in surrogate mode, seconds of `ask(24)` and `tell` of `ma2ml` at its defaults, and the import. Each
-number is the median of repetitions; `--repeat` sets how many.
+step and of reset and step in surrogate mode, seconds of `ask(24)` and `tell` of `ma2ml` at its defaults, at the start of a
+search and near its end, on the spaces of CIFAR (100 decisions) and ImageNet (189), and the import. Each number is the median
+of repetitions; `--repeat` sets how many.
 """
 
 import argparse
@@ -24,6 +25,8 @@ from ma2ml_env.testing import random_codes
 from ma2ml_env.trial import Proposal, trial_seeds
 
 PIPELINES = 10_000
+BATCH = 24
+TRIALS = 1_800  # nine tenths of a search of the paper
 
 
 def seconds(call: Callable[[], object], repeat: int) -> float:
@@ -60,24 +63,37 @@ def environment(repeat: int) -> dict[str, float]:
     }
 
 
-def learner(repeat: int) -> dict[str, float]:
+def learner(name: str, known: int, repeat: int) -> float:
+    """Median seconds of `ask(24)` and `tell` after two such batches and so many random trials."""
     import torch
 
     from ma2ml_agents import make_learner
 
     torch.set_num_threads(1)
-    game = ma2ml_env.make_game("cifar10-v0", "surrogate")
+    game = ma2ml_env.make_game(name, "surrogate")
     made = make_learner("ma2ml", game.spec)
+    if known:
+        codes = random_codes(game.spec.nvec, known)
+        proposals = [Proposal({a: tuple(c[i].tolist()) for a, c in codes.items()}) for i in range(known)]
+        made.tell(game.play(proposals, trial_seeds(0, 0, known).tolist()))
     spent = []
-    for batch in range(repeat + 2):
+    for first in range(known, known + BATCH * (repeat + 2), BATCH):
         start = time.perf_counter()
-        proposals = made.ask(24)
+        proposals = made.ask(BATCH)
         asked = time.perf_counter() - start
-        trials = game.play(proposals, trial_seeds(0, 24 * batch, 24).tolist(), first_number=24 * batch)
+        trials = game.play(proposals, trial_seeds(0, first, BATCH).tolist(), first_number=first)
         start = time.perf_counter()
         made.tell(trials)
         spent.append(asked + time.perf_counter() - start)
-    return {"ask_and_tell_s": statistics.median(spent[2:])}
+    return statistics.median(spent[2:])
+
+
+def learners(repeat: int) -> dict[str, float]:
+    return {
+        "ask_and_tell_s": learner("cifar10-v0", 0, repeat),
+        f"ask_and_tell_after_{TRIALS}_s": learner("cifar10-v0", TRIALS, repeat),
+        f"ask_and_tell_imagenet_after_{TRIALS}_s": learner("imagenet200-600m-v0", TRIALS, repeat),
+    }
 
 
 def importing(repeat: int) -> dict[str, float]:
@@ -94,7 +110,7 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=7, help="repetitions of each measurement (7)")
     repeat = parser.parse_args().repeat
     header = {"version": ma2ml_env.__version__, "python": platform.python_version(), "numpy": np.__version__}
-    print(json.dumps({**header, **environment(repeat), **learner(repeat), **importing(repeat)}, indent=2))
+    print(json.dumps({**header, **environment(repeat), **learners(repeat), **importing(repeat)}, indent=2))
 
 
 if __name__ == "__main__":

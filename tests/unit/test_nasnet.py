@@ -98,6 +98,20 @@ def test_a_thinned_convolution_is_the_convolution(size: int) -> None:
     assert not any(isinstance(m, nasnet._Thinned) for m in OPERATIONS["dil_conv_3x3"](4, 4, 1).modules())
 
 
+@pytest.mark.parametrize("kernel", [3, 5, 7])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("size", [1, 2, 7, 8])
+def test_a_max_pool_of_rows_and_then_of_columns_is_the_max_pool(kernel: int, stride: int, size: int) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(3, 4, size, size)  # no two are equal, so each gradient has one way to go
+    fast = OPERATIONS[f"max_pool_{kernel}x{kernel}"](4, 4, stride)
+    plain = torch.nn.MaxPool2d(kernel, stride, kernel // 2)
+    out, gradient = gradients(fast, x)
+    expected, expected_gradient = gradients(plain, x)
+    assert torch.equal(out, expected)
+    assert torch.allclose(gradient, expected_gradient, atol=1e-6)
+
+
 @pytest.mark.parametrize("size", [1, 4, 7])
 def test_factorized_reduction_is_two_strided_convolutions(size: int) -> None:
     torch.manual_seed(0)
