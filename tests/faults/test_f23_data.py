@@ -55,6 +55,19 @@ def named(path):
     assert str(path) in told
 
 
+def damage(path, data, number, read):
+    """Read a file of these bytes, cut short or with some of them replaced, so many times: each is read, or named."""
+
+    @settings(max_examples=number, **FUZZ)
+    @given(st.integers(0, len(data)), st.binary(max_size=6), st.booleans())
+    def check(at, patch, cut):
+        path.write_bytes(data[:at] + patch + (b"" if cut else data[at + len(patch) :]))
+        with named(path):
+            read(path)
+
+    check()
+
+
 def test_f23_nothing_is_unpacked_here():
     names = {"extractall", "extract", "unpack_archive", "extract_archive", "download_and_extract_archive"}
     for path in [*(ROOT / "ma2ml_env").rglob("*.py"), *(ROOT / "ma2ml_agents").rglob("*.py")]:
@@ -106,16 +119,11 @@ def test_f23_a_damaged_image_is_named(tmp_path, kind, number):
     pixels = np.random.default_rng(0).integers(0, 255, (16, 16, 3), dtype=np.uint8)
     whole = io.BytesIO()
     Image.fromarray(pixels).save(whole, kind)
-    data, path = whole.getvalue(), tmp_path / "image.png"
 
-    @settings(max_examples=number, **FUZZ)
-    @given(st.integers(0, len(data)), st.binary(max_size=6), st.booleans())
-    def check(at, patch, cut):
-        path.write_bytes(data[:at] + patch + (b"" if cut else data[at + len(patch) :]))
-        with named(path):
-            assert own_data.read_image(path, 8).shape in ((1, 8, 8), (3, 8, 8))
+    def read(path):
+        assert own_data.read_image(path, 8).shape in ((1, 8, 8), (3, 8, 8))
 
-    check()
+    damage(tmp_path / "image.png", whole.getvalue(), number, read)
 
 
 def test_f23_an_image_that_unfolds_to_gigabytes_is_refused(tmp_path):
@@ -133,16 +141,7 @@ def test_f23_an_image_that_unfolds_to_gigabytes_is_refused(tmp_path):
 def test_f23_a_damaged_npz_is_named(tmp_path, number):
     whole = io.BytesIO()
     np.savez_compressed(whole, x_train=np.zeros((4, 8, 8), np.uint8), y_train=np.array([0, 1, 0, 1]))
-    data, path = whole.getvalue(), tmp_path / "own.npz"
-
-    @settings(max_examples=number, **FUZZ)
-    @given(st.integers(0, len(data)), st.binary(max_size=6), st.booleans())
-    def check(at, patch, cut):
-        path.write_bytes(data[:at] + patch + (b"" if cut else data[at + len(patch) :]))
-        with named(path):
-            own_data.read_npz(path)
-
-    check()
+    damage(tmp_path / "own.npz", whole.getvalue(), number, own_data.read_npz)
 
 
 def npz(path, **members):
