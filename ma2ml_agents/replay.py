@@ -38,9 +38,10 @@ class Replay:
         """Forget everything."""
         self.codes, self.states, self.rewards = self.codes[:0], self.states[:0], self.rewards[:0]
 
-    def rows(self, n: int, generator: torch.Generator) -> Tensor:
-        """Row numbers of a minibatch B: n of all, uniformly with replacement (line 9)."""
-        return torch.randint(len(self), (n,), generator=generator)
+    def rows(self, n: int, generator: torch.Generator, newest: int | None = None) -> Tensor:
+        """Row numbers of a minibatch B: n of all or of the newest so many, uniformly with replacement (line 9)."""
+        first = 0 if newest is None else max(0, len(self) - newest)
+        return first + torch.randint(len(self) - first, (n,), generator=generator)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that is held."""

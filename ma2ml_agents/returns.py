@@ -46,8 +46,10 @@ def raw(rewards: Floats) -> Floats:
 
 def standardised(rewards: Floats) -> Floats:
     """Zero mean, unit variance; zeros where all rewards are equal."""
-    deviation = rewards.std()
-    return (rewards - rewards.mean()) / deviation if deviation > 0 else np.zeros_like(rewards)
+    if not np.ptp(rewards) > 0:  # the mean of equal floats can be another one, and so have a deviation
+        return np.zeros_like(rewards)
+    scaled: Floats = (rewards - rewards.mean()) / rewards.std()
+    return scaled
 
 
 def ranks(rewards: Floats) -> Floats:

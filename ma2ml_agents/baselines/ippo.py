@@ -215,7 +215,9 @@ def near(old: Tensor, current: Tensor) -> Tensor:
 
 
 def standardise(gains: Tensor) -> Tensor:
-    """Zero mean and unit variance, (n,) -> (n,); zeros where all are equal."""
+    """Zero mean and unit variance, (n,) -> (n,); zeros where all are equal. A single one stays as it is."""
+    if len(gains) < 2:
+        return gains
     return (gains - gains.mean()) / (gains.std(correction=0) + 1e-8)
 
 

@@ -35,10 +35,12 @@ class OnPolicyConfig(MA2MLConfig):
 
 
 class OnPolicy(MA2ML):
-    """The same controllers, critic, credit assignment and divergence as `MA2ML`; only the data differ.
+    """The same controllers, critic, credit assignment and divergence as `MA2ML`, without its data, at settings of its own.
 
     What is kept over batches: policies, target policies, the critic and the moments of their optimizers. What is not: trials.
-    Critic and policies are trained on the newest batch alone, with states S of that batch and actions as `actions` says.
+    Critic and policies are trained on the newest batch alone, with states S of that batch and actions as `actions` says. A
+    batch is compared with itself, so it needs two trials to teach anything. What one setting is worth, all others being equal,
+    is `MA2ML` with `capacity=24`.
     """
 
     Config: type[MA2MLConfig] = OnPolicyConfig

@@ -22,7 +22,7 @@ from torch import Tensor
 from ma2ml_agents.intervals import COSINES, cosines
 
 _STEP = 0.35
-"""how far log r moves, if at all, when trials are learned from"""
+"""how far a step moves log r, if at all"""
 _LOWEST, _HIGHEST = math.log(0.1), math.log(1e5)
 _GRID = 65
 """positions of an interval that are compared"""
@@ -49,12 +49,17 @@ class Additive:
         self.grid = torch.linspace(0.0, 1.0, _GRID, dtype=torch.float64)
         self.log_ratio = math.log(max(len(nvec), 1))
 
-    def learn(self, codes: Tensor, targets: Tensor) -> None:
-        """Move log r towards where it makes all trials likeliest: codes (N, L), targets (N,)."""
+    def learn(self, codes: Tensor, targets: Tensor, steps: int = 1) -> None:
+        """Some steps of log r towards where it makes all trials likeliest: codes (N, L), targets (N,)."""
         statistics = self._statistics(codes, targets)
-        steps = (0.0, -_STEP, _STEP)
-        near = [min(max(self.log_ratio + step, _LOWEST), _HIGHEST) for step in steps]
-        self.log_ratio = max(near, key=lambda log_ratio: self._fit(*statistics, log_ratio)[0])
+        for _ in range(steps):
+            near = [min(max(self.log_ratio + step, _LOWEST), _HIGHEST) for step in (0.0, -_STEP, _STEP)]
+            before, self.log_ratio = (
+                self.log_ratio,
+                max(near, key=lambda log_ratio: self._fit(*statistics, log_ratio)[0]),
+            )
+            if self.log_ratio == before:
+                break
 
     def responses(self, codes: Tensor, targets: Tensor, n: int, spread: float, generator: torch.Generator) -> Tensor:
         """The best joint actions (n, L) of n draws of w, given all trials: codes (N, L), targets (N,).

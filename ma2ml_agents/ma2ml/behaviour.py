@@ -21,8 +21,10 @@ from ma2ml_agents.ma2ml.config import MA2MLConfig
 from ma2ml_agents.ma2ml.gaussian import GaussianProcess, Posterior
 from ma2ml_agents.replay import repeated
 
-_DRAWS = 24
-"""draws of the Gaussian process, at least; a larger batch has as many as proposals"""
+_DRAWS, _MOST_DRAWS = 24, 64
+"""draws of the Gaussian process: as many as proposals, within these"""
+_OTHERS = 1024
+"""policies' draws among the candidates, at most: a matrix of all pairs is factorised"""
 _SPREADS = (0.2, 1.0)
 """how far they lie from its mean, as a share of the posterior's deviation: between these, uniformly"""
 
@@ -42,13 +44,13 @@ class Behaviour:
         self.additive = Additive(joint.nvec)
         self.process = GaussianProcess(joint.nvec)
 
-    def learn(self, codes: Tensor, targets: Tensor) -> None:
-        """Fit the settings of the exact critics that are used to all trials: codes (N, L), targets (N,)."""
+    def learn(self, codes: Tensor, targets: Tensor, batches: int = 1) -> None:
+        """Fit the exact critics that are used to all trials, after so many new batches: codes (N, L), targets (N,)."""
         c = self.config
         if c.response_share:
-            self.additive.learn(codes, targets)
+            self.additive.learn(codes, targets, batches)
         if c.candidates > 1 and c.mutant_share and c.policy_share < 1:
-            self.process.learn(codes, targets, self.generator)
+            self.process.learn(codes, targets, self.generator, batches)
 
     def propose(
         self,
@@ -109,12 +111,12 @@ class Behaviour:
         if not n:
             return known[:0]
         posterior = self.process.posterior(known, targets)
-        draws = max(batch, _DRAWS)
+        draws = min(max(batch, _DRAWS), _MOST_DRAWS)
         low, high = _SPREADS
         spreads = low + (high - low) * torch.rand(draws, generator=self.generator, dtype=torch.float64)
         pool = screening.descendants(
             self._parents(known, targets, posterior),
-            drawn,
+            drawn[:_OTHERS],
             draws * c.candidates,
             self.nvec,
             lambda candidates: posterior.draws(candidates, spreads, self.generator),
@@ -126,7 +128,7 @@ class Behaviour:
     def _parents(self, known: Tensor, targets: Tensor, posterior: Posterior) -> Tensor:
         """The best pipelines, (m, L): half by expectation, the others by reward, which where it is noisy finds the luckiest."""
         size, tried = self.config.parents, posterior.codes
-        expected = tried[screening.elite(tried.numpy(), posterior.mean(tried).numpy(), size // 2)]
+        expected = tried[screening.elite(tried.numpy(), posterior.mean(tried).numpy(), (size + 1) // 2)]
         rewarded = _new(known[screening.elite(known.numpy(), targets.numpy(), size)], expected)
         return torch.cat([expected, rewarded[: size - len(expected)]])
 

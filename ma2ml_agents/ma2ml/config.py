@@ -89,7 +89,7 @@ class MA2MLConfig:
     critic_sees_states: bool = False
     """True: Q(S, A) to the letter; False: Q(A), as S says nothing about the reward"""
     capacity: int = 10_000
-    """trials in the replay buffer; all of a search of the paper"""
+    """newest trials that critic and policies are trained on, the buffer D; by default all of a search of the paper"""
 
     def __post_init__(self) -> None:
         choices = {"actions": ACTIONS, "targets": tuple(TARGETS), "credit": CREDITS, "kl": DIVERGENCES}

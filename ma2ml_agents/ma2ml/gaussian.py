@@ -53,11 +53,11 @@ class GaussianProcess:
         self.settings = self.about.clone().requires_grad_()
         self.optimizer = torch.optim.Adam([self.settings], lr=_STEP, betas=(0.8, 0.95))
 
-    def learn(self, codes: Tensor, targets: Tensor, generator: torch.Generator) -> None:
-        """Some steps towards settings by which trials are likelier: codes (N, L), targets (N,)."""
+    def learn(self, codes: Tensor, targets: Tensor, generator: torch.Generator, batches: int = 1) -> None:
+        """Steps towards settings by which trials are likelier, after so many new batches: codes (N, L), targets (N,)."""
         level, scale = _unit(targets)
         y = (targets.double() - level) / scale
-        for _ in range(_STEPS):
+        for _ in range(_STEPS * batches):
             rows = torch.randperm(len(y), generator=generator)[:_SAMPLE]
             kernel = Kernel(self.nvec, self.settings)
             x = kernel.features(codes[rows])

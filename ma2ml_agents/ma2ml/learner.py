@@ -24,6 +24,10 @@ from ma2ml_agents.returns import TARGETS
 from ma2ml_agents.saving import load_optimizer, optimizer_state, seeded
 from ma2ml_env.trial import GameSpec, Proposal, Trial
 
+_KNOWN = 10_000
+"""trials, at least, that the exact critics learn from and that are not proposed again"""
+_BATCH = 24
+"""trials that the updates are meant for; of more that are told at once, each so many have their updates"""
 _REDRAWS = 48
 _HEAT = 1.15
 """a code that is known is drawn anew at most so often, from policies that get hotter by this factor each time"""
@@ -60,7 +64,7 @@ class MA2ML:
         self.critic_optimizer = torch.optim.AdamW(
             self.critic.parameters(), lr=c.critic_lr, weight_decay=c.weight_decay, fused=True
         )
-        self.replay = Replay(c.capacity, decisions, len(agents), spec.state_dim, self.joint.dtype)
+        self.replay = Replay(max(c.capacity, _KNOWN), decisions, len(agents), spec.state_dim, self.joint.dtype)
         self.restarts = 0
         self.updated = 0  # updates of the policies so far
         self.weight = c.lambda_ / decisions if c.lambda_per_decision else c.lambda_
@@ -113,14 +117,14 @@ class MA2ML:
             return {}
         codes, states, rewards = self.joint.read(trials, self.generator)
         self._store(codes, states, rewards)  # line 8
-        targets = self._targets()
+        targets, batches = self._targets(), max(1, len(trials) // _BATCH)
         if self.config.distinct:
-            self.behaviour.learn(torch.from_numpy(self.replay.codes), torch.from_numpy(targets))
+            self.behaviour.learn(torch.from_numpy(self.replay.codes), torch.from_numpy(targets), batches)
         data = self._tensors(targets)
         history = []
-        for _ in range(self.config.updates):
+        for _ in range(self.config.updates * batches):
             metrics = {"critic_loss": self._update_critic(*data)}  # line 10
-            rows = self.replay.rows(self.config.minibatch, self.generator).to(self.device)  # line 9
+            rows = self._rows(self.config.minibatch)  # line 9
             metrics |= self._update_policies(data[0][rows], data[1][rows])  # line 11
             self._update_targets()  # line 12
             history.append(metrics)
@@ -130,12 +134,15 @@ class MA2ML:
         return {
             "reward": sum(rewards) / len(rewards),
             "restarts": float(self.restarts),
-            "updates": float(self.config.updates),
+            "updates": float(self.config.updates * batches),
             **mean,
         }
 
     def _store(self, codes: Codes, states: NDArray[np.float32], rewards: list[float]) -> None:
         self.replay.add(codes, states, rewards)
+
+    def _rows(self, n: int) -> Tensor:
+        return self.replay.rows(n, self.generator, self.config.capacity).to(self.device)
 
     def _targets(self) -> NDArray[np.float64]:
         return TARGETS[self.config.targets](self.replay.rewards)
@@ -150,7 +157,7 @@ class MA2ML:
     def _update_critic(self, codes: Tensor, states: Tensor, targets: Tensor) -> float:
         c, total = self.config, 0.0
         for _ in range(c.critic_steps):
-            rows = self.replay.rows(c.critic_minibatch, self.generator).to(self.device)
+            rows = self._rows(c.critic_minibatch)
             q = self._q(codes[rows], states[rows])
             loss = critic_loss(q, targets[rows])  # eq. 11
             self.critic_optimizer.zero_grad(set_to_none=True)

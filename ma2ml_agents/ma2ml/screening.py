@@ -23,9 +23,9 @@ def elite(codes: Codes, rewards: NDArray[np.float64], size: int) -> NDArray[np.i
     """Rows of the `size` best distinct codes, best first; fewer if there are fewer: codes (N, L), rewards (N,)."""
     found: dict[bytes, int] = {}
     for row in np.argsort(-rewards, kind="stable").tolist():
-        found.setdefault(codes[row].tobytes(), row)
         if len(found) == size:
             break
+        found.setdefault(codes[row].tobytes(), row)
     return np.array(list(found.values()), dtype=np.int64)
 
 

@@ -33,8 +33,11 @@ def tell(learner: Learner, trials: Sequence[Trial]) -> dict[str, float]:
     try:
         metrics = learner.tell(trials)
         wrong = ", ".join(sorted(name for name, value in metrics.items() if not math.isfinite(value)))
-    except (ArithmeticError, ValueError) as error:  # torch's distributions refuse parameters that are not finite
-        if isinstance(error, ValueError) and _finite(learner.state_dict()):
+    except (ArithmeticError, ValueError, RuntimeError) as error:
+        # Torch's distributions refuse parameters that are not finite with a ValueError; a matrix that has no factor is a
+        # RuntimeError of a class of its own, known by its name, as torch is not loaded for learners that do without.
+        blown = isinstance(error, ArithmeticError) or "LinAlgError" in type(error).__name__
+        if not blown and (isinstance(error, RuntimeError) or _finite(learner.state_dict())):
             raise
         metrics, wrong = {}, f"{type(error).__name__}: {error}"
     if not wrong and (_finite(learner.state_dict()) or not _finite(before)):

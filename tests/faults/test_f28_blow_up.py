@@ -133,3 +133,22 @@ def test_f28_a_learner_without_a_state_is_told_as_it_is():
 
     trials = [Trial(n, 0, p, Outcome(), 0.5) for n, p in enumerate(make_learner("random", SPEC).ask(3))]
     assert tell(Bare(), trials) == {"told": 3.0}
+
+
+def test_f28_a_matrix_without_a_factor_is_a_blow_up():
+    learner = make_learner("ma2ml", SPEC, targets="raw")
+    seen = list(play(learner, REWARDS["largest"], 2))
+    assert any(ROLLED_BACK in metrics for metrics in seen)
+    assert all(map(math.isfinite, numbers(learner.state_dict())))
+
+
+def test_f28_an_error_of_the_learner_itself_is_not_hidden():
+    class Broken:
+        def state_dict(self):
+            return {"number": 1.0}
+
+        def tell(self, trials):
+            raise RuntimeError("shapes do not fit")
+
+    with pytest.raises(RuntimeError, match="shapes do not fit"):
+        tell(Broken(), [])

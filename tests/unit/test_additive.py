@@ -8,7 +8,7 @@ import torch
 
 from ma2ml_agents import make_learner
 from ma2ml_agents.ma2ml.additive import Additive
-from ma2ml_env.trial import GameSpec, Outcome, Trial
+from ma2ml_env.trial import GameSpec, Outcome, Proposal, Trial
 
 NVEC = (4, 3, 1, 5, 2)
 
@@ -124,3 +124,23 @@ def test_a_game_whose_main_effects_are_settled_is_left_to_the_others() -> None:
     for number in range(2):
         batch(learner, number)
     assert batch(learner, 2).count("response") <= 1
+
+
+def test_many_trials_at_once_are_learned_from_as_if_they_had_come_in_batches() -> None:
+    """A warm start: both exact critics' settings and the policies have what as many batches would have given them."""
+    spec = GameSpec({"a": (4,) * 6})
+    codes = uniform(480, (4,) * 6)
+    rewards = (codes == 1).double().sum(1)
+    once, seldom = make_learner("ma2ml", spec, seed=0), make_learner("ma2ml", spec, seed=0)
+    trials = [
+        Trial(i, 0, Proposal({"a": tuple(code)}), Outcome(), reward)
+        for i, (code, reward) in enumerate(zip(codes.tolist(), rewards.tolist(), strict=True))
+    ]
+    metrics = once.tell(trials)
+    assert metrics["updates"] == 20 * once.config.updates
+    for first in range(0, 480, 24):
+        seldom.tell(trials[first : first + 24])
+    first_step = Additive((4,) * 6).log_ratio - 0.35
+    assert once.behaviour.additive.log_ratio < first_step - 1.0
+    assert once.behaviour.additive.log_ratio == pytest.approx(seldom.behaviour.additive.log_ratio, abs=2.0)
+    assert metrics["entropy/a"] < 0.9 * 6 * math.log(4)

@@ -107,6 +107,18 @@ def test_parents_are_distinct_and_half_of_them_the_best_by_expectation(monkeypat
     assert (-(parents[:15] - 2).square().double().sum(1) / 10).mean() > by_reward + 0.3
 
 
+def test_candidates_of_a_large_batch_are_no_more_than_can_be_factorised(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+
+    def spy(self: object, codes: torch.Tensor, spreads: torch.Tensor, g: torch.Generator) -> torch.Tensor:
+        sizes.append(len(codes))
+        return torch.rand(len(spreads), len(codes), generator=g)
+
+    monkeypatch.setattr("ma2ml_agents.ma2ml.gaussian.Posterior.draws", spy)
+    proposed(n=1_000, response_share=0.0, policy_share=0.0, mutant_share=1.0)
+    assert 500 < max(sizes) < 2_500
+
+
 def test_the_settings_of_both_exact_critics_are_learned_and_kept() -> None:
     def told(learner: object, number: int) -> list[dict[str, tuple[int, ...]]]:
         proposals = learner.ask(24)  # type: ignore[attr-defined]

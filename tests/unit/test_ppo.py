@@ -160,6 +160,20 @@ def test_entropy_weight_keeps_policies_broad(name: str) -> None:
 # Stable-Baselines3.
 
 
+@pytest.mark.parametrize("name", ["ippo", "mappo"])
+def test_a_batch_of_one_teaches(name: str) -> None:
+    """The advantage of a single trial, less its own mean, would be nothing."""
+    learner = make_learner(name, GameSpec({"a": (3, 2), "b": (4,)}), seed=0)
+    before = copy.deepcopy(learner.state_dict())
+    for number in range(4):
+        (proposal,) = learner.ask(1)
+        learner.tell([Trial(number, 0, proposal, Outcome(), reward=float(number % 2))])
+    policies = (before["policies"], learner.state_dict()["policies"])
+    assert any(
+        not torch.equal(old, policies[1][agent][key]) for agent in "ab" for key, old in policies[0][agent].items()
+    )
+
+
 def test_ppo_samples_its_policy() -> None:
     learner = PPO(SPEC, PPOConfig(learning_rate=0.02), seed=1)
     for _ in range(6):

@@ -33,6 +33,12 @@ def test_minibatches_are_uniform() -> None:
     assert (torch.bincount(rows) / 20_000 - 0.1).abs().max() < 0.01  # 4.7 standard errors of 0.0021
 
 
+def test_minibatches_of_the_newest() -> None:
+    rows = filled(10).rows(20_000, seeded(0), newest=4)
+    assert rows.unique().tolist() == [6, 7, 8, 9]
+    assert filled(3).rows(1_000, seeded(0), newest=4).unique().tolist() == [0, 1, 2]
+
+
 def test_state_round_trip() -> None:
     replay, other = filled(5), filled(0)
     other.load_state_dict(replay.state_dict())
@@ -60,6 +66,9 @@ def test_standardised_and_raw() -> None:
     values = standardised(np.array([1.0, 2.0, 3.0]))
     assert (values.mean(), values.std()) == pytest.approx((0.0, 1.0))
     assert standardised(np.array([2.0, 2.0])).tolist() == [0.0, 0.0]
+    equal = np.full(24, 0.1)
+    assert equal.std() > 0  # the mean of these floats is not theirs
+    assert not standardised(equal).any()
     assert raw(np.array([2.0])).tolist() == [2.0]
 
 

@@ -25,6 +25,7 @@ def test_elite_is_of_distinct_codes_best_first():
     codes = np.array([[0, 1], [0, 1], [2, 2], [3, 3]])
     assert elite(codes, np.array([0.5, 0.9, 0.7, 0.1]), 2).tolist() == [1, 2]
     assert elite(codes, np.array([0.5, 0.9, 0.7, 0.1]), 9).tolist() == [1, 2, 3]
+    assert elite(codes, np.array([0.5, 0.9, 0.7, 0.1]), 0).tolist() == []
 
 
 def test_mutants_are_codes_of_the_space_and_differ_from_a_single_parent():
