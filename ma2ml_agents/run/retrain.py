@@ -12,6 +12,7 @@ and `summary.json`. A kill loses the trainings that were running and no other.
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, Literal
@@ -106,7 +107,8 @@ def retrain(
         max_flops: MACs that a pipeline may have; None is any.
         levels: limits on MACs; the top k under each of them are trained (once, if they are under several), and the best of each
             is reported.
-        repeats: trainings of the winner; None is the game's own, or none where there are levels.
+        repeats: trainings of the winner; None is the game's own, or none where there are levels. With none, the mean is the
+            winner's own test accuracy.
         baseline: also train the game's base recipe, as often as the winner and at least once: the "Baseline" of Table 4.
         select: images to choose by. `test` is the paper's own protocol; what it reports is optimistic.
         workers: processes; None as the run has it. Results do not depend on it.
@@ -124,11 +126,15 @@ def retrain(
     game = build({**config, "workers": 1, **HERE})
     top_k = game.protocol.top_k if top_k is None else top_k
     repeats = (0 if levels else game.protocol.repeats) if repeats is None else repeats
-    if top_k < 1 or repeats < (not levels):
-        raise ValueError(f"top_k and repeats are at least 1, not {top_k} and {repeats}")
+    if top_k < 1 or repeats < 0:
+        raise ValueError(f"top_k is at least 1 and repeats at least 0, not {top_k} and {repeats}")
     if levels and max_flops is not None:
         raise ValueError("levels are limits on MACs: give either levels or max_flops")
-    each = [best_trials(trials, game, top_k, limit) for limit in levels or (max_flops,)]
+    named: NamedGame = resolve("games", config["game"])
+    source = replace(_trainer(game).source, **named.final_source)
+    dataset = source.load() if named.final_source else _trainer(game).dataset()
+    macs = macs_on(game, dataset) if named.final_source else macs_in_search
+    each = [best_trials(trials, game, top_k, limit, macs) for limit in levels or (max_flops,)]
     chosen = sorted({trial.number: trial for best in each for trial in best}.values(), key=by_accuracy)
     if not chosen:
         limit = max(levels, default=max_flops)
@@ -138,9 +144,7 @@ def retrain(
     folder.mkdir(exist_ok=True)
     lock = FolderLock(folder / "retrain.lock")
     try:
-        named: NamedGame = resolve("games", config["game"])
-        source = replace(_trainer(game).source, **named.final_source)
-        _write_data(folder, source.load() if named.final_source else _trainer(game).dataset(), source.name)
+        _write_data(folder, dataset, source.name)
         finished = _Trainings(folder, source, config["device"], config["workers"], console, on_outcome)
         jobs = [replace(game.job(trial.number, trial.proposal.codes, trial.seed), fidelity=1.0) for trial in chosen]
         top = finished("top", chosen, jobs, test=True)
@@ -183,13 +187,34 @@ def mean_and_deviation(trainings: Sequence[Finished]) -> tuple[float, float]:
     return fmean(accuracies), stdev(accuracies) if len(accuracies) > 1 else 0.0
 
 
-def best_trials(trials: Iterable[Trial], game: Game, top_k: int, max_flops: float | None = None) -> list[Trial]:
+def macs_in_search(trial: Trial) -> int:
+    """MACs of the network that was searched."""
+    return trial.outcome.flops
+
+
+def macs_on(game: Game, data: Any) -> Callable[[Trial], int]:
+    """MACs of the network that is trained to the end: where the search drew some classes, all of them need a larger head."""
+    from ma2ml_env.training.flops import network_cost
+
+    def macs(trial: Trial) -> int:
+        return network_cost(game.recipe(trial.proposal.codes), data.classes, data.channels, data.size)[0]
+
+    return macs
+
+
+def best_trials(
+    trials: Iterable[Trial],
+    game: Game,
+    top_k: int,
+    max_flops: float | None = None,
+    macs: Callable[[Trial], int] = macs_in_search,
+) -> list[Trial]:
     """The top k distinct pipelines by accuracy under a limit on MACs, ties to the lower number.
 
     Line 14 says "in terms of accuracy", so the reward, which may have MACs in it, is not asked: MACs are what the limit is for.
     """
-    fitting = [trial for trial in trials if max_flops is None or trial.outcome.flops <= max_flops]
-    return first_of_each(sorted(fitting, key=by_accuracy), recipe_key(game))[:top_k]
+    best = first_of_each(sorted(trials, key=by_accuracy), recipe_key(game))
+    return list(islice((trial for trial in best if max_flops is None or macs(trial) <= max_flops), top_k))
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ Each epoch draws a new order; every image is cropped and flipped, goes through t
 brought to the recipe's resolution.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -25,7 +26,7 @@ def epoch(
     """One epoch of (images (B, C, H, W) float32, labels (B,)). A single image left over is left out: batch norm needs two."""
     order = torch.randperm(len(dataset.train_x), generator=draws)
     fill = tuple(round(255 * mean) for mean in dataset.mean)
-    chunk = size * max(1, CHUNK // (size * dataset.train_x[0].numel()))
+    chunk = size * max(1, CHUNK // (size * math.prod(dataset.train_x.shape[1:])))
     for images, labels in _chunks(dataset, torch.split(order, chunk), device):
         if recipe.crop_area > 0.0:
             images = resized_crop(images, recipe.crop_area, recipe.resolution or dataset.size, draws)

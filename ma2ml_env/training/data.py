@@ -5,6 +5,7 @@ Rewards come from validation images, which are always taken out of the training 
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,7 +28,7 @@ OWN_SHARE = 0.1
 class Dataset:
     """Images (N, C, H, W) uint8 and labels (N,) int64 of one split."""
 
-    train_x: Tensor
+    train_x: Tensor | imagenet.Joined
     train_y: Tensor
     validation_x: Tensor
     validation_y: Tensor
@@ -53,9 +54,10 @@ class Dataset:
 
     def merged(self) -> "Dataset":
         """Validation images joined to the training images, none left for validation: for a winner's last training."""
+        parts: Any = self.train_x, self.validation_x
         return replace(
             self,
-            train_x=torch.cat([self.train_x, self.validation_x]),
+            train_x=torch.cat(parts) if self.resident else imagenet.Joined(*parts),
             train_y=torch.cat([self.train_y, self.validation_y]),
             validation_x=self.validation_x[:0],
             validation_y=self.validation_y[:0],

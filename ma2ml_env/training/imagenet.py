@@ -40,6 +40,34 @@ class Part(NamedTuple):
     y: Tensor
 
 
+class Joined:
+    """The rows of two tensors, one after the other, where they lie: together they may be larger than the memory."""
+
+    def __init__(self, first: Tensor, second: Tensor) -> None:
+        self.first, self.second = first, second
+
+    @property
+    def shape(self) -> torch.Size:
+        """As of one tensor."""
+        return torch.Size([len(self), *self.first.shape[1:]])
+
+    @property
+    def nbytes(self) -> int:
+        """Of both."""
+        return self.first.nbytes + self.second.nbytes
+
+    def __len__(self) -> int:
+        return len(self.first) + len(self.second)
+
+    def __getitem__(self, rows: Tensor) -> Tensor:
+        """Rows (n,) int64 -> their values (n, ...), read into memory."""
+        late = rows >= len(self.first)
+        values = torch.empty(len(rows), *self.first.shape[1:], dtype=self.first.dtype)
+        values[~late] = self.first[rows[~late]]
+        values[late] = self.second[rows[late] - len(self.first)]
+        return values
+
+
 class Listing(NamedTuple):
     """What is where, before anything is decoded."""
 
@@ -59,14 +87,14 @@ def listing(folder: Path, classes: int | None, seed: int) -> Listing:
         seed: of the draw.
 
     Raises:
-        FileNotFoundError: there is no such data; the message says what is expected.
+        FileNotFoundError: there is no such data, or an archive is missing or not the published one; the message says which.
         ValueError: there are fewer classes than asked for, or train and val have different ones.
     """
     train, test = (_split(folder, part) for part in ("train", "val"))
     if train.class_to_idx != test.class_to_idx:
-        odd = sorted(set(map(str, train.class_to_idx)) ^ set(map(str, test.class_to_idx)))
+        odd = sorted(set(train.class_to_idx) ^ set(test.class_to_idx))
         raise ValueError(f"{folder}: train and val have different classes: {', '.join(odd[:5])}")
-    names = [name if isinstance(name, str) else name[0] for name in train.classes]
+    names = list(train.classes)
     if classes is not None and not 2 <= classes <= len(names):
         raise ValueError(f"{folder}: {classes} classes cannot be drawn from {len(names)}; at least 2 are needed")
     drawn = np.sort(np.random.default_rng(seed).permutation(len(names))[:classes])
@@ -76,15 +104,23 @@ def listing(folder: Path, classes: int | None, seed: int) -> Listing:
 
 
 def _split(folder: Path, part: str) -> Any:
-    """Torchvision's view of `train` or `val`."""
+    """Torchvision's view of `train` or `val`, which it unpacks, by digest, if only the archives are there.
+
+    An unpacked folder is read as what it is, and not through `ImageNet`, which reads a pickle of names beside it.
+    """
     from torchvision.datasets import ImageFolder, ImageNet
 
-    if (folder / "meta.bin").exists() or list(folder.glob("ILSVRC2012_devkit_*")):
-        return ImageNet(folder, split=part)
     if not (folder / part).is_dir():
+        try:
+            ImageNet(folder, split=part)
+        except RuntimeError as error:
+            raise FileNotFoundError(
+                f"no {part} folder in {folder}: --data takes the folder of ImageNet's archives, or one with train and val "
+                f"folders that hold a folder of images for each class. Of the archives: {error}"
+            ) from None
+    elif archives := sorted(path.name for path in (folder / part).glob("*.tar")):
         raise FileNotFoundError(
-            f"no {part} folder in {folder}: --data takes the folder of ImageNet's archives, or one with train and val folders "
-            "that hold a folder of images for each class"
+            f"{folder / part} was not unpacked to the end ({archives[0]} is left): delete it, and it is unpacked anew"
         )
     return ImageFolder(folder / part)
 

@@ -1,5 +1,6 @@
 """ImageNet's layout, on generated folders."""
 
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +12,11 @@ import torch
 from PIL import Image
 
 from ma2ml_agents.run.cli import main
+from ma2ml_agents.run.retrain import retrain
 from ma2ml_env.games import make_game
 from ma2ml_env.recipe import Recipe, Spec
+from ma2ml_env.registry import resolve
+from ma2ml_env.store import TrialStore
 from ma2ml_env.training import batches, imagenet, loop
 from ma2ml_env.training.data import DataSource
 from ma2ml_env.training.resized_crop import resized_crop
@@ -126,6 +130,25 @@ def test_images_are_trained_on_from_their_file_as_from_memory(folder, tmp_path):
     assert trained[0].metrics == trained[1].metrics
 
 
+def test_validation_images_are_joined_where_they_lie(folder, tmp_path, monkeypatch):
+    """All of ImageNet is larger than any memory, so nothing may copy it."""
+    mapped = source(folder, cache=str(tmp_path)).load()
+    held = replace(mapped, resident=True).merged()
+    monkeypatch.setattr(
+        imagenet.torch, "cat", lambda parts: pytest.fail("copied") if parts[0].dim() > 1 else held.train_y
+    )
+    merged = mapped.merged()
+    monkeypatch.undo()
+    assert merged.train_x.shape == held.train_x.shape == (48, 3, 16, 16)
+    assert merged.train_x.nbytes == held.train_x.nbytes
+    rows = torch.randperm(48)
+    assert torch.equal(merged.train_x[rows], held.train_x[rows])
+    assert torch.equal(merged.train_y, held.train_y)
+    trained = [loop.fit(RECIPE, data, seed=1, fidelity=0.25) for data in (merged, held)]
+    assert trained[0].metrics == trained[1].metrics
+    assert trained[0].accuracy is trained[1].accuracy is None
+
+
 def test_an_error_while_reading_ends_the_training(folder, tmp_path, monkeypatch):
     data = source(folder, cache=str(tmp_path)).load()
     monkeypatch.setattr(batches, "_read", lambda *_: (_ for _ in ()).throw(OSError("the disk is gone")))
@@ -133,8 +156,30 @@ def test_an_error_while_reading_ends_the_training(folder, tmp_path, monkeypatch)
         loop.fit(RECIPE, data, seed=1, fidelity=1.0)
 
 
-def test_a_search_and_a_retraining_by_levels_of_the_small_sibling(folder, tmp_path):
-    """Searched on two classes, trained to the end on all four."""
+def test_archives_that_are_not_the_published_ones_are_named(tmp_path, capsys):
+    command = ["search", "imagenet200-v0", "--data", str(tmp_path), "--run", str(tmp_path / "run"), "--budget", "1"]
+    assert main(command) == 2
+    assert "no train folder" in capsys.readouterr().err
+    (tmp_path / "ILSVRC2012_devkit_t12.tar.gz").write_bytes(b"nothing")
+    assert main(command) == 2
+    assert (
+        "ILSVRC2012_devkit_t12.tar.gz is not present in the root directory or is corrupted" in capsys.readouterr().err
+    )
+    (tmp_path / "train" / "n01").mkdir(parents=True)
+    (tmp_path / "train" / "n02.tar").touch()
+    assert main(command) == 2
+    assert "not unpacked to the end (n02.tar is left)" in capsys.readouterr().err
+
+
+def test_a_folder_is_not_read_through_the_pickle_beside_it(tmp_path):
+    write(tmp_path, "train", 4)
+    write(tmp_path, "val", 1)
+    (tmp_path / "meta.bin").write_bytes(b"no pickle")
+    assert source(tmp_path, validation=4).load().class_names == CLASSES
+
+
+def test_a_search_and_a_retraining_by_levels_of_the_small_sibling(folder, tmp_path, monkeypatch):
+    """Searched on two classes, trained to the end on all four, whose heads count."""
     sets = [
         "proxy_epochs=1",
         "final_epochs=1",
@@ -147,7 +192,18 @@ def test_a_search_and_a_retraining_by_levels_of_the_small_sibling(folder, tmp_pa
     run = str(tmp_path / "run")
     game = ["imagenet200-600m-small-v0", "--data", str(folder), "--learner", "random", "--budget", "2", "--batch", "2"]
     assert main(["search", *game, "--size", "16", "--run", run, "--workers", "1", *words]) == 0
-    assert main(["retrain", run, "--levels", "1m,1g", "--top-k", "1", "--workers", "1"]) == 0
+    named = replace(resolve("games", "imagenet200-600m-small-v0"), final_source={"classes": None})
+    monkeypatch.setattr("ma2ml_agents.run.retrain.resolve", lambda *_: named)
+    with TrialStore(Path(run)) as store:
+        searched = {trial.number: trial.outcome.flops for trial in store.trials()}
+    result = retrain(run, levels=(1e6, 1e9), top_k=2, repeats=1, baseline=True)
+    assert json.loads((Path(run) / "retrain" / "data.json").read_text())["classes"] == 4
+    assert result.levels[0].best is None
+    assert {one.outcome.flops - searched[one.trial.number] for one in result.top} == {2 * 1984}  # two more classes
+    steps = [one.outcome.metrics["steps"] for one in (*result.top, *result.repeats, *result.baseline)]
+    assert steps == [3.0, 3.0, 3.0, 3.0], "44 images, and 48 with the validation images, in batches of 16"
+    again = retrain(run, levels=(max(searched.values()),), top_k=2)
+    assert again.levels[0].best.outcome.flops <= max(searched.values()), "the larger one fits no more"
 
 
 def test_the_papers_settings():

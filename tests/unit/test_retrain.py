@@ -138,7 +138,7 @@ def test_command_prints_the_table_and_says_what_is_optimistic(run, capsys):
     [
         (["--max-flops", "10"], "at most 10 MACs"),
         (["--top-k", "0"], "at least 1"),
-        (["--repeats", "0"], "at least 1"),
+        (["--repeats", "-1"], "at least 0"),
         (["--select", "train"], "--select"),
         (["--device", "cuda:99"], "cuda:99"),
     ],
@@ -147,6 +147,13 @@ def test_bad_input(searched, args, message, capsys):
     assert main(["retrain", str(searched), *args]) == 2
     assert message in capsys.readouterr().err
     assert not (searched / "retrain").exists()
+
+
+def test_without_repeats_the_winner_speaks_for_itself(run):
+    result = retrain(run, top_k=1, repeats=0)
+    assert not result.repeats
+    assert (result.mean, result.deviation) == (result.winner.outcome.metrics["test_accuracy"], 0.0)
+    assert json.loads((run / "retrain" / "summary.json").read_text())["repeats"] == []
 
 
 def test_two_at_once_are_refused(run, capsys):
