@@ -36,6 +36,8 @@ def runs_of(commit: str, suite: str, arguments: Sequence[str], folder: Path) -> 
     checkout = folder / commit
     git("worktree", "add", "--detach", str(checkout), commit)
     try:
+        for kept in (checkout / "benchmarks" / "results").glob("*.runs.gz"):
+            kept.unlink()  # they would be taken for this commit's own: settings are the same, the code is not
         program = [
             sys.executable,
             str(checkout / "benchmarks" / "run.py"),

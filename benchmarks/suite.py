@@ -90,7 +90,7 @@ class Run:
         return folder / self.suite / self.landscape.name / self.arm / f"{self.seed}.json"
 
     def settings(self) -> dict[str, Any]:
-        """All that decides the run's numbers, defaults of the learner spelt out: a run is kept only if they are the same."""
+        """What decides the run's numbers but for the code, defaults spelt out: a run is kept if they are the same."""
         full = asdict(learner_class(self.learner).Config(**self.config))
         return {
             "landscape": asdict(self.landscape), "learner": self.learner, "config": full, "seed": self.seed,

@@ -98,11 +98,23 @@ def _arm(name: str, runs: Sequence[tuple[Run, dict[str, Any]]]) -> Arm:
     return Arm(name, tuple(run.seed for run, _ in runs), trials, curves, seconds)
 
 
-def ratios(mine: Arm, rival: Arm, curve: str) -> Array:
-    """Pipelines until each of my seeds reaches the rival's mean final level, over its budget; `NEVER` if it does not."""
-    reached = mine.curves[curve] >= rival.final(curve).mean() - ROUNDING
+def ratios(mine: Arm, rival: Arm, curve: str, rng: np.random.Generator | None = None) -> Array:
+    """Pipelines until each of my seeds reaches the rival's mean final level, over its budget; `NEVER` if it does not.
+
+    With `rng` the seeds of both are drawn anew, with replacement: a step of the bootstrap.
+    """
+    rows, level = mine.curves[curve], rival.final(curve)
+    if rng is not None:
+        rows, level = (values[rng.integers(len(values), size=len(values))] for values in (rows, level))
+    reached = rows >= level.mean() - ROUNDING
     first = np.where(reached.any(axis=1), mine.trials[reached.argmax(axis=1)] / rival.trials[-1], NEVER)
     return np.asarray(first, dtype=np.float64)
+
+
+def own_time(rival: Arm, curve: str) -> float:
+    """Share of its budget after which a rival itself, by its mean over seeds, stands at its final level."""
+    mean = rival.curves[curve].mean(axis=0)
+    return float(rival.trials[(mean >= mean[-1] - ROUNDING).argmax()] / rival.trials[-1])
 
 
 def interval(values: Array, statistic: Any, rng: np.random.Generator) -> tuple[float, float]:
@@ -122,9 +134,10 @@ def above(differences: Array) -> float | None:
 def compare(mine: Arm, rival: Arm, curve: str, rng: np.random.Generator) -> dict[str, Any]:
     """One row of the table: the ratio with its interval, and paired tests at 25, 50 and 100 %."""
     each = ratios(mine, rival, curve)
-    low, high = interval(each, np.median, rng)
+    drawn = [np.median(ratios(mine, rival, curve, rng)) for _ in range(RESAMPLES)]
     row: dict[str, Any] = {
-        "ratio": float(np.median(each)), "ratio_interval": [low, high],
+        "ratio": float(np.median(each)), "ratio_interval": [float(x) for x in np.quantile(drawn, [0.025, 0.975])],
+        "own_time": own_time(rival, curve),
         "never": float((each == NEVER).mean()), "seeds": [len(mine.seeds), len(rival.seeds)],
     }  # fmt: skip
     for share in SHARES:
@@ -198,7 +211,7 @@ def _p_above(pairs: dict[str, tuple[Arm, Arm]], judged: dict[str, str]) -> dict[
 def _over_all(
     suite: Suite, arms: dict[str, dict[str, Arm]], judged: dict[str, str], rng: np.random.Generator
 ) -> dict[str, Any]:
-    """Geometric mean and worst of the ratios over landscapes, with the bootstrap over seeds within each."""
+    """Geometric mean and worst of the ratios over landscapes, with the bootstrap over both arms' seeds within each."""
     found: dict[str, Any] = {}
     pairs = {
         name: {landscape: present[name] for landscape, present in arms.items() if name in present}
@@ -211,25 +224,28 @@ def _over_all(
         if (rivals := [a for n, a in present.items() if n not in (suite.reference, *suite.controls)])
     }
     for name, rivals in pairs.items():
-        each = {
-            landscape: ratios(arms[landscape][suite.reference], rival, judged[landscape])
+        both = {
+            landscape: (arms[landscape][suite.reference], rival)
             for landscape, rival in rivals.items()
             if suite.reference in arms[landscape]
         }
-        if not each:
+        if not both:
             continue
-        drawn = [
-            np.exp(np.mean([np.log(np.median(r[rng.integers(len(r), size=len(r))])) for r in each.values()]))
-            for _ in range(RESAMPLES)
-        ]
-        medians = {landscape: float(np.median(r)) for landscape, r in each.items()}
+
+        def mean(rng: np.random.Generator | None, both: dict[str, tuple[Arm, Arm]] = both) -> float:
+            logs = [np.log(np.median(ratios(*pair, judged[name], rng))) for name, pair in both.items()]
+            return float(np.exp(np.mean(logs)))
+
+        medians = {key: float(np.median(ratios(*pair, judged[key]))) for key, pair in both.items()}
         worst = max(medians, key=lambda key: medians[key])
+        own = np.exp(np.mean([np.log(own_time(rival, judged[key])) for key, (_, rival) in both.items()]))
         found[name] = {
-            "landscapes": len(each),
-            "seeds": min(len(r) for r in each.values()),
-            "geometric_mean": float(np.exp(np.mean(np.log(list(medians.values()))))),
-            "interval": [float(x) for x in np.quantile(drawn, [0.025, 0.975])],
+            "landscapes": len(both),
+            "seeds": min(len(arm.seeds) for pair in both.values() for arm in pair),
+            "geometric_mean": mean(None),
+            "interval": [float(x) for x in np.quantile([mean(rng) for _ in range(RESAMPLES)], [0.025, 0.975])],
+            "of_own_time": mean(None) / float(own),
             "worst": [worst, medians[worst]],
-            "p_above": _p_above({key: (arms[key][suite.reference], rivals[key]) for key in each}, judged),
+            "p_above": _p_above(both, judged),
         }
     return found

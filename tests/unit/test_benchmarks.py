@@ -127,6 +127,19 @@ def test_ratio_is_the_share_of_the_rivals_budget_until_its_mean_final_level():
     assert row["never"] == pytest.approx(1 / 3)
 
 
+def test_a_rivals_own_time_is_when_it_stands_where_it_ends():
+    rival = arm("rival", [[0.1, 0.6, 0.7, 0.7], [0.1, 0.6, 0.7, 0.7]])
+    assert summary.own_time(rival, "top") == 0.75
+    assert summary.own_time(arm("rival", [[0.1, 0.2, 0.3, 0.4]]), "top") == 1.0
+
+
+def test_intervals_are_over_the_rivals_seeds_as_well():
+    mine = arm("mine", [[0.2, 0.4, 0.6, 0.8]] * 8)
+    rival = arm("rival", [[0.0, 0.0, 0.0, level] for level in (0.1, 0.1, 0.9, 0.9)])
+    drawn = [np.median(summary.ratios(mine, rival, "top", np.random.default_rng(seed))) for seed in range(40)]
+    assert min(drawn) < 0.75 == np.median(summary.ratios(mine, rival, "top")) < max(drawn)
+
+
 def test_a_level_where_all_end_is_reached_although_the_mean_of_equal_floats_is_above_them():
     rival = arm("rival", [[0.95]] * 6)
     assert rival.final("top").mean() > 0.95
@@ -227,11 +240,21 @@ def test_few_seeds_win_nothing(seeds, verdict):
     row = {
         "geometric_mean": 0.3,
         "interval": [0.3, 0.3],
+        "of_own_time": 0.3,
         "worst": ["x", 0.3],
         "p_above": {"100%": 0.06},
         "seeds": seeds,
     }
     assert f"| {verdict} |" in report._overall_table("mine", {"rival": row}, [])[-2]
+
+
+def test_seeds_are_those_of_both():
+    arms = {"mine": arm("mine", [[0.5] * 4] * 8), "rival": arm("rival", [[0.1] * 4])}
+    made = suite.Suite("s", "s", "mine", (suite.Landscape("x", nvec={"a": [4, 3]}),), tuple(
+        suite.Run("s", suite.Landscape("x"), name, "random", {}, 0, 40, 10, 3) for name in arms))  # fmt: skip
+    overall = summary._over_all(made, {"x": arms}, {"x": "top"}, np.random.default_rng(0))
+    assert overall["rival"]["seeds"] == 1
+    assert "| open |" in report._overall_table("mine", overall, [])[4]
 
 
 def test_a_loss_is_marked(tiny, tmp_path):
