@@ -29,6 +29,7 @@ from suite import Run, Suite, is_known, judged_by, load, noise_free, read_kept
 import ma2ml_env
 from ma2ml_agents.registry import make_learner
 from ma2ml_agents.run.search import Callback, search
+from ma2ml_agents.run.standing import recipe_key
 from ma2ml_agents.run.tracking import progress_bar
 from ma2ml_env.files import write_atomic
 from ma2ml_env.game import Game
@@ -38,18 +39,27 @@ from ma2ml_env.trial import Trial
 HERE = Path(__file__).parent
 
 
+def codes_key(trial: Trial) -> str:
+    """Codes as a key, in the agents' order."""
+    return repr(list(trial.proposal.codes.values()))
+
+
 class Curves(Callback):
-    """What a search reached after each batch. The top k are distinct codes; a repeat costs budget and adds nothing."""
+    """What a search reached after each batch. The top k are distinct pipelines; a repeat costs budget and adds nothing.
+
+    Where pipelines are trained, codes of one recipe are one pipeline: its accuracy is known, and would stand there twice.
+    """
 
     def __init__(self, game: Game, top_k: int) -> None:
         self.game, self.top_k = game, top_k
-        self._distinct: dict[tuple[Any, ...], float] = {}
+        self._distinct: dict[str, float] = {}
+        self._key = codes_key if is_known(game) else recipe_key(game)
         self._true_best = 0.0
         self.curves: dict[str, list[float]] = {"top": [], "best": [], "true_best": [], "distinct": []}
 
     def on_batch(self, batch: int, trials: Sequence[Trial], metrics: Mapping[str, float]) -> None:
         for trial in trials:
-            key = tuple(trial.proposal.codes[agent] for agent in self.game.spec.nvec)
+            key = self._key(trial)
             self._distinct[key] = max(self._distinct.get(key, 0.0), trial.reward)
         codes = {agent: np.array([t.proposal.codes[agent] for t in trials]) for agent in self.game.spec.nvec}
         true = noise_free(self.game, codes) if is_known(self.game) else np.array([trial.reward for trial in trials])

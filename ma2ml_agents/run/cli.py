@@ -20,6 +20,7 @@ from ma2ml_agents.run.commands.fidelity import Fidelity
 from ma2ml_agents.run.commands.look import Check, List, Pareto, Report, Show, Trials
 from ma2ml_agents.run.commands.paper import Paper
 from ma2ml_agents.run.commands.search import Resume, Search
+from ma2ml_env.evaluators.base import NoWorker
 from ma2ml_env.registry import closest
 
 COMMANDS: dict[str, type[Any]] = {
@@ -59,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("ma2ml: stopped", file=sys.stderr)
         return 130
-    except (ValueError, OSError, ImportError) as error:
+    except (ValueError, OSError, ImportError, NoWorker) as error:
         if os.environ.get("MA2ML_TRACEBACK"):
             raise
         print(f"ma2ml: error: {' '.join(str(error).split())}", file=sys.stderr)

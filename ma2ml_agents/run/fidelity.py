@@ -7,6 +7,7 @@ epochs named twice is trained under two seeds: their correlation is what noise l
 
 import itertools
 import json
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ from rich.console import Console
 from ma2ml_agents.run.correlation import Estimate, bootstrap, kendall, spearman
 from ma2ml_agents.run.results import Results, Wanted, train
 from ma2ml_agents.run.standing import first_of_each, recipe_key
-from ma2ml_agents.run.stored import build, trained_run
+from ma2ml_agents.run.stored import build, on_engine, trained_run
 from ma2ml_env.evaluators.base import Job, close
 from ma2ml_env.files import FolderLock, write_atomic
 from ma2ml_env.game import Game
@@ -49,6 +50,17 @@ class Compared:
     accuracy: Mapping[str, Sequence[float]]
     """training -> validation accuracy of each pipeline"""
     pairs: Sequence[Pair]
+    places: Mapping[str, int]
+    """training -> where in its ranking the best pipeline of the longest training stands, from 1; not of that training itself"""
+    distinct: int
+    """different pipelines of the run that were trained"""
+
+    def top_k(self, name: str) -> int:
+        """How many of the run's best by this training have to be trained to the end for the best to be among them.
+
+        An estimate from one sample: the share of the sample's ranking, of all of the run's pipelines.
+        """
+        return math.ceil(self.places[name] / len(self.pipelines) * self.distinct)
 
 
 def compare(
@@ -60,6 +72,7 @@ def compare(
     workers: int | None = None,
     device: str | None = None,
     data: str | Path | None = None,
+    engine: str | None = None,
     console: Console | None = None,
     on_outcome: Callable[[Job, Outcome], None] = lambda job, outcome: None,
 ) -> Compared:
@@ -75,6 +88,7 @@ def compare(
         workers: processes; None as the run has it.
         device: None as the run has it.
         data: folder of the data set, if it has moved.
+        engine: local or ray; None as the run has it.
         console: for the progress bar; None shows none.
         on_outcome: told of each training that is done and stored; an exception ends the comparison.
 
@@ -84,7 +98,7 @@ def compare(
     """
     run = Path(run)
     config, trials = trained_run(run, workers=workers, device=device, data=data)
-    game = build({**config, "halving": None})
+    game = build(on_engine({**config, "halving": None}, engine))
     protocol = game.protocol
     epochs = tuple(epochs) or (protocol.proxy_epochs, protocol.proxy_epochs, protocol.final_epochs)
     if len(epochs) < 2 or not all(1 <= count <= protocol.final_epochs for count in epochs):
@@ -110,7 +124,7 @@ def compare(
         results = Results(folder / "results.jsonl")
         outcomes = train("fidelity", wanted, evaluator, results, console, on_outcome)
         found = {(one.stage, one.trial): outcome for one, outcome in zip(wanted, outcomes, strict=True)}
-        result = _compared(names, chosen, found, seed)
+        result = _compared(names, epochs, chosen, found, seed, len(first_of_each(trials, recipe_key(game))))
         write_atomic(folder / "summary.json", (json.dumps(_summary(result), indent=2) + "\n").encode())
         return result
     finally:
@@ -143,7 +157,12 @@ def _job(game: Game, trial: Trial, epochs: int, name: str) -> Job:
 
 
 def _compared(
-    names: Sequence[str], chosen: Sequence[Trial], found: Mapping[tuple[str, int], Outcome], seed: int
+    names: Sequence[str],
+    epochs: Sequence[int],
+    chosen: Sequence[Trial],
+    found: Mapping[tuple[str, int], Outcome],
+    seed: int,
+    distinct: int,
 ) -> Compared:
     whole = [t.number for t in chosen if all(found[name, t.number].status == "ok" for name in names)]
     if len(whole) < FEWEST:
@@ -153,7 +172,12 @@ def _compared(
     for first, second in itertools.combinations(names, 2):
         x, y = np.array(accuracy[first]), np.array(accuracy[second])
         pairs.append(Pair((first, second), bootstrap(spearman, x, y, seed=seed), bootstrap(kendall, x, y, seed=seed)))
-    return Compared(whole, len(chosen) - len(whole), accuracy, pairs)
+    longest = names[max(range(len(names)), key=lambda i: epochs[i])]
+    best = max(range(len(whole)), key=lambda i: accuracy[longest][i])
+    places = {
+        name: 1 + sum(value > values[best] for value in values) for name, values in accuracy.items() if name != longest
+    }
+    return Compared(whole, len(chosen) - len(whole), accuracy, pairs, places, distinct)
 
 
 def _summary(result: Compared) -> dict[str, object]:
@@ -165,4 +189,5 @@ def _summary(result: Compared) -> dict[str, object]:
             {"trainings": list(pair.names), "spearman": pair.spearman._asdict(), "kendall": pair.kendall._asdict()}
             for pair in result.pairs
         ],
+        "remedies": {name: {"place": place, "top_k": result.top_k(name)} for name, place in result.places.items()},
     }

@@ -5,7 +5,7 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, UseAppendAction, arg
 
@@ -25,6 +25,8 @@ OptionalFile = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")
 StoredNumber = Annotated[int | None, arg(metavar="N", help_behavior_hint=STORED)]
 StoredText = Annotated[str | None, arg(metavar="NAME", help_behavior_hint=STORED)]
 StoredFolder = Annotated[Path | None, arg(metavar="DIR", help_behavior_hint=STORED)]
+StoredAmount = Annotated[float | None, arg(metavar="X", help_behavior_hint=STORED)]
+StoredEngine = Annotated[Literal["local", "ray"] | None, arg(help_behavior_hint=STORED)]
 Workers = Annotated[
     int | None, arg(metavar="N", help_behavior_hint="(default: the cores that may be used; 1 on each GPU)")
 ]

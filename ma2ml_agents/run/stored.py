@@ -88,6 +88,14 @@ def trained_run(
     return config, trials
 
 
+def on_engine(config: Mapping[str, Any], engine: str | None) -> dict[str, Any]:
+    """A stored config on another engine, None: on its own. What belongs to a cluster stays behind on this machine."""
+    if engine is None:
+        return dict(config)
+    left = {"address": None, "gpus": None} if engine == "local" else {}
+    return {**config, **left, "engine": engine}
+
+
 def build(config: Mapping[str, Any], checkpoints: Path | None = None) -> Game:
     """The game of a config, ready to play. One pipeline is built, so that nonsense shows before a search and not in each trial.
 

@@ -28,6 +28,10 @@ class Job:
     cannot pause does it all"""
 
 
+class NoWorker(RuntimeError):
+    """No process can be started that jobs could run in: the message says why, and it is not the program's fault."""
+
+
 @runtime_checkable
 class Evaluator(Protocol):
     """Turns jobs into outcomes.

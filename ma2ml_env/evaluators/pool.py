@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
 from dataclasses import replace
 
-from ma2ml_env.evaluators.base import Evaluator, Job
+from ma2ml_env.evaluators.base import Evaluator, Job, NoWorker
 from ma2ml_env.evaluators.schedule import Schedule
 from ma2ml_env.evaluators.worker import NOT_MADE, POLL, Attempt, Worker, failed
 from ma2ml_env.trial import Outcome
@@ -74,7 +74,8 @@ class Pool:
         """(index into `jobs`, outcome), in order of completion.
 
         Raises:
-            RuntimeError: if the factory raises, workers die before they are ready, or another evaluation is going on.
+            NoWorker: a RuntimeError; if the factory raises, or workers die before they are ready.
+            RuntimeError: if another evaluation is going on.
         """
         if self._evaluating:
             raise RuntimeError("this pool is evaluating already; finish or close that iterator first")
@@ -136,7 +137,7 @@ class Pool:
         if self._failures >= STARTS or not made:
             self._failures = 0
             hint = '; a script needs `if __name__ == "__main__":` around it' if made else ""
-            raise RuntimeError(f"no worker can start: {problem}{hint}")
+            raise NoWorker(f"no worker can start: {problem}{hint}")
 
     def _patience(self) -> float:
         """Seconds until a clock or a process has to be looked at."""

@@ -17,7 +17,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from ma2ml_env.evaluators.base import Evaluator, Job
+from ma2ml_env.evaluators.base import Evaluator, Job, NoWorker
 from ma2ml_env.evaluators.pool import Pool
 from ma2ml_env.evaluators.schedule import Schedule
 from ma2ml_env.trial import Outcome
@@ -85,7 +85,8 @@ class RayPool:
         """(index into `jobs`, outcome), in order of completion.
 
         Raises:
-            RuntimeError: if the factory raises, the cluster has no GPU that a job needs, or another evaluation is going on.
+            NoWorker: a RuntimeError; if the factory raises, or the cluster has no GPU that a job needs.
+            RuntimeError: if another evaluation is going on.
             ConnectionError: if there is no cluster at the address.
         """
         if self._evaluating:
@@ -126,7 +127,7 @@ class RayPool:
         there = self._ray.cluster_resources().get("GPU", 0.0)
         gpus = min(1.0, there) if self.gpus is None else self.gpus
         if gpus > there:
-            raise RuntimeError(f"each job asks for {gpus:g} GPUs and the cluster has {there:g}")
+            raise NoWorker(f"each job asks for {gpus:g} GPUs and the cluster has {there:g}")
         return self._ray.remote(num_cpus=1, num_gpus=gpus, max_retries=RETRIES)(_evaluate)
 
     def _start(self) -> None:
@@ -148,7 +149,7 @@ class RayPool:
         try:
             outcome: Outcome = self._ray.get(task)
         except self._ray.exceptions.RayTaskError as error:  # jobs raise nothing here: it is the pool in the worker
-            raise RuntimeError(f"on the cluster: {error.cause}") from None
+            raise NoWorker(f"on the cluster: {error.cause}") from None
         except self._ray.exceptions.RayError as error:
             note = f"lost {1 + RETRIES} times with its worker or machine: {type(error).__name__}"
             return Outcome("failed", fidelity=job.fidelity, attempts=1 + RETRIES, error="CRASH", note=note)

@@ -1,5 +1,6 @@
 """Every code block of the documentation runs, and every command in it exists."""
 
+import json
 import re
 import shlex
 import subprocess
@@ -34,6 +35,9 @@ def commands():
             words = shlex.split(line, comments=True)
             if words and words[0] in ("ma2ml", "make"):
                 yield pytest.param(words, id=" ".join(words))
+    for page in PAGES:
+        for line in dict.fromkeys(re.findall(r"`(ma2ml [a-z0-9]+ [^`|]+)`", page.read_text())):
+            yield pytest.param(shlex.split(line), id=f"{page.name}: {line}")
 
 
 @pytest.mark.parametrize("words", list(commands()))
@@ -47,6 +51,30 @@ def test_command_exists(words):
     )
     for flag in (word for word in words[2:] if word.startswith("--")):
         assert flag in done.stdout, f"{flag} is not an option of ma2ml {words[1]}"
+
+
+def test_programs_exist():
+    for page in PAGES:
+        for program in re.findall(r"python (benchmarks/\w+\.py)", page.read_text()):
+            assert (ROOT / program).is_file(), f"{page.name} runs {program}"
+
+
+def test_the_papers_page_has_the_figures_that_were_measured():
+    text = (ROOT / "docs" / "paper.md").read_text()
+    measured = json.loads((ROOT / "benchmarks" / "results" / "enumerable.json").read_text())
+    for loss, deviation in (measured["entropy_loss"], measured["divergence_loss"]):
+        assert f"{loss:.4f} +- {deviation:.4f}".replace("0.", ".") in text
+    exact, entropy = measured["violations_exact"], measured["violations_entropy"]
+    of_sampled = ", ".join(measured[f"violations_sampled_{n}"].split()[0] for n in (4, 16, 64))
+    assert exact.replace("4800", "4,800") in text
+    assert entropy in text
+    assert f"with 4, 16, 64 samples, {of_sampled}" in text
+    tables = json.loads((ROOT / "benchmarks" / "results" / "tables.json").read_text())
+    seen = [part for part in tables["landscapes"].values() if "levels" in part]
+    assert len(seen) == 7
+    for landscape in seen:
+        ends = {arm: landscape["levels"][arm][f"{landscape['judged_by']}_at_100%"] for arm in ("ma2ml_paper", "random")}
+        assert ends["ma2ml_paper"] < ends["random"]
 
 
 def test_links_lead_somewhere():

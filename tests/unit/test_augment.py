@@ -191,6 +191,15 @@ def test_flip_turns_about_half() -> None:
     assert turned.float().mean().item() == pytest.approx(0.5, abs=4 * 0.5 / math.sqrt(2000))
 
 
+@pytest.mark.parametrize("size", [32, 96])
+def test_cutout_of_a_policy_has_its_levels_share_of_the_side(size: int) -> None:
+    """AutoAugment's levels end at 60 of ImageNet's 331 pixels (Cubuk et al. 2019, table 6); level 0 cuts nothing."""
+    for level in (0, 4, 9):
+        policy = ((Operation("cutout", 1.0, level),),)
+        out = augment.augment(torch.zeros(300, 1, size, size, dtype=torch.uint8), policy, generator(), (9,))
+        assert int((out == 9).any(3).sum(2).max()) == round(level / 9 * 60 / 331 * size)
+
+
 def test_cutout_is_a_square_clipped_at_the_border() -> None:
     batch = torch.zeros(400, 3, 16, 16, dtype=torch.uint8)
     cut = (augment.cutout(batch, 6, generator(), FILL) != 0)[:, 0]

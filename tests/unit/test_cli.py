@@ -14,8 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from ma2ml_agents.run.cli import COMMANDS, main
+from ma2ml_agents.run.cli import COMMANDS, main, parse
 from ma2ml_agents.run.options import settings
+from ma2ml_agents.run.stored import on_engine
+from ma2ml_env.evaluators.base import NoWorker
 from ma2ml_env.store import TrialStore
 
 SURROGATE = ["--evaluator", "surrogate", "--learner", "random", "--batch", "4"]
@@ -125,6 +127,25 @@ def test_bad_input_is_one_line_and_exit_code_2(args, message, tmp_path, capsys, 
     assert main(args) == 2
     assert message in told(capsys)
     assert list(tmp_path.iterdir()) == [], "nothing is left behind"
+
+
+def test_a_run_of_a_cluster_goes_on_without_it():
+    stored = {"game": "digits-v0", "engine": "ray", "address": "10.0.0.1:6379", "gpus": 0.5, "workers": 4}
+    assert on_engine(stored, None) == on_engine(stored, "ray") == stored
+    assert on_engine(stored, "local") == {**stored, "engine": "local", "address": None, "gpus": None}
+    assert parse(["resume", "RUN", "--engine", "ray", "--gpus", "0.25"]).gpus == 0.25
+    assert parse(["fidelity", "RUN", "--engine", "local"]).engine == "local"
+
+
+def test_workers_that_cannot_start_are_one_line(tmp_path, capsys, monkeypatch):
+    """As where a node of a cluster has no data."""
+
+    def evaluate(self, jobs):
+        raise NoWorker("no worker can start: FileNotFoundError: no data in /nowhere")
+
+    monkeypatch.setattr("ma2ml_env.evaluators.surrogate.Surrogate.evaluate", evaluate)
+    assert search(tmp_path / "run") == 2
+    assert "no worker can start: FileNotFoundError: no data in /nowhere" in told(capsys)
 
 
 def test_cuda_that_is_not_there_is_refused(tmp_path, capsys):

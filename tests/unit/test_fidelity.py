@@ -10,6 +10,7 @@ from ma2ml_agents.run import fidelity
 from ma2ml_agents.run.cli import main
 from ma2ml_agents.run.correlation import bootstrap, kendall, ranks, spearman
 from ma2ml_agents.run.stop import Stopped
+from ma2ml_env.trial import Outcome, Proposal, Trial
 
 
 @pytest.mark.parametrize("ties", [False, True])
@@ -67,6 +68,8 @@ def test_a_run_is_compared_and_nothing_is_trained_twice(searched, capsys, monkey
     assert main(["fidelity", str(searched), "--epochs", "1", "1", "2", "--pipelines", "5"]) == 0
     out = capsys.readouterr().out
     assert "5 pipelines, sampled from the run" in out
+    assert "1 epochs (2): the best of the longest training is number" in out
+    assert "--top-k" in out
     assert "2 epochs: 15/15, trial" in out  # a line for each training, as there is no terminal
     summary = json.loads((searched / "fidelity" / "summary.json").read_text())
     assert [pair["trainings"] for pair in summary["pairs"]] == [
@@ -123,3 +126,18 @@ def test_a_run_that_was_not_trained_is_refused(tmp_path, capsys):
     assert main(["search", "digits-v0", "--run", str(tmp_path / "run"), *surrogate]) == 0
     assert main(["fidelity", str(tmp_path / "run")]) == 2
     assert "there is nothing to train" in capsys.readouterr().err
+
+
+def test_a_ranking_that_misleads_says_how_many_to_retrain():
+    """The best of the long training is second of four after the short one, so half of the run's 30."""
+    accuracy = {"1 epochs": [0.5, 0.9, 0.7, 0.6], "4 epochs": [0.6, 0.7, 0.9, 0.8]}
+    chosen = [Trial(number, 0, Proposal({"a": (number,)}), Outcome(), 0.0) for number in range(4)]
+    found = {
+        (name, number): Outcome(accuracy=value)
+        for name, values in accuracy.items()
+        for number, value in enumerate(values)
+    }
+    result = fidelity._compared(list(accuracy), (1, 4), chosen, found, 0, distinct=30)
+    assert result.places == {"1 epochs": 2}
+    assert result.top_k("1 epochs") == 15
+    assert fidelity._summary(result)["remedies"] == {"1 epochs": {"place": 2, "top_k": 15}}

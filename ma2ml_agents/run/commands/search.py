@@ -11,7 +11,6 @@ from tyro.conf import Positional, arg
 
 from ma2ml_agents.run.options import (
     GAMES_OWN,
-    STORED,
     OptionalAmount,
     OptionalFile,
     OptionalFolder,
@@ -21,6 +20,8 @@ from ma2ml_agents.run.options import (
     OwnNumber,
     Run,
     Settings,
+    StoredAmount,
+    StoredEngine,
     StoredFolder,
     StoredNumber,
     StoredText,
@@ -120,19 +121,21 @@ class Resume:
     """folder of the data set, if it has moved"""
     download: bool = False
     """fetch the data set into --data if it is not there"""
-    engine: Annotated[Literal["local", "ray"] | None, arg(help_behavior_hint=STORED)] = None
+    engine: StoredEngine = None
     """where trainings run: processes of this machine, or a Ray cluster"""
     address: StoredText = None
     """of the Ray cluster"""
+    gpus: StoredAmount = None
+    """of each training on Ray"""
 
     def execute(self, console: Console) -> int:
         """Resume, then print what came of it."""
-        from ma2ml_agents.run.stored import stored_config
+        from ma2ml_agents.run.stored import on_engine, stored_config
         from ma2ml_env.store import TrialStore
 
         with TrialStore(self.run, create=False) as store:
-            config = stored_config(store)
-        for name in ("budget", "workers", "device", "data", "download", "engine", "address"):
+            config = on_engine(stored_config(store), self.engine)
+        for name in ("budget", "workers", "device", "data", "download", "address", "gpus"):
             value = getattr(self, name)
             if value not in (None, False):
                 config[name] = str(value.expanduser().absolute()) if isinstance(value, Path) else value
