@@ -6,14 +6,15 @@ validation, the same network class, updates and schedule in both arms:
 - ours: the game's evaluator over a pool of two processes, one torch thread each;
 - plain: one pipeline after the other, a `DataLoader` of two workers, PIL images through torchvision's transforms (crop, flip,
   the policy as `v2.AutoAugment`, tensor, normalisation, erasing in place of Cutout), the default memory layout and optimiser
-  settings; with one and with two torch threads, and the better of the two counts.
+  settings; with one and with two torch threads, and the better of the two counts. Beside it, the same script with the network
+  and its images in the channels-last layout, which is one line that few scripts have on a CPU.
 
 The arms take turns after every few pipelines; processes are started and warm before the clock. Where other work shares the
 machine the wall clock tells little, so the processor's seconds are reported as well, and what they say of two cores of one's
 own (`own_cores`): ours needs cpu / 2; plain with one thread max(training, (training + loading) / 2), as its training is a
 single chain. `ratio_cpu` compares the two; `ratio_cpu_ideal_threads` lets plain have two threads that share one thread's
 seconds without loss, which no real pair does: the truth of an idle machine lies between. `ratio_wall` is what the clock said,
-with the better count of threads.
+with the better count of threads, `ratio_wall_channels_last` the same against the script in that layout.
 
 The profile (torch.profiler, one thread, share of the time of training steps of two of these pipelines): backward of
 convolutions 34-38 %, of batch norm 8-10 %; forward of convolutions 10 %, max pooling 5-9 %, ReLU 5-8 %, and, before strided
@@ -34,9 +35,6 @@ from pathlib import Path
 from typing import Any
 
 os.environ["OMP_NUM_THREADS"] = "1"
-os.environ["OMP_WAIT_POLICY"] = (
-    "passive"  # a thread that waits sleeps: else two threads burn what other work leaves them
-)
 
 import torch
 from augment import PlainPolicy
@@ -96,10 +94,15 @@ class Pictures(TorchDataset[Any]):
         return self.transform(self.images[index]), self.labels[index]
 
 
-def plain(recipe: Recipe, data: Dataset, epochs: int, seed: int, loaders: int = 2) -> float:
-    """Train and validate as a script would, with so many processes that load images; the accuracy."""
+def plain(recipe: Recipe, data: Dataset, epochs: int, seed: int, loaders: int = 2, layout: Any = None) -> float:
+    """Train and validate as a script would, with so many processes that load images; the accuracy.
+
+    `layout` is torch's memory format; None: the default one.
+    """
+    layout = layout or torch.contiguous_format
     torch.manual_seed(seed)
     network = parts.network(recipe.network, classes=10, channels=1, size=data.size, auxiliary=False, drop_path=0.0)
+    network = network.to(memory_format=layout)
     criterion = parts.loss(recipe.loss)
     optimizer = torch.optim.SGD(
         network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay, **recipe.optimizer.args
@@ -118,14 +121,14 @@ def plain(recipe: Recipe, data: Dataset, epochs: int, seed: int, loaders: int = 
             for group in optimizer.param_groups:
                 group["lr"] = loop.rate(recipe, epoch * len(loader) + number, epochs * len(loader))
             optimizer.zero_grad()
-            criterion(network(images), labels).backward()
+            criterion(network(images.contiguous(memory_format=layout)), labels).backward()
             nn.utils.clip_grad_norm_(network.parameters(), recipe.clip_norm)
             optimizer.step()
     network.eval()
     right = 0
     with torch.no_grad():
         for x, y in zip(data.validation_x.split(500), data.validation_y.split(500), strict=True):
-            x = (x.float() / 255 - data.mean[0]) / data.std[0]
+            x = ((x.float() / 255 - data.mean[0]) / data.std[0]).contiguous(memory_format=layout)
             right += int((network(x).argmax(1) == y).sum())
     return right / len(data.validation_x)
 
@@ -142,11 +145,11 @@ def random_jobs(pipelines: int, epochs: int) -> list[Job]:
     return jobs
 
 
-def timed_plain(recipe: Recipe, data: Dataset, epochs: int, seed: int, threads: int) -> dict[str, float]:
+def timed_plain(job: Job, data: Dataset, epochs: int, threads: int, layout: Any) -> dict[str, float]:
     torch.set_num_threads(threads)
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     wall, cpu = time.monotonic(), time.process_time()
-    accuracy = plain(recipe, data, epochs, seed)
+    accuracy = plain(job.recipe, data, epochs, job.seed, layout=layout)
     cpu, wall = time.process_time() - cpu, time.monotonic() - wall
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     loading = after.ru_utime + after.ru_stime - children.ru_utime - children.ru_stime
@@ -201,7 +204,12 @@ def main() -> None:
     data = source.load()
     jobs = random_jobs(args.pipelines, args.epochs)
     ours: list[dict[str, float]] = []
-    theirs: dict[int, list[dict[str, float]]] = {threads: [] for threads in {1, *args.threads}}
+    arms = {
+        f"{threads} threads{name}": (threads, layout)
+        for name, layout in (("", None), (", channels last", torch.channels_last))
+        for threads in sorted({1, *args.threads})
+    }
+    theirs: dict[str, list[dict[str, float]]] = {arm: [] for arm in arms}
     pool = Pool(partial(Timed, source, device="cpu"), WORKERS)
     try:
         small = [replace(job, recipe=jobs[0].recipe, fidelity=0.01) for job in jobs[:WORKERS]]
@@ -209,8 +217,8 @@ def main() -> None:
         for first in range(0, len(jobs), args.turn):
             turn = jobs[first : first + args.turn]
             ours += timed_ours(pool, turn)
-            for threads, told in theirs.items():
-                told += [timed_plain(job.recipe, data, args.epochs, job.seed, threads) for job in turn]
+            for arm, told in theirs.items():
+                told += [timed_plain(job, data, args.epochs, *arms[arm]) for job in turn]
             print(f"{first + len(turn)} of {len(jobs)} pipelines", flush=True)
     finally:
         pool.close()
@@ -221,33 +229,36 @@ def main() -> None:
     def hourly(told: list[dict[str, float]], what: str) -> float:
         return round(3600 * len(told) / total(told, what), 1)
 
-    best = min(theirs, key=lambda threads: total(theirs[threads], "wall"))
-    each = sorted(a["own_cores"] / o["own_cores"] for o, a in zip(ours, theirs[1], strict=True))
+    def best(layout: Any) -> str:
+        return min((arm for arm in arms if arms[arm][1] is layout), key=lambda arm: total(theirs[arm], "wall"))
+
+    one = theirs["1 threads"]
+    each = sorted(a["own_cores"] / o["own_cores"] for o, a in zip(ours, one, strict=True))
     result = {
         "command": f"python benchmarks/training.py --pipelines {args.pipelines} --turn {args.turn} --limit {args.limit}"
-        f" --validation {args.validation} --epochs {args.epochs} --threads {' '.join(map(str, theirs))}",
-        "machine": f"{os.cpu_count()} cores shared with other work",
+        f" --validation {args.validation} --epochs {args.epochs} --threads {' '.join(map(str, args.threads))}",
+        "machine": f"{os.cpu_count()} cores",
         "load_average": [round(load, 1) for load in os.getloadavg()],
         "torch": torch.__version__,
-        "ratio_cpu": round(total(theirs[1], "own_cores") / total(ours, "own_cores"), 2),
+        "ratio_cpu": round(total(one, "own_cores") / total(ours, "own_cores"), 2),
         "ratio_cpu_pipelines_min_median_max": [round(r, 2) for r in (each[0], statistics.median(each), each[-1])],
         "ratio_cpu_ideal_threads": round(
-            (total(theirs[1], "training") + total(theirs[1], "loading")) / 2 / total(ours, "own_cores"), 2
+            (total(one, "training") + total(one, "loading")) / 2 / total(ours, "own_cores"), 2
         ),
-        "ratio_wall": round(total(theirs[best], "wall") / total(ours, "wall"), 2),
-        "plain_threads_of_ratio_wall": best,
+        "ratio_wall": round(total(theirs[best(None)], "wall") / total(ours, "wall"), 2),
+        "ratio_wall_channels_last": round(total(theirs[best(torch.channels_last)], "wall") / total(ours, "wall"), 2),
+        "plain_of_ratio_wall": best(None),
         "ours_per_hour": {"own_cores": hourly(ours, "own_cores"), "wall": hourly(ours, "wall")},
         "plain_per_hour": {
-            f"{threads} threads": {"own_cores": hourly(told, "own_cores"), "wall": hourly(told, "wall")}
-            for threads, told in theirs.items()
+            arm: {"own_cores": hourly(told, "own_cores"), "wall": hourly(told, "wall")} for arm, told in theirs.items()
         },
         "plain_cpu_s_of_a_pipeline": {
-            f"{threads} threads": {what: round(total(told, what) / len(told), 2) for what in ("training", "loading")}
-            for threads, told in theirs.items()
+            arm: {what: round(total(told, what) / len(told), 2) for what in ("training", "loading")}
+            for arm, told in theirs.items()
         },
         "mean_accuracy": {
             "ours": round(total(ours, "accuracy") / len(ours), 3),
-            "plain": round(total(theirs[1], "accuracy") / len(theirs[1]), 3),
+            **{arm: round(total(told, "accuracy") / len(told), 3) for arm, told in theirs.items()},
         },
     }
     tell(result, args.out)

@@ -1,4 +1,4 @@
-"""Is a game worth searching? `python benchmarks/worth_searching.py digits-v0`.
+"""Is a game worth searching? `python benchmarks/worth_searching.py digits-v0`; `--suite figure5` for a suite's first game.
 
 Trains random pipelines under two seeds each and prints one JSON object: the spread of their accuracies beside its sampling
 error sqrt(p (1 - p) / validation images), and the rank correlation between the seeds. A game whose spread is its sampling error
@@ -12,6 +12,7 @@ import statistics
 from typing import Any
 
 import numpy as np
+from suite import load
 
 import ma2ml_env
 from ma2ml_env.evaluators.base import Job, close
@@ -59,9 +60,16 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2, help="processes (2)")
     parser.add_argument("--validation", type=int, default=500, help="validation images, for the sampling error (500)")
     parser.add_argument("--data", default=None, help="folder of the data set")
+    parser.add_argument("--suite", default=None, help="take the game and its options from a suite's first landscape")
     given = parser.parse_args()
-    options = {"data": given.data} if given.data else {}
-    print(json.dumps(measure(given.game, given.pipelines, given.workers, given.validation, options), indent=2))
+    game, options, validation = given.game, {}, given.validation
+    if given.suite:
+        first = load(given.suite).landscapes[0]
+        game, options = first.game, {k: v for k, v in first.options.items() if k != "evaluator"}
+        validation = options.get("validation", validation)
+    if given.data:
+        options["data"] = given.data
+    print(json.dumps(measure(game, given.pipelines, given.workers, validation, options), indent=2))
 
 
 if __name__ == "__main__":
