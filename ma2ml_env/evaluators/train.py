@@ -2,6 +2,7 @@
 
 import copy
 import gc
+import math
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,12 +17,14 @@ from torch import nn
 
 from ma2ml_env.evaluators.base import Job
 from ma2ml_env.evaluators.schedule import Cost, Device
-from ma2ml_env.training import checkpoint, flops, loop, parts
+from ma2ml_env.training import batches, checkpoint, flops, loop, parts
 from ma2ml_env.training.data import Dataset, DataSource
 from ma2ml_env.trial import Error, Outcome
 
 CONTEXT = 1 << 30
 """bytes that a process holds on a GPU before it trains: CUDA's context, kernels, the convolutions' workspace"""
+AUGMENTED = 16
+"""bytes a value of the images that are augmented at once: indices of int64, the values in and out, and in float32"""
 SAFETY = 1.5
 """predicted bytes over counted ones: what lies between two layers, and the allocator's rounding"""
 
@@ -114,8 +117,9 @@ class Train:
     def cost(self, job: Job) -> Cost:
         """What a job will take, from one dry pass of its network.
 
-        Memory is CUDA's context, the data, four numbers a weight (weight, gradient, momentum, one to spare) and the outputs
-        of all layers for a batch, in float32. On the CPU it is counted in the same way. No GPU has confirmed it yet.
+        Memory is CUDA's context, the data, the images that are augmented at once, three numbers a weight (weight, gradient,
+        momentum; RMSProp and an average of the weights have one more each) and the outputs of all layers for a batch, in
+        float32. On the CPU it is counted in the same way. No GPU has confirmed it yet.
 
         Raises:
             InvalidRecipe: a ValueError; if the network cannot be built.
@@ -125,10 +129,12 @@ class Train:
         images = len(data.train_x) + self.train_on_validation * len(data.validation_x)
         epochs = loop.epochs(recipe, job.fidelity)
         values = max(one.values * min(recipe.batch_size, images), 2 * one.largest * loop.EVALUATION_BATCH)
+        held = 3 + (recipe.optimizer.kind == "rmsprop") + (recipe.ema > 0.0)
+        augmented = max(batches.CHUNK, min(recipe.batch_size, images) * math.prod(data.train_x.shape[1:]))
         return Cost(
             macs=float(one.macs * images * epochs),
             calls=float(one.calls * epochs * max(1, images // recipe.batch_size)),
-            memory=CONTEXT + _bytes(data) + SAFETY * 4 * (4 * one.params + values),
+            memory=CONTEXT + _bytes(data) + AUGMENTED * augmented + SAFETY * 4 * (held * one.params + values),
         )
 
     def devices(self) -> tuple[Device, ...]:
@@ -151,7 +157,7 @@ class Train:
     def _outcome(self, job: Job) -> Outcome:
         started = time.monotonic()
         try:
-            with _threads(self.threads), loop.deterministic(self.deterministic):
+            with _threads(self.threads), loop.deterministic(self.deterministic), _given_back():
                 try:
                     return self._train(job, started)
                 except Exception as error:
@@ -243,6 +249,15 @@ def save_weights(network: nn.Module, path: Path) -> None:
 def _out_of_memory(error: Exception) -> bool:
     """Torch has a class of its own for a GPU's memory, and none for the CPU's."""
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "DefaultCPUAllocator" in str(error)
+
+
+@contextmanager
+def _given_back() -> Iterator[None]:
+    """Afterwards the GPU's memory is free again for other processes, whose jobs are placed by what running jobs need."""
+    try:
+        yield
+    finally:
+        torch.cuda.empty_cache()  # nothing where no GPU was used
 
 
 def _free_memory() -> None:

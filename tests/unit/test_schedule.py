@@ -2,6 +2,7 @@
 
 import os
 import time
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -11,7 +12,7 @@ import schedule as benchmark
 from ma2ml_env.evaluators.base import Job
 from ma2ml_env.evaluators.pool import Pool
 from ma2ml_env.evaluators.schedule import Cost, Device, Predictor, Schedule
-from ma2ml_env.recipe import Recipe
+from ma2ml_env.recipe import Recipe, Spec
 from ma2ml_env.trial import Outcome
 
 
@@ -167,5 +168,8 @@ def test_the_factory_of_a_named_game_is_scheduled():
     assert cost.macs > 0
     assert cost.calls > 0
     assert cost.memory > 0
+    one = game.job(0, codes, 0)
+    heavy = replace(one.recipe, optimizer=Spec("rmsprop", {}), ema=0.999)
+    assert pool._schedule.cost(replace(one, recipe=heavy)).memory > cost.memory  # two numbers a weight more
     assert isinstance(pool, Pool)
     assert partial(pool._schedule.place, [cost], [[]], [1])() == (0, 0)
