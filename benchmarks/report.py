@@ -37,7 +37,8 @@ def markdown(suite: Suite, summary: dict[str, Any], header: dict[str, Any]) -> s
         "the second column divides by the time that the rival itself needs for that level (its mean over seeds): below 1 "
         f"`{suite.reference}` is there first. `p` is of Wilcoxon's test, one-sided, of the levels "
         "at 25, 50 and 100 % of the budget, paired by seed, and by landscape and seed where there are several; fewer than "
-        f"{FEWEST} pairs have none, and nothing is called won on fewer than {FEWEST} seeds.",
+        f"{FEWEST} pairs have none. Nothing is called won on fewer than {FEWEST} seeds, and rivals of fewer are no landscape's "
+        "best.",
         "",
         *_overall_table(suite.reference, summary["all"], summary["pairs"]),
     ]

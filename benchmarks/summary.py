@@ -208,6 +208,11 @@ def _p_above(pairs: dict[str, tuple[Arm, Arm]], judged: dict[str, str]) -> dict[
     return {f"{share:.0%}": above(differences(share)) for share in SHARES} if pairs else {}
 
 
+def _enough(arms: list[Arm]) -> list[Arm]:
+    """Those of at least `FEWEST` seeds, if there are any: the best of many arms would be a lucky run of one."""
+    return [arm for arm in arms if len(arm.seeds) >= FEWEST] or arms
+
+
 def _over_all(
     suite: Suite, arms: dict[str, dict[str, Arm]], judged: dict[str, str], rng: np.random.Generator
 ) -> dict[str, Any]:
@@ -221,7 +226,7 @@ def _over_all(
     pairs["each landscape's best rival"] = {
         landscape: max(rivals, key=lambda arm: arm.final(judged[landscape]).mean())
         for landscape, present in arms.items()
-        if (rivals := [a for n, a in present.items() if n not in (suite.reference, *suite.controls)])
+        if (rivals := _enough([a for n, a in present.items() if n not in (suite.reference, *suite.controls)]))
     }
     for name, rivals in pairs.items():
         both = {

@@ -248,6 +248,19 @@ def test_few_seeds_win_nothing(seeds, verdict):
     assert f"| {verdict} |" in report._overall_table("mine", {"rival": row}, [])[-2]
 
 
+def test_a_lucky_run_is_no_best_rival():
+    arms = {
+        "mine": arm("mine", [[0.5] * 4] * 8),
+        "rival": arm("rival", [[0.4] * 4] * 8),
+        "lucky": arm("lucky", [[0.9] * 4]),
+    }
+    made = suite.Suite("s", "s", "mine", (suite.Landscape("x", nvec={"a": [4, 3]}),), tuple(
+        suite.Run("s", suite.Landscape("x"), name, "random", {}, 0, 40, 10, 3) for name in arms))  # fmt: skip
+    overall = summary._over_all(made, {"x": arms}, {"x": "top"}, np.random.default_rng(0))
+    assert overall["each landscape's best rival"]["worst"] == ["x", 0.25]
+    assert overall["lucky"]["worst"] == ["x", summary.NEVER]
+
+
 def test_seeds_are_those_of_both():
     arms = {"mine": arm("mine", [[0.5] * 4] * 8), "rival": arm("rival", [[0.1] * 4])}
     made = suite.Suite("s", "s", "mine", (suite.Landscape("x", nvec={"a": [4, 3]}),), tuple(
