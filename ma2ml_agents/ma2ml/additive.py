@@ -54,12 +54,10 @@ class Additive:
         statistics = self._statistics(codes, targets)
         for _ in range(steps):
             near = [min(max(self.log_ratio + step, _LOWEST), _HIGHEST) for step in (0.0, -_STEP, _STEP)]
-            before, self.log_ratio = (
-                self.log_ratio,
-                max(near, key=lambda log_ratio: self._fit(*statistics, log_ratio)[0]),
-            )
-            if self.log_ratio == before:
+            best = max(near, key=lambda log_ratio: self._fit(*statistics, log_ratio)[0])
+            if best == self.log_ratio:
                 break
+            self.log_ratio = best
 
     def responses(self, codes: Tensor, targets: Tensor, n: int, spread: float, generator: torch.Generator) -> Tensor:
         """The best joint actions (n, L) of n draws of w, given all trials: codes (N, L), targets (N,).

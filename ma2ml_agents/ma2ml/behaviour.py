@@ -23,10 +23,10 @@ from ma2ml_agents.replay import repeated
 
 _DRAWS, _MOST_DRAWS = 24, 64
 """draws of the Gaussian process: as many as proposals, within these"""
-_OTHERS = 1024
-"""policies' draws among the candidates, at most: a matrix of all pairs is factorised"""
 _SPREADS = (0.2, 1.0)
 """how far they lie from its mean, as a share of the posterior's deviation: between these, uniformly"""
+_OTHERS = 1024
+"""policies' draws among the process's candidates, at most: a matrix of all pairs is factorised"""
 
 
 class Behaviour:

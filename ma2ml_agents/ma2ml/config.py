@@ -26,7 +26,8 @@ class MA2MLConfig:
     actions: str = "fresh"
     """where the actions of eq. 13's expectation come from: fresh, mixed or buffer (`credit.take`)"""
     updates: int = 8
-    """updates U of the policies after each batch of trials; Algorithm 1 read to the letter has one per trial"""
+    """updates U of the policies after each batch of trials, and after each 24 of a larger one; Algorithm 1 read to the letter
+    has one per trial"""
     minibatch: int = 16
     """experiences in an update's minibatch B"""
     samples: int = 4

@@ -257,13 +257,12 @@ def _given_back() -> Iterator[None]:
     try:
         yield
     finally:
-        torch.cuda.empty_cache()  # nothing where no GPU was used
+        torch.cuda.empty_cache()
 
 
 def _free_memory() -> None:
     gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    torch.cuda.empty_cache()  # nothing where no GPU was used
 
 
 def _has_head(job: Job) -> bool:

@@ -149,7 +149,9 @@ def test_bad_input(searched, args, message, capsys):
     assert not (searched / "retrain").exists()
 
 
-def test_without_repeats_the_winner_speaks_for_itself(run):
+def test_without_repeats_the_winner_speaks_for_itself(run, capsys):
+    assert main(["retrain", str(run), "--top-k", "1", "--repeats", "0", "--workers", "1"]) == 0
+    assert "repeats-" not in capsys.readouterr().out
     result = retrain(run, top_k=1, repeats=0)
     assert not result.repeats
     assert (result.mean, result.deviation) == (result.winner.outcome.metrics["test_accuracy"], 0.0)
