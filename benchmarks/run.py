@@ -8,6 +8,7 @@ the first N.
 
 import argparse
 import json
+import math
 import os
 import platform
 import subprocess
@@ -47,20 +48,20 @@ def codes_key(trial: Trial) -> str:
 class Curves(Callback):
     """What a search reached after each batch. The top k are distinct pipelines; a repeat costs budget and adds nothing.
 
-    Where pipelines are trained, codes of one recipe are one pipeline: its accuracy is known, and would stand there twice.
+    The first measurement of a pipeline counts: the best of several would be luck, most of it where most is repeated. Where
+    pipelines are trained, codes of one recipe are one pipeline: its accuracy is known, and would stand there twice.
     """
 
     def __init__(self, game: Game, top_k: int) -> None:
         self.game, self.top_k = game, top_k
         self._distinct: dict[str, float] = {}
         self._key = codes_key if is_known(game) else recipe_key(game)
-        self._true_best = 0.0
+        self._true_best = -math.inf
         self.curves: dict[str, list[float]] = {"top": [], "best": [], "true_best": [], "distinct": []}
 
     def on_batch(self, batch: int, trials: Sequence[Trial], metrics: Mapping[str, float]) -> None:
         for trial in trials:
-            key = self._key(trial)
-            self._distinct[key] = max(self._distinct.get(key, 0.0), trial.reward)
+            self._distinct.setdefault(self._key(trial), trial.reward)
         codes = {agent: np.array([t.proposal.codes[agent] for t in trials]) for agent in self.game.spec.nvec}
         true = noise_free(self.game, codes) if is_known(self.game) else np.array([trial.reward for trial in trials])
         self._true_best = max(self._true_best, float(true.max()))

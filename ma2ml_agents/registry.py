@@ -6,6 +6,7 @@ from typing import Any
 
 from ma2ml_agents.learner import Learner
 from ma2ml_env.registry import closest, names, resolve
+from ma2ml_env.settings import check_settings
 from ma2ml_env.trial import GameSpec
 
 LEARNERS: dict[str, str] = {
@@ -65,5 +66,6 @@ def make_learner(name: str, spec: GameSpec, *, seed: int = 0, device: str = "cpu
     for key in config:
         if key not in known:
             raise ValueError(f"learner {name!r} has no setting {key!r}{closest(key, known) if known else ''}")
+    check_settings(cls.Config, config, f"{name}'s setting")
     learner: Learner = cls(spec, cls.Config(**config), seed=seed, device=device)
     return learner

@@ -8,9 +8,9 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from ma2ml_env.evaluators.base import Evaluator
 from ma2ml_env.game import Game, Protocol
@@ -18,6 +18,7 @@ from ma2ml_env.module import Module
 from ma2ml_env.recipe import Recipe
 from ma2ml_env.registry import closest, resolve
 from ma2ml_env.reward import Accuracy, FlopsReward, Reward
+from ma2ml_env.settings import check_kind
 
 
 @dataclass(frozen=True)
@@ -338,32 +339,34 @@ def _reward(reward: str | Reward | None, limit: float | None) -> Reward:
 
 
 def _route(named: NamedGame, evaluator: str, overrides: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Each override to the one dataclass that has the field."""
-    known = {
-        "protocol": {f.name for f in fields(Protocol)},
-        "recipe": {f.name for f in fields(Recipe)} - {"epochs"},
-        "network": set(named.base.network.args),
-        "source": _source_options(evaluator),
-    }
-    routed: dict[str, dict[str, Any]] = {name: {} for name in known}
+    """Each override to the one dataclass that has the field, whose kind it has to be of."""
+    network = named.base.network.args
+    source = _source_options(evaluator)
+    homes = {"protocol": get_type_hints(Protocol), "recipe": get_type_hints(Recipe)}
+    del homes["recipe"]["epochs"]  # the protocol's final_epochs
+    kinds = {**homes, "network": {name: type(usual) for name, usual in network.items()}, "source": source}
+    routed: dict[str, dict[str, Any]] = {name: {} for name in kinds}
     for option, value in overrides.items():
-        home = next((name for name, options in known.items() if option in options), None)
+        home = next((name for name, options in kinds.items() if option in options), None)
         if home is None:
-            raise ValueError(f"unknown option {option!r} of a game{closest(option, set().union(*known.values()))}")
+            raise ValueError(f"unknown option {option!r} of a game{closest(option, set().union(*kinds.values()))}")
+        check_kind(option, value, kinds[home][option], "option")
         routed[home][option] = value
     return routed
 
 
-def _source_options(evaluator: str) -> set[str]:
+def _source_options(evaluator: str) -> dict[str, Any]:
+    """What the data, the landscape or the table can be told, and of which kind it is."""
     if evaluator == "surrogate":
         from ma2ml_env.evaluators.surrogate import Landscape
 
-        return {f.name for f in fields(Landscape)} - {"seed"}
+        return {name: kind for name, kind in get_type_hints(Landscape).items() if name != "seed"}
     if evaluator in TRAINED:
         from ma2ml_env.training.data import DataSource
 
-        return {f.name for f in fields(DataSource)} - {"name", "folder", "download", "size", "seed"}
+        own = {"name", "folder", "download", "size", "seed"}
+        return {name: kind for name, kind in get_type_hints(DataSource).items() if name not in own}
     if evaluator == "table":
-        return {"mean"}
+        return {"mean": bool}
     resolve("evaluators", evaluator)  # an unknown one is an error here, with the closest name
-    return set()
+    return {}

@@ -80,7 +80,7 @@ class MA2MLConfig:
     critic_steps: int = 24
     """steps of the critic per update; 1 is the paper's letter"""
     critic_minibatch: int = 64
-    """experiences in a step of the critic"""
+    """experiences in a step of the critic; one step on as many as `minibatch` takes the same ones, the paper's letter"""
     weight_decay: float = 2.0
     """of the critic, AdamW"""
     ensemble: int = 4

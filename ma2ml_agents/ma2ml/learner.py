@@ -68,6 +68,7 @@ class MA2ML:
         self.restarts = 0
         self.updated = 0  # updates of the policies so far
         self.weight = c.lambda_ / decisions if c.lambda_per_decision else c.lambda_
+        self.one_minibatch = c.critic_steps == 1 and c.critic_minibatch == c.minibatch  # line 9's, for lines 10 and 11
 
     def _controller(self, agent: str) -> Controller:
         c, spec = self.config, self.joint.spec
@@ -123,9 +124,10 @@ class MA2ML:
         data = self._tensors(targets)
         history = []
         for _ in range(self.config.updates * batches):
-            metrics = {"critic_loss": self._update_critic(*data)}  # line 10
-            rows = self._rows(self.config.minibatch)  # line 9
-            metrics |= self._update_policies(data[0][rows], data[1][rows])  # line 11
+            loss, rows = self._update_critic(*data)  # lines 9 and 10
+            if not self.one_minibatch:
+                rows = self._rows(self.config.minibatch)
+            metrics = {"critic_loss": loss, **self._update_policies(data[0][rows], data[1][rows])}  # line 11
             self._update_targets()  # line 12
             history.append(metrics)
         mean = {key: sum(m[key] for m in history) / len(history) for key in history[0]} if history else {}
@@ -154,7 +156,8 @@ class MA2ML:
             torch.from_numpy(targets).float().to(self.device),
         )
 
-    def _update_critic(self, codes: Tensor, states: Tensor, targets: Tensor) -> float:
+    def _update_critic(self, codes: Tensor, states: Tensor, targets: Tensor) -> tuple[float, Tensor]:
+        """Mean loss of the steps, and the last one's minibatch."""
         c, total = self.config, 0.0
         for _ in range(c.critic_steps):
             rows = self._rows(c.critic_minibatch)
@@ -164,7 +167,7 @@ class MA2ML:
             loss.backward()  # type: ignore[no-untyped-call]
             self.critic_optimizer.step()
             total += loss.item()
-        return total / c.critic_steps / c.ensemble
+        return total / c.critic_steps / c.ensemble, rows
 
     def _q(self, codes: Tensor, states: Tensor) -> Tensor:
         values: Tensor = self.critic(codes, states.flatten(1) if self.config.critic_sees_states else None)

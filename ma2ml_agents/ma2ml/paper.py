@@ -33,7 +33,7 @@ class MA2MLPaperConfig(MA2MLConfig):
     critic_steps: int = 1
     """one step of the critic per update of the policies (line 10)"""
     critic_minibatch: int = 24
-    """the same B"""
+    """the same B: line 9 draws one for critic and policies"""
     weight_decay: float = 0.0
     """none"""
     ensemble: int = 1

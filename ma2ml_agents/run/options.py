@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, UseAppendAction, arg
 
+PYTHONS = {"True": True, "False": False, "None": None}
+"""as Python writes what JSON writes in small letters"""
 UNITS = {"k": 1e3, "m": 1e6, "g": 1e9}
 GAMES_OWN = "(default: the game's own)"
 STORED = "(default: as the run has it)"
@@ -34,7 +36,7 @@ Settings = Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="KEY=VALUE")]
 
 
 def settings(texts: Sequence[str], flag: str) -> dict[str, Any]:
-    """`key=value` texts as a dict; values are JSON where they can be read as such, else strings.
+    """`key=value` texts as a dict; values are JSON, True, False or None where they can be read as such, else strings.
 
     Raises:
         ValueError: if a text has no `=` or the same key comes twice.
@@ -50,7 +52,7 @@ def settings(texts: Sequence[str], flag: str) -> dict[str, Any]:
         try:
             read[key] = json.loads(value)
         except ValueError:
-            read[key] = value
+            read[key] = PYTHONS.get(value, value)
     return read
 
 

@@ -1,0 +1,65 @@
+"""Settings are of the kind that their dataclass says, whoever gives them.
+
+A text where a switch belongs would be true, and a fraction where a number of images belongs would fail in every training.
+"""
+
+from collections.abc import Mapping
+from numbers import Integral, Real
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+_WORDS: dict[Any, str] = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    NoneType: "none",
+    tuple: "a list",
+}
+
+
+def check_settings(home: type, given: Mapping[str, Any], what: str) -> None:
+    """Compare values with the annotations of a dataclass's fields.
+
+    Args:
+        home: the dataclass.
+        given: field -> value; fields that it has not are somebody else's to report.
+        what: to call one, for the message: `option`, `setting`.
+
+    Raises:
+        ValueError: if a value is of another kind; the field is named, and what it takes.
+    """
+    hints = get_type_hints(home)
+    for name, value in given.items():
+        if name in hints:
+            check_kind(name, value, hints[name], what)
+
+
+def check_kind(name: str, value: Any, kind: Any, what: str) -> None:
+    """One value against one annotation; see `check_settings`."""
+    if not _fits(value, kind):
+        raise ValueError(f"{what} {name!r} is {_words(kind)}, not {str(value)[:50]!r}")
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    origin, parts = get_origin(kind), get_args(kind)
+    if origin in (Union, UnionType):
+        return any(_fits(value, part) for part in parts)
+    if origin is Literal:
+        return value in parts
+    if kind is tuple or origin is tuple:
+        same = parts[0] if len(parts) == 2 and parts[1] is ... else Any
+        return isinstance(value, (tuple, list)) and all(_fits(item, same) for item in value)
+    if kind in (int, float):  # numpy's numbers are numbers, and a whole one will do for any
+        return isinstance(value, Integral if kind is int else Real) and not isinstance(value, bool)
+    expected = origin or kind
+    return not isinstance(expected, type) or isinstance(value, expected)
+
+
+def _words(kind: Any) -> str:
+    origin, parts = get_origin(kind), get_args(kind)
+    if origin in (Union, UnionType):
+        return " or ".join(_words(part) for part in parts)
+    if origin is Literal:
+        return " or ".join(map(repr, parts))
+    return _WORDS.get(origin or kind) or f"a {getattr(origin or kind, '__name__', kind)}"
