@@ -21,6 +21,7 @@ from ma2ml_env.integrations.torchrl import GROUP, GroupEnv, TorchRLBoxEnv, Torch
 try:
     from benchmarl.environments.common import TaskClass
     from torchrl.data import Composite
+    from torchrl.envs import ActionMask, Transform
 except ImportError as error:
     raise ImportError("this task is BenchMARL's: pip install 'ma2ml[benchmarl]'") from error
 
@@ -53,8 +54,8 @@ class AutoMLTask(TaskClass):
         return True
 
     def max_steps(self, env: GroupEnv) -> int:
-        """Of an episode: the decisions of the agent that has most."""
-        return env.steps
+        """Of an episode: one in the box view, in the token view the decisions of the agent that has most."""
+        return env.horizon
 
     def has_render(self, env: GroupEnv) -> bool:
         """Nothing to draw."""
@@ -82,13 +83,20 @@ class AutoMLTask(TaskClass):
 
     def action_mask_spec(self, env: GroupEnv) -> Composite | None:
         """Of the token view."""
-        spec = env.full_observation_spec_unbatched
-        return _of_group(spec, "action_mask") if "action_mask" in list(spec[GROUP].keys()) else None
+        return _of_group(env.full_observation_spec_unbatched, "action_mask") if _masked(env) else None
+
+    def get_env_transforms(self, env: GroupEnv) -> list[Transform]:
+        """In the token view, what lets random frames draw choices that there are."""
+        return [ActionMask((GROUP, "action"), (GROUP, "action_mask"))] if _masked(env) else []
 
     @staticmethod
     def env_name() -> str:
         """The folder of this task's configuration, if there were one; the configuration is code."""
         return "ma2ml"
+
+
+def _masked(env: GroupEnv) -> bool:
+    return "action_mask" in list(env.full_observation_spec_unbatched[GROUP].keys())
 
 
 def _of_group(spec: Composite, key: str) -> Composite:

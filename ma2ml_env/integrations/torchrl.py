@@ -44,6 +44,9 @@ class TorchRLEnv(EnvBase):
         ValueError: if an agent has intervals (only decisions are carried), or num_envs is below 1.
     """
 
+    horizon: int = 1
+    """steps of an episode"""
+
     def __init__(self, env: AutoMLEnv, num_envs: int = 24, device: torch.device | str = "cpu") -> None:
         refuse_intervals(env.game.spec, "torchrl")
         if num_envs < 1:
@@ -123,8 +126,9 @@ class TorchRLNativeEnv(TorchRLEnv):
         self.reward_spec = self._vector(1)
 
     def _observations(self) -> dict[str, Any]:
-        seen: dict[str, Any] = {agent: {"observation": self.states[:, i]} for i, agent in enumerate(self.agents)}
-        return {**seen, "state": self.states.flatten(1)}
+        states = self.states.clone()  # what users write into is theirs
+        seen: dict[str, Any] = {agent: {"observation": states[:, i]} for i, agent in enumerate(self.agents)}
+        return {**seen, "state": self.states.flatten(1).clone()}
 
     def _reset(self, tensordict: TensorDictBase | None = None, **_: Any) -> TensorDictBase:
         starting = self._starting(tensordict)
@@ -173,7 +177,8 @@ class TorchRLTokenEnv(GroupEnv):
     """One decision of every agent a step; who has finished waits, and its only choice is 0.
 
     Observations are those of `token_parallel_env`: state, share of decisions made, code so far; `action_mask` (n, agents,
-    choices) is true for a choice of the decision at hand. The reward comes with the last decision.
+    choices) is true for a choice of the decision at hand. The reward comes with the last decision. Random actions respect the
+    mask in the bare environment; through other transforms or a collector they need TorchRL's `ActionMask` beside them.
 
     Raises:
         ValueError: in a step, if a masked choice was taken.
@@ -183,6 +188,7 @@ class TorchRLTokenEnv(GroupEnv):
         super().__init__(env, num_envs, device)
         shape, choices = (num_envs, len(self.agents)), int(self.sizes.max())
         self.width = self.states.shape[2] + 1 + self.steps
+        self.horizon = self.steps
         self.decisions = torch.tensor([len(nvec) for nvec in self.nvec.values()], device=self.device)
         self.codes = torch.zeros(*shape, self.steps, dtype=torch.int64, device=self.device)
         self.made = torch.zeros(num_envs, dtype=torch.int64, device=self.device)
@@ -199,11 +205,14 @@ class TorchRLTokenEnv(GroupEnv):
         share = (self.made / self.steps)[:, None, None].expand(-1, len(self.agents), 1)
         vectors = torch.cat([self.states, share, values], dim=2)
         choices = torch.arange(int(self.sizes.max()), device=self.device)
-        at_hand = self.sizes[:, self.made.clamp(max=self.steps - 1)].T  # (n, agents)
-        over = (self.made == self.steps)[:, None]
-        mask = choices < torch.where(over, 1, at_hand)[:, :, None]
+        mask = choices < self._at_hand()[:, :, None]
         self.full_action_spec[GROUP, "action"].update_mask(mask)  # what random actions are drawn from
         return {GROUP: self._group(rewards, observation=vectors, action_mask=mask), "state": vectors.flatten(1)}
+
+    def _at_hand(self) -> Tensor:
+        """Choices of each agent's decision, (n, agents); behind the last one there is one."""
+        over = (self.made == self.steps)[:, None]
+        return torch.where(over, 1, self.sizes[:, self.made.clamp(max=self.steps - 1)].T)
 
     def _reset(self, tensordict: TensorDictBase | None = None, **_: Any) -> TensorDictBase:
         starting = self._starting(tensordict)
@@ -211,9 +220,11 @@ class TorchRLTokenEnv(GroupEnv):
         return self._out(self._observations(), self.made == self.steps)
 
     def _step(self, tensordict: TensorDictBase) -> TensorDictBase:
-        actions, mask = tensordict.get((GROUP, "action")), tensordict.get((GROUP, "action_mask"))
-        if not bool(mask.gather(2, actions[..., None]).all()):
-            raise ValueError("a masked choice was taken: sample with the mask of `action_mask`")
+        actions = tensordict.get((GROUP, "action"))
+        if bool(((actions < 0) | (actions >= self._at_hand())).any()):
+            raise ValueError(
+                "a masked choice was taken: draw with `action_mask`, through TorchRL's transform ActionMask"
+            )
         self.codes.scatter_(2, self.made[:, None, None].expand(-1, len(self.agents), 1), actions[..., None])
         self.made = self.made + 1
         done = self.made == self.steps
@@ -227,6 +238,9 @@ class TorchRLBoxEnv(GroupEnv):
     """One step; each number of [-1, 1] picks one of equally wide intervals, one for each choice, as in `box_env`.
 
     Actions are (n, agents, steps); what lies behind an agent's last decision does nothing.
+
+    Raises:
+        ValueError: in a step, if an action is not finite.
     """
 
     def __init__(self, env: AutoMLEnv, num_envs: int = 24, device: torch.device | str = "cpu") -> None:
@@ -235,14 +249,18 @@ class TorchRLBoxEnv(GroupEnv):
         self._specify(Bounded(-1.0, 1.0, shape=(num_envs, *self.sizes.shape), dtype=torch.float32))
 
     def _observations(self, rewards: Tensor | None = None) -> dict[str, Any]:
-        return {GROUP: self._group(rewards, observation=self.states), "state": self.states.flatten(1)}
+        states = self.states.clone()  # what users write into is theirs
+        return {GROUP: self._group(rewards, observation=states), "state": self.states.flatten(1).clone()}
 
     def _reset(self, tensordict: TensorDictBase | None = None, **_: Any) -> TensorDictBase:
         starting = self._starting(tensordict)
         return self._out(self._observations(), torch.zeros_like(starting))
 
     def _step(self, tensordict: TensorDictBase) -> TensorDictBase:
-        index = ((tensordict.get((GROUP, "action")) + 1.0) / 2.0 * self.sizes).floor().long()
+        actions = tensordict.get((GROUP, "action"))
+        if not bool(actions.isfinite().all()):
+            raise ValueError("an action is not finite")
+        index = ((actions + 1.0) / 2.0 * self.sizes).floor().long()
         rewards = self._rewards(torch.minimum(index.clamp(min=0), self.sizes - 1))
         return self._out(self._observations(rewards), torch.ones(self.n, dtype=torch.bool, device=self.device))
 

@@ -111,6 +111,33 @@ def test_token_refuses_what_is_masked():
         env.step(td)
 
 
+def test_token_random_actions_need_the_mask_behind_transforms():
+    from torchrl.envs import ActionMask, StepCounter, TransformedEnv
+
+    masked = TransformedEnv(make("token"), ActionMask((GROUP, "action"), (GROUP, "action_mask")))
+    assert TransformedEnv(masked, StepCounter()).rollout(50)["next", "done"][:, -1].all()
+    with pytest.raises(ValueError, match="ActionMask"):
+        TransformedEnv(make("token"), StepCounter()).rollout(50)
+
+
+def test_box_refuses_what_is_not_finite():
+    env = make("box")
+    td = env.rand_action(env.reset())
+    td[GROUP, "action"][0, 0, 0] = float("nan")
+    with pytest.raises(ValueError, match="not finite"):
+        env.step(td)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_what_was_handed_out_is_not_the_environments(view):
+    env = make(view)
+    td = env.reset()
+    before = env.states.clone()
+    td["state"].zero_()
+    td["nas" if view == "native" else GROUP, "observation"].zero_()
+    assert (env.states == before).all()
+
+
 def test_token_starts_some_anew():
     """After a partial reset the environments are at different steps, and every episode ends with its own reward."""
     env = make("token", n=4)
@@ -163,7 +190,7 @@ def test_a_missing_framework_names_its_extra(name):
     assert f"pip install 'ma2ml[{name}]'" in done.stderr
 
 
-def experiment(tmp_path, algorithm, task, *, continuous=False, iterations=2, frames=150, rate=5e-5):
+def experiment(tmp_path, algorithm, task, *, continuous=False, iterations=2, frames=150, rate=5e-5, **more):
     pytest.importorskip("benchmarl", reason="BenchMARL is not installed (extra benchmarl)")
     from benchmarl import algorithms
     from benchmarl.experiment import Experiment, ExperimentConfig
@@ -177,8 +204,7 @@ def experiment(tmp_path, algorithm, task, *, continuous=False, iterations=2, fra
         "on_policy_n_minibatch_iters": 8, "on_policy_minibatch_size": frames // 2,
         "off_policy_collected_frames_per_batch": frames, "off_policy_n_envs_per_worker": frames if continuous else 3,
         "off_policy_n_optimizer_steps": 2, "off_policy_train_batch_size": 32, "off_policy_memory_size": 1000,
-        "evaluation": iterations == 2, "evaluation_interval": frames, "evaluation_episodes": 2,
-        "loggers": [], "create_json": False, "render": False, "save_folder": str(tmp_path),
+        "evaluation": False, "loggers": [], "create_json": False, "render": False, "save_folder": str(tmp_path), **more,
     }  # fmt: skip
     for name, value in settings.items():
         assert hasattr(config, name)
@@ -208,6 +234,36 @@ def test_benchmarl_plays(tmp_path, algorithm, continuous):
 
     made = experiment(tmp_path, algorithm, benchmarl_task("digits-v0", "surrogate"), continuous=continuous)
     assert 0.6 < float(made.mean_return) < 1.0
+
+
+@pytest.mark.parametrize("continuous", [False, True])
+def test_an_evaluation_trains_as_many_pipelines_as_it_has_episodes(tmp_path, monkeypatch, continuous):
+    """Its rollouts of vectorised environments go on behind the first end, as many steps as the task allows."""
+    pytest.importorskip("benchmarl", reason="BenchMARL is not installed (extra benchmarl)")
+    from ma2ml_env.integrations.benchmarl import benchmarl_task
+
+    played = []
+    batch = ma2ml_env.AutoMLEnv.evaluate_batch
+
+    def counted(self, actions, seeds=None):
+        rewards = batch(self, actions, seeds)
+        played.append(len(rewards))
+        return rewards
+
+    monkeypatch.setattr(ma2ml_env.AutoMLEnv, "evaluate_batch", counted)
+    task = benchmarl_task("digits-v0", "surrogate")
+    evaluated = {"evaluation": True, "evaluation_interval": 150, "evaluation_episodes": 5, "create_json": True}
+    experiment(tmp_path, "ippo", task, continuous=continuous, iterations=1, **evaluated)
+    trained = 150 if continuous else 3
+    assert sum(played) - trained in (5, 10)  # BenchMARL evaluates after the iteration, and some versions before it
+
+
+def test_benchmarls_random_frames_are_choices(tmp_path):
+    pytest.importorskip("benchmarl", reason="BenchMARL is not installed (extra benchmarl)")
+    from ma2ml_env.integrations.benchmarl import benchmarl_task
+
+    task = benchmarl_task("digits-v0", "surrogate")
+    experiment(tmp_path, "qmix", task, iterations=2, off_policy_init_random_frames=300)
 
 
 @pytest.mark.slow
