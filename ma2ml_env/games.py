@@ -213,6 +213,10 @@ def make_game(
         source = _source(named, data, download, images, npz, size, seed, options["source"])
         max_flops = limit if isinstance(shared, FlopsReward) and shared.hard else None
         where = {"evaluator": evaluator, "workers": workers, "time_limit": time_limit, "address": address, "gpus": gpus}
+        if halving:
+            from ma2ml_env.evaluators.halving import check_rungs
+
+            check_rungs(halving, protocol.proxy_epochs)
         player = _trainer(source, device, where, max_flops, halving, checkpoints)
     elif evaluator == "table":
         table = resolve("tables", named.data)(data, **named.source)

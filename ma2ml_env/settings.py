@@ -43,6 +43,8 @@ def check_kind(name: str, value: Any, kind: Any, what: str) -> None:
 
 def _fits(value: Any, kind: Any) -> bool:
     origin, parts = get_origin(kind), get_args(kind)
+    if kind is Any:
+        return True
     if origin in (Union, UnionType):
         return any(_fits(value, part) for part in parts)
     if origin is Literal:

@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     try:
         command = parse(sys.argv[1:] if argv is None else list(argv))
-        code: int = command.execute(Console(highlight=False))
+        code: int = command.execute(Console(highlight=False, markup=False))
         sys.stdout.flush()
         if argv is None and code in (75, 130):
             os._exit(code)  # all is stored and closed; taking torch apart takes seconds that a scheduler may not give

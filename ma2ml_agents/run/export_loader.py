@@ -94,13 +94,17 @@ def main(paths: list[str]) -> None:
         difference = check()
         print(f"largest difference of logits: {difference:.2e}")
         sys.exit(difference > 1e-3)
-    from PIL import Image  # comes with torchvision
+    import numpy as np  # it and PIL come with torchvision
+    from PIL import Image, ImageOps
     from torchvision.transforms.v2 import functional as F
 
     mode = "L" if _read(FOLDER / "card.json")["channels"] == 1 else "RGB"
     network = load()
     for path in paths:
-        with Image.open(path) as image:
+        with Image.open(path) as opened:
+            image = ImageOps.exif_transpose(opened)  # as it was held
+            if image.mode.startswith("I"):  # 16 bits, of which the training had the upper 8
+                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
             pixels = F.pil_to_tensor(image.convert(mode))
         ((name, probability),) = classify(network, pixels[None])
         print(f"{path}: {name} ({probability:.3f})")

@@ -87,7 +87,7 @@ def compare(
         seed: of the sample and of the intervals.
         workers: processes; None as the run has it.
         device: None as the run has it.
-        data: folder of the data set, if it has moved.
+        data: where the data lie, the folder or file, if they have moved.
         engine: local or ray; None as the run has it.
         console: for the progress bar; None shows none.
         on_outcome: told of each training that is done and stored; an exception ends the comparison.
@@ -174,8 +174,9 @@ def _compared(
         pairs.append(Pair((first, second), bootstrap(spearman, x, y, seed=seed), bootstrap(kendall, x, y, seed=seed)))
     longest = names[max(range(len(names)), key=lambda i: epochs[i])]
     best = max(range(len(whole)), key=lambda i: accuracy[longest][i])
+    # Ties come before it: what ranks nothing must not look like a remedy.
     places = {
-        name: 1 + sum(value > values[best] for value in values) for name, values in accuracy.items() if name != longest
+        name: sum(value >= values[best] for value in values) for name, values in accuracy.items() if name != longest
     }
     return Compared(whole, len(chosen) - len(whole), accuracy, pairs, places, distinct)
 

@@ -121,11 +121,19 @@ def _retrained(summary: Mapping[str, Any]) -> str:
         )
         rows.append((str(row["trial"]), *measured, amount(outcome.flops), amount(outcome.params)))
     chosen = "validation accuracy" if summary["select"] == "validation" else "test accuracy, which is optimistic"
+    times, accuracy = len(summary["repeats"]), f"{summary['mean']:.4f}"
+    if times > 1:
+        accuracy += f" &plusmn; {summary['deviation']:.4f}"
+    trained = f"{times} times on training and validation images" if times else "once, on training images"
+    levels = [
+        (amount(level["limit"]), "none fits" if level["trial"] is None else str(level["trial"]))
+        for level in summary.get("levels", [])
+    ]
     return (
         "<h2>Trained to the end</h2>"
         + _table(("trial", "validation", "test", "MACs", "params"), rows)
-        + f"<p>Trial {summary['winner']:d} was chosen by {chosen}. Trained {len(summary['repeats'])} times on training and "
-        f"validation images, its test accuracy is {summary['mean']:.4f} &plusmn; {summary['deviation']:.4f}.</p>"
+        + (_table(("MACs at most", "best trial"), levels) if levels else "")
+        + f"<p>Trial {summary['winner']:d} was chosen by {chosen}. Trained {trained}, its test accuracy is {accuracy}.</p>"
     )
 
 

@@ -113,7 +113,7 @@ def retrain(
         select: images to choose by. `test` is the paper's own protocol; what it reports is optimistic.
         workers: processes; None as the run has it. Results do not depend on it.
         device: None as the run has it.
-        data: folder of the data set, if it has moved.
+        data: where the data lie, the folder or file, if they have moved.
         console: for the progress bar; None shows none.
         on_outcome: told of each training that is done and stored; an exception ends the retraining.
 

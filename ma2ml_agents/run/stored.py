@@ -73,19 +73,29 @@ def trained_run(
         run: its folder.
         workers: processes; None as the run has it, or what suits the device where it has none.
         device: None as the run has it.
-        data: folder of the data set, if it has moved.
+        data: where the data lie, the folder or file, if they have moved.
 
     Raises:
-        ValueError: there is no such run, or it was not trained for real.
+        ValueError: there is no such run, it was not trained for real, or a number is impossible.
     """
     with TrialStore(run, create=False) as store:
         config, trials = stored_config(store), list(store.trials())
     if config["evaluator"] != "train":
         raise ValueError(f"{run} was searched with the evaluator {config['evaluator']!r}: there is nothing to train")
-    told = {"workers": workers, "device": device, "data": data and str(data)}
+    if workers is not None and workers < 1:
+        raise ValueError(f"workers is at least 1, not {workers}")
+    told = {"workers": workers, "device": device}
     config |= {name: value for name, value in told.items() if value is not None}
+    if data is not None:
+        config |= at(config, data)
     config["workers"] = config["workers"] or default_workers(config["device"])
     return config, trials
+
+
+def at(config: Mapping[str, Any], place: str | Path) -> dict[str, str]:
+    """The option of a run under which its data lie, which have moved to another place."""
+    name = next((name for name in ("images", "npz") if config.get(name)), "data")
+    return {name: str(Path(place).expanduser().absolute())}
 
 
 def on_engine(config: Mapping[str, Any], engine: str | None) -> dict[str, Any]:
@@ -114,7 +124,8 @@ def build(config: Mapping[str, Any], checkpoints: Path | None = None) -> Game:
     overrides = {name: _tuples(value) for name, value in config["set"].items()}
     taken = sorted(overrides.keys() & options.keys())
     if taken:
-        raise ValueError(f"--set {taken[0]} has an option of its own: --{taken[0].replace('_', '-')}")
+        own = f"it has an option of its own, --{taken[0].replace('_', '-')}"
+        raise ValueError(f"--set {taken[0]}: {'a run keeps them in its folder' if taken[0] == 'checkpoints' else own}")
     if config["evaluator"] in ("pool", "ray_pool"):
         raise ValueError("a pool is chosen by --workers and --engine: --evaluator train --workers 2 --engine ray")
     evaluator = "ray_pool" if config.get("engine") == "ray" else config["evaluator"]

@@ -27,6 +27,11 @@ class Job:
     """share of this job's own training after which it pauses, in (0, 1]; asked again with more, it may go on from there. Who
     cannot pause does it all"""
 
+    @property
+    def checkpoint_name(self) -> str:
+        """Of the file that it leaves when it pauses: the same training has the same, whatever its number."""
+        return f"{self.recipe.key}-{self.seed}-{self.fidelity!r}"
+
 
 class NoWorker(RuntimeError):
     """No process can be started that jobs could run in: the message says why, and it is not the program's fault."""

@@ -5,9 +5,10 @@ came, and the accuracy of one that was dropped is that of its shorter training, 
 """
 
 import math
-import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 from ma2ml_env.evaluators.base import Evaluator, Job
@@ -35,7 +36,7 @@ class Halving(Wrapper):
         inner: trains; it reads `Job.until`.
         rungs: shares of a job's training, rising, each in (0, 1).
         keep: share of the batch that passes a rung, in (0, 1), rounded up.
-        folder: of the trainer's checkpoints; emptied after each batch. None: there is none.
+        folder: of the trainer's checkpoints, each of which is deleted when its job has an outcome. None: there is none.
 
     Raises:
         ValueError: if a share is out of its range.
@@ -43,8 +44,7 @@ class Halving(Wrapper):
 
     def __init__(self, inner: Evaluator, rungs: Sequence[float], keep: float = 0.5, folder: Path | None = None) -> None:
         super().__init__(inner)
-        if not rungs or list(rungs) != sorted(set(rungs)) or not all(0.0 < rung < 1.0 for rung in rungs):
-            raise ValueError(f"rungs are rising shares of a training, each in (0, 1), not {list(rungs)}")
+        _check_shares(rungs)
         if not 0.0 < keep < 1.0:
             raise ValueError(f"the share that passes a rung lies in (0, 1), not {keep!r}")
         self.rungs = tuple(rungs)
@@ -65,6 +65,7 @@ class Halving(Wrapper):
         spent = dict.fromkeys(index, 0.0)
 
         def told(number: int, outcome: Outcome) -> Outcome:
+            self._forget(jobs[index[number]])
             rungs = {f"rung_{k}": accuracy for k, accuracy in enumerate(reached[number], 1)}
             return replace(outcome, seconds=spent[number], metrics={**outcome.metrics, **rungs, BATCH_END: end})
 
@@ -92,7 +93,13 @@ class Halving(Wrapper):
                     yield index[number], told(number, outcome)
             alive = sorted(passed)
         if self.folder is not None:
-            shutil.rmtree(self.folder, ignore_errors=True)  # nobody of this batch goes on
+            with suppress(OSError):  # what else lies in it is not ours
+                self.folder.rmdir()
+
+    def _forget(self, job: Job) -> None:
+        """It will not go on."""
+        if self.folder is not None:
+            (self.folder / job.checkpoint_name).unlink(missing_ok=True)
 
     def remember(self, job: Job, outcome: Outcome) -> None:
         """Keep what was ranked in the last batch; a hit of a cache was not ranked."""
@@ -108,6 +115,26 @@ class Halving(Wrapper):
     def _known_of_batch(self, number: int) -> dict[int, Outcome]:
         """What an earlier session has of the batch that this number belongs to."""
         return {known: outcome for known, outcome in self._known.items() if outcome.metrics[BATCH_END] > number}
+
+
+def check_rungs(rungs: Sequence[float], epochs: int) -> None:
+    """Refuse rungs that a training of so many epochs does not have: it pauses between two, before the last.
+
+    Raises:
+        ValueError: if two rungs fall on one epoch, or one on the last, or a share is out of its range.
+    """
+    _check_shares(rungs)
+    ends = [max(1, round(rung * epochs)) for rung in rungs]
+    if any(later <= earlier for earlier, later in pairwise([*ends, epochs])):
+        raise ValueError(
+            f"halving at {' '.join(map(str, rungs))} of {epochs} epochs would come after epoch {', '.join(map(str, ends))}: "
+            "each needs an epoch of its own before the last; give other shares, or more proxy_epochs"
+        )
+
+
+def _check_shares(rungs: Sequence[float]) -> None:
+    if not rungs or list(rungs) != sorted(set(rungs)) or not all(0.0 < rung < 1.0 for rung in rungs):
+        raise ValueError(f"rungs are rising shares of a training, each in (0, 1), not {list(rungs)}")
 
 
 def _at_rungs(outcome: Outcome) -> list[float]:

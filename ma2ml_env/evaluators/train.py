@@ -197,7 +197,7 @@ class Train:
             flops=macs,
             params=params,
             seconds=time.monotonic() - started,
-            fidelity=job.fidelity * (1.0 if fitted.checkpoint is None else job.until),
+            fidelity=job.fidelity * _trained_share(job, fitted),
             metrics=metrics,
         )
 
@@ -206,7 +206,7 @@ class Train:
         options: dict[str, Any] = {"device": self._resolve_device(), "micro_batch": micro_batch}
         path = None
         if self.checkpoints is not None:
-            path = Path(self.checkpoints) / f"{job.recipe.key}-{job.seed}-{job.fidelity!r}"
+            path = Path(self.checkpoints) / job.checkpoint_name
             full = loop.epochs(job.recipe, job.fidelity)
             until = max(1, round(job.until * full))
             before = checkpoint.read(path)
@@ -231,6 +231,11 @@ class Train:
         if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
             raise ValueError(f"device {self.device!r} is not on this machine; use --device cpu or auto")
         return device
+
+
+def _trained_share(job: Job, fitted: loop.Fitted) -> float:
+    """Of this job's training, by epochs: one that pauses does so between two."""
+    return fitted.checkpoint.epoch / loop.epochs(job.recipe, job.fidelity) if fitted.checkpoint else 1.0
 
 
 def save_weights(network: nn.Module, path: Path) -> None:

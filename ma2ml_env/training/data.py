@@ -171,6 +171,7 @@ class DataSource:
         if self.folder is None:
             usual = f"{self.name} needs a folder: give --data DIR, and --download to fetch it into it"
             own = {
+                "imagenet": "imagenet needs a folder: give --data DIR with its archives, or with train and val folders",
                 "images": "no folder of images given: use --images DIR",
                 "npz": "no file of arrays given: use --npz FILE",
             }

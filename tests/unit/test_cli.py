@@ -12,6 +12,7 @@ import textwrap
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ma2ml_agents.run.cli import COMMANDS, main, parse
@@ -101,13 +102,25 @@ def test_resume_goes_on_to_a_larger_budget_and_refuses_a_smaller_one(tmp_path, c
         (["search", "digits-v0", *SURROGATE, "--set", "cells"], "key=value"),
         (["search", "digits-v0", *SURROGATE, "--set", "workers=2"], "--workers"),
         (["search", "digits-v0", "--set", "cels=5"], "did you mean 'cells'?"),
-        (["search", "digits-v0", "--set", "cells=many"], "network"),
+        (["search", "digits-v0", "--set", "cells=many"], "'cells' is a whole number, not 'many'"),
+        (["search", "digits-v0", "--set", "flip=no"], "'flip' is true or false, not 'no'"),
+        (["search", "digits-v0", "--set", "batch_size=32.0"], "'batch_size' is a whole number, not '32.0'"),
+        (["search", "digits-v0", "--set", "limit=60.5"], "'limit' is a whole number or none, not '60.5'"),
+        (["search", "digits-v0", "--set", "checkpoints=3"], "in its folder"),
+        (["search", "digits-v0", *SURROGATE, "--set", "noise=loud"], "'noise' is a number, not 'loud'"),
         (["search", "digits-v0", "--set", "loss=hinge"], "loss"),
         (["search", "digits-v0", "--set", "batch_size=many"], "batch_size"),
         (["search", "digits-v0", *SURROGATE, "--modules", "aug", "nas_cel"], "did you mean 'nas_cell'?"),
         (["search", "digits-v0", *SURROGATE, "--reward", "flop"], "did you mean 'flops'?"),
         (["search", "digits-v0", "--evaluator", "surrogate", "--learner-set", "lambda=1"], "did you mean 'lambda_'?"),
-        (["search", "digits-v0", "--evaluator", "surrogate", "--learner-set", "hidden=1.5"], "hidden=1.5"),
+        (
+            ["search", "digits-v0", "--evaluator", "surrogate", "--learner-set", "hidden=1.5"],
+            "a whole number, not '1.5'",
+        ),
+        (
+            ["search", "digits-v0", "--evaluator", "surrogate", "--learner-set", "distinct=no"],
+            "true or false, not 'no'",
+        ),
         (["search", "digits-v0", "--workers", "0"], "workers"),
         (["search", "digits-v0", "--engine", "cloud"], "--engine"),
         (["search", "cifar10-v0"], "--data DIR"),
@@ -127,6 +140,44 @@ def test_bad_input_is_one_line_and_exit_code_2(args, message, tmp_path, capsys, 
     assert main(args) == 2
     assert message in told(capsys)
     assert list(tmp_path.iterdir()) == [], "nothing is left behind"
+
+
+def test_switches_are_read_as_python_and_json_write_them():
+    assert settings(["flip=False", "a=true", "b=None", "c=[1, 2]", "d=text"], "--set") == {
+        "flip": False,
+        "a": True,
+        "b": None,
+        "c": [1, 2],
+        "d": "text",
+    }
+
+
+def test_names_of_folders_are_no_markup(tmp_path, capsys):
+    for name in ("r[a]", "q[/b]c"):
+        assert search(tmp_path / name, budget=4) == 0
+        assert f"run: {tmp_path / name}" in capsys.readouterr().out
+        assert main(["show", str(tmp_path / name), "0"]) == 0
+        assert main(["check", str(tmp_path / name)]) == 0
+        assert name in capsys.readouterr().out
+
+
+def test_a_run_goes_on_where_its_own_data_have_moved(tmp_path, capsys):
+    images = np.random.default_rng(0).integers(0, 256, (60, 8, 8), dtype=np.uint8)
+    np.savez(tmp_path / "a.npz", x_train=images, y_train=np.arange(60) % 2)
+    options = ["--learner", "random", "--batch", "2", "--device", "cpu", "--workers", "1", "--size", "8"]
+    options += ["--set", "proxy_epochs=1", "--set", "final_epochs=1", "--set", "cells=2", "--set", "reductions=[1]"]
+    run = str(tmp_path / "run")
+    search = ["search", "own-small-v0", "--run", run, *options]
+    assert main([*search, "--npz", str(tmp_path / "a.npz"), "--budget", "2"]) == 0
+    (tmp_path / "a.npz").rename(tmp_path / "b.npz")
+    assert main(["resume", run, "--budget", "4"]) == 2
+    assert "a.npz" in capsys.readouterr().err
+    assert main(["resume", run, "--budget", "4", "--data", str(tmp_path / "b.npz")]) == 0
+    assert main([*search, "--npz", str(tmp_path / "b.npz"), "--budget", "6"]) == 0
+    (tmp_path / "b.npz").rename(tmp_path / "c.npz")
+    retrain = ["retrain", run, "--top-k", "1", "--repeats", "0"]
+    assert main([*retrain, "--data", str(tmp_path / "c.npz")]) == 0
+    assert main([*retrain, "--data", str(tmp_path / "c.npz"), "--workers", "0"]) == 2
 
 
 def test_a_run_of_a_cluster_goes_on_without_it():

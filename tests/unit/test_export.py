@@ -1,10 +1,12 @@
 """The exported folder: whole, verified, and usable without this project."""
 
 import json
+import runpy
 import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -19,6 +21,7 @@ from ma2ml_env.recipe import Recipe, Spec
 from ma2ml_env.training import parts
 from ma2ml_env.training.batches import normalise, resize
 from ma2ml_env.training.data import DataSource
+from ma2ml_env.training.own_data import read_image
 
 TINY = (
     "proxy_epochs=1",
@@ -146,6 +149,25 @@ def test_model_classifies_image_files_of_any_size(exported, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"{tmp_path / 'image.png'}: ")
+
+
+def test_image_files_are_read_as_in_the_training(exported, tmp_path):
+    """Phones write how they were held, scanners 16 bits; the training's reader is asked for the same pixels."""
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    turned = Image.fromarray(rng.integers(0, 256, (8, 8), dtype=np.uint8))
+    exif = turned.getexif()
+    exif[0x0112] = 6
+    turned.save(tmp_path / "turned.png", exif=exif)
+    Image.fromarray(rng.integers(0, 1 << 16, (8, 8), dtype=np.uint16)).save(tmp_path / "deep.png")
+    paths = [tmp_path / "turned.png", tmp_path / "deep.png"]
+    model = runpy.run_path(str(exported[0] / "model.py"))
+    seen = []
+    model["main"].__globals__["classify"] = lambda network, images: seen.append(images) or [("a", 1.0)]
+    model["main"]([str(path) for path in paths])
+    for path, images in zip(paths, seen, strict=True):
+        assert np.array_equal(images[0].numpy(), read_image(path, 8))
 
 
 def test_a_trial_of_the_top_can_be_exported(run, tmp_path, capsys):

@@ -141,3 +141,16 @@ def test_a_ranking_that_misleads_says_how_many_to_retrain():
     assert result.places == {"1 epochs": 2}
     assert result.top_k("1 epochs") == 15
     assert fidelity._summary(result)["remedies"] == {"1 epochs": {"place": 2, "top_k": 15}}
+
+
+def test_a_ranking_that_says_nothing_is_no_remedy():
+    """All equal after the short training: whoever is best in the end may be the last of them."""
+    accuracy = {"1 epochs": [0.1] * 4, "4 epochs": [0.6, 0.7, 0.8, 0.9]}
+    chosen = [Trial(number, 0, Proposal({"a": (number,)}), Outcome(), 0.0) for number in range(4)]
+    found = {
+        (name, number): Outcome(accuracy=value)
+        for name, values in accuracy.items()
+        for number, value in enumerate(values)
+    }
+    result = fidelity._compared(list(accuracy), (1, 4), chosen, found, 0, distinct=30)
+    assert (result.places, result.top_k("1 epochs")) == ({"1 epochs": 4}, 30)

@@ -14,6 +14,7 @@ from ma2ml_env.evaluators.halving import Halving
 from ma2ml_env.evaluators.pool import Pool
 from ma2ml_env.evaluators.train import Train
 from ma2ml_env.evaluators.wrap import Cached
+from ma2ml_env.games import make_game
 from ma2ml_env.recipe import Recipe, Spec
 from ma2ml_env.store import TrialStore
 from ma2ml_env.training import loop
@@ -176,7 +177,28 @@ def test_a_rung_that_is_the_whole_training_is_not_trained_twice(tmp_path: Path, 
     one = [replace(job, fidelity=1 / 8) for job in real_jobs()]
     found = dict(Cached(Halving(Train(SOURCE, checkpoints=str(tmp_path)), [0.5])).evaluate(one))
     assert len(epochs) == 4
-    assert sum(outcome.fidelity == 1 / 8 for outcome in found.values()) == 2
+    assert all(outcome.fidelity == 1 / 8 for outcome in found.values())
+
+
+def test_a_dropped_pipeline_tells_the_epochs_that_it_had(tmp_path: Path):
+    """A quarter of three epochs is one, a third."""
+    found = dict(Halving(Train(SOURCE), [0.25]).evaluate([replace(job, fidelity=3 / 8) for job in real_jobs()]))
+    assert sorted(round(8 * outcome.fidelity, 9) for outcome in found.values()) == [3, 3, 3, 3]  # nobody can pause
+    pausing = Halving(Train(SOURCE, checkpoints=str(tmp_path)), [0.25], folder=tmp_path)
+    found = dict(pausing.evaluate([replace(job, fidelity=3 / 8) for job in real_jobs()]))
+    assert sorted(round(8 * outcome.fidelity, 9) for outcome in found.values()) == [1, 1, 3, 3]
+
+
+def test_only_checkpoints_are_deleted(tmp_path: Path):
+    (tmp_path / "thesis.txt").write_text("precious")
+    list(Halving(Train(SOURCE, checkpoints=str(tmp_path)), [0.25], folder=tmp_path).evaluate(real_jobs()))
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize("shares", [(0.8,), (0.1, 0.2), (0.01, 0.4)])
+def test_a_rung_needs_an_epoch_of_its_own(shares):
+    with pytest.raises(ValueError, match="an epoch of its own before the last"):
+        make_game("digits-v0", halving=shares, limit=60)
 
 
 def outcomes(run: Path):

@@ -50,7 +50,7 @@ class Retrain:
     device: StoredText = None
     """auto, cpu, cuda or cuda:N"""
     data: StoredFolder = None
-    """folder of the data set, if it has moved"""
+    """where the data lie, if they have moved: the folder, or the file of --npz"""
 
     def execute(self, console: Console) -> int:
         """Retrain, then print the table."""

@@ -36,7 +36,7 @@ class Fidelity:
     device: StoredText = None
     """auto, cpu, cuda or cuda:N"""
     data: StoredFolder = None
-    """folder of the data set, if it has moved"""
+    """where the data lie, if they have moved: the folder, or the file of --npz"""
     engine: StoredEngine = None
     """where trainings run: processes of this machine, or a Ray cluster"""
 

@@ -77,14 +77,14 @@ class Show:
             f" {outcome.seconds:.1f} s at fidelity {outcome.fidelity:.3g}, seed {trial.seed}"
         )
         if outcome.note:
-            console.print(outcome.note, markup=False)
+            console.print(outcome.note)
         for agent, chosen in values.items():
-            console.print(f"[bold]{agent}[/bold] code {list(trial.proposal.codes[agent])}")
+            console.print(f"{agent} code {list(trial.proposal.codes[agent])}", style="bold")
             for name, value in chosen.items():
-                console.print(f"  {name}: {value}", markup=False)
-        console.print("[bold]recipe[/bold]")
+                console.print(f"  {name}: {value}")
+        console.print("recipe", style="bold")
         for name, value in recipe.to_json().items():
-            console.print(f"  {name}: {json.dumps(value)}", markup=False)
+            console.print(f"  {name}: {json.dumps(value)}")
         return 0
 
 

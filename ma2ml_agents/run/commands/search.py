@@ -73,7 +73,7 @@ class Search:
     reward: Annotated[str | None, arg(metavar="NAME", help_behavior_hint=GAMES_OWN)] = None
     """accuracy, flops (accuracy x (MACs / limit)^-0.07) or hard (nothing above the limit)"""
     time_limit: OptionalAmount = None
-    """seconds after which a training is ended and counts as failed"""
+    """seconds after which a training is ended and counts as failed; with --halving, each stretch of one"""
     halving: Annotated[tuple[float, ...], arg(metavar="X ...", help_behavior_hint="(default: none)")] = ()
     """shares of a training at which the worse half of a batch is dropped, as in 0.25 0.5; the rest goes on. The reward of what
     is dropped is that of its shorter training"""
@@ -118,7 +118,7 @@ class Resume:
     device: StoredText = None
     """auto, cpu, cuda or cuda:N"""
     data: StoredFolder = None
-    """folder of the data set, if it has moved"""
+    """where the data lie, if they have moved: the folder, or the file of --npz"""
     download: bool = False
     """fetch the data set into --data if it is not there"""
     engine: StoredEngine = None
@@ -130,15 +130,17 @@ class Resume:
 
     def execute(self, console: Console) -> int:
         """Resume, then print what came of it."""
-        from ma2ml_agents.run.stored import on_engine, stored_config
+        from ma2ml_agents.run.stored import at, on_engine, stored_config
         from ma2ml_env.store import TrialStore
 
         with TrialStore(self.run, create=False) as store:
             config = on_engine(stored_config(store), self.engine)
-        for name in ("budget", "workers", "device", "data", "download", "address", "gpus"):
+        for name in ("budget", "workers", "device", "download", "address", "gpus"):
             value = getattr(self, name)
             if value not in (None, False):
-                config[name] = str(value.expanduser().absolute()) if isinstance(value, Path) else value
+                config[name] = value
+        if self.data is not None:
+            config |= at(config, self.data)
         return drive(self.run, config, console)
 
 
