@@ -4,7 +4,8 @@ Tables 1 and 2 and Fig. 3 read retrainings by levels of MACs, Table 3 the winner
 Figs. 4 and 5 the trials of the searches.
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -14,11 +15,14 @@ from ma2ml_agents.run import published
 from ma2ml_agents.run.chart import Point, panels
 from ma2ml_agents.run.standing import curve, recipe_key
 from ma2ml_agents.run.stored import build_without_evaluator, stored_config
+from ma2ml_env.game import Game
 from ma2ml_env.reading import expected, read_json
-from ma2ml_env.store import TrialStore
+from ma2ml_env.store import SAFE_KEYS, TrialStore
 from ma2ml_env.trial import Outcome
 
 Row = tuple[str, ...]
+_MAY_DIFFER = {"learner", "learner_set", "seed", *SAFE_KEYS}
+"""of the configs of runs whose curves stand in one picture"""
 
 
 @dataclass(frozen=True)
@@ -42,11 +46,31 @@ class Stored:
     folder: Path
     config: dict[str, Any]
     retrained: dict[str, Any]
+    game: Game
 
     @property
-    def name(self) -> str:
-        """Of its rows: the learner, marked as ours."""
-        return f"{self.config['learner']} (ours, {self.folder.name})"
+    def agents(self) -> tuple[str, ...]:
+        """Who searched, by the names that they have in the game."""
+        return tuple(self.game.modules)
+
+    @property
+    def repeats(self) -> int:
+        """Trainings behind `accuracy`."""
+        return len(self.retrained["repeats"])
+
+    @property
+    def accuracy(self) -> str:
+        """The winner's, on test images, in percent."""
+        return _percent(self.retrained, self.repeats)
+
+    def name(self, papers: Sequence[str]) -> str:
+        """Of its rows: the learner, marked as ours, and what is not the paper's setting, whose games are named."""
+        return _with_settings(f"{self.config['learner']} (ours, {self.folder.name})", self.unlike(papers))
+
+    def unlike(self, papers: Sequence[str]) -> list[str]:
+        """What differs from the paper: another game than these, and whatever `--set` changed."""
+        game = [] if self.config["game"] in papers else [self.config["game"]]
+        return [*game, *(f"{name}={json.dumps(value)}" for name, value in self.config["set"].items())]
 
     def levels(self) -> list[tuple[str, float, float]]:
         """(letter, test accuracy in percent, millions of MACs) of the best under each limit.
@@ -79,15 +103,22 @@ def read(folder: Path) -> Stored:
     if not summary.exists():
         raise ValueError(f"{folder} has not been retrained: ma2ml retrain {folder}")
     with expected(summary, f"run `ma2ml retrain {folder}` again"):
-        return Stored(folder, config, {"levels": [], "baseline": None, **read_json(summary.read_bytes())})
+        retrained = {"levels": [], "baseline": None, **read_json(summary.read_bytes())}
+    return Stored(folder, config, retrained, build_without_evaluator(config))
 
 
 def _measured(outcome: Outcome) -> tuple[float, float]:
     return 100 * outcome.metrics["test_accuracy"], outcome.flops / 1e6
 
 
-def _repeated(retrained: dict[str, Any]) -> str:
-    return f"{100 * retrained['mean']:.2f}+-{100 * retrained['deviation']:.2f}"
+def _percent(measured: Mapping[str, Any], trainings: int) -> str:
+    """A mean with its deviation; one training has none."""
+    deviation = f"+-{100 * measured['deviation']:.2f}" if trainings > 1 else ""
+    return f"{100 * measured['mean']:.2f}{deviation}"
+
+
+def _with_settings(name: str, settings: Sequence[str]) -> str:
+    return f"{name}: {', '.join(settings)}" if settings else name
 
 
 def _millions(number: float | None) -> str:
@@ -101,25 +132,25 @@ def table_1(runs: Sequence[Stored]) -> Table:
         for r in published.TABLE_1
     ]
     for run in runs:
-        modules = "+".join(run.config["modules"] or ("aug", "nas", "hpo")).upper()
-        for letter, accuracy, flops in run.levels():
-            rows.append((f"{run.name}-{letter}", f"{accuracy:.1f}", f"{flops:.0f}", "MARL", modules))
+        modules, name = "+".join(run.agents).upper(), run.name(published.IMAGENET)
+        for level, accuracy, flops in run.levels():
+            rows.append((f"{name}-{level}", f"{accuracy:.1f}", f"{flops:.0f}", "MARL", modules))
     return Table("Table 1: ImageNet", ("model", "accuracy (%)", "MACs (M)", "method", "modules"), rows)
 
 
 def table_2(runs: Sequence[Stored]) -> Table:
     """ImageNet, MA2ML against MA2ML-Lite at three levels."""
-    rows: list[Row] = []
-    ours = {run.name: {letter: (accuracy, flops) for letter, accuracy, flops in run.levels()} for run in runs}
-    for model, levels in {**published.TABLE_2, **ours}.items():
-        rows.append(
-            (
-                model,
-                " / ".join(f"{accuracy:.1f}" for accuracy, _ in levels.values()),
-                " / ".join(f"{flops:.0f}" for _, flops in levels.values()),
-                " / ".join(levels),
-            )
+    models = [(name, [(level, *found) for level, found in rows.items()]) for name, rows in published.TABLE_2.items()]
+    models += [(run.name(published.IMAGENET), run.levels()) for run in runs]
+    rows: list[Row] = [
+        (
+            model,
+            " / ".join(f"{accuracy:.1f}" for _, accuracy, _ in levels),
+            " / ".join(f"{flops:.0f}" for _, _, flops in levels),
+            " / ".join(level for level, _, _ in levels),
         )
+        for model, levels in models
+    ]
     return Table("Table 2: ImageNet by levels", ("model", "accuracy (%)", "MACs (M)", "levels"), rows)
 
 
@@ -133,33 +164,34 @@ def table_3(runs: Sequence[Stored]) -> Table:
         kept = run.retrained
         finals = kept["repeats"] or [row for row in kept["top"] if row["trial"] == kept["winner"]]  # `--repeats 0`
         params = _millions(finals[0]["outcome"]["params"] / 1e6)
-        measured, none = (_repeated(run.retrained), params), ("-", "-")
-        if run.config["game"].startswith("cifar100"):
-            rows.append((run.name, *none, *measured, "MARL"))
-        else:
-            name = run.name if run.config["game"].startswith("cifar10") else f"{run.name}: {run.config['game']}"
-            rows.append((name, *measured, *none, "MARL"))
+        measured, none = (run.accuracy, params), ("-", "-")
+        cells = (*none, *measured) if run.config["game"].startswith("cifar100") else (*measured, *none)
+        rows.append((run.name(published.CIFAR), *cells, "MARL"))
     columns = ("model", "CIFAR-10 (%)", "params (M)", "CIFAR-100 (%)", "params (M)", "method")
     return Table("Table 3: CIFAR-10 and CIFAR-100", columns, rows)
 
 
 def table_4(runs: Sequence[Stored]) -> Table:
     """CIFAR-100 by the modules that are searched; the baseline comes from `ma2ml retrain RUN --baseline`."""
-    ours: dict[str, str] = {}
+    ours: dict[str, dict[str, str]] = {}
     for run in runs:
-        agents = set(run.config["modules"] or build_without_evaluator(run.config).modules)
-        column = "+".join(name.upper() for name in ("nas", "aug", "hpo") if name in agents)
+        order = ("nas", "aug", "hpo")
+        column = "+".join(sorted(run.agents, key=lambda name: order.index(name) if name in order else 3)).upper()
         if column not in published.TABLE_4:
             raise ValueError(
                 f"{run.folder} searches {column}, which is no column of Table 4: {', '.join(published.TABLE_4)}"
             )
-        ours[column] = _repeated(run.retrained)
-        if run.retrained["baseline"] and run.retrained["baseline"]["mean"] is not None and "nas" not in agents:
-            ours["baseline"] = _repeated(run.retrained["baseline"])
-    rows: list[Row] = [
-        ("paper", *(f"{accuracy:.2f}" for accuracy in published.TABLE_4.values())),
-        ("ours", *(ours.get(column, "-") for column in published.TABLE_4)),
-    ]
+        unlike, network = run.unlike(published.CIFAR[1:]), run.game.base.network.kind
+        if "nas" not in run.agents and network != "resnet_cifar":
+            unlike.append(f"network {network}")
+        row = ours.setdefault(_with_settings("ours", unlike), {})
+        row[column] = run.accuracy
+        baseline = run.retrained["baseline"]
+        if baseline and baseline["mean"] is not None and "nas" not in run.agents:
+            row["baseline"] = _percent(baseline, len(baseline["trainings"]))
+    rows: list[Row] = [("paper", *(f"{accuracy:.2f}" for accuracy in published.TABLE_4.values()))]
+    for name, row in (ours or {"ours": {}}).items():
+        rows.append((name, *(row.get(column, "-") for column in published.TABLE_4)))
     return Table("Table 4: CIFAR-100, modules searched (%)", ("", *published.TABLE_4), rows)
 
 
@@ -172,22 +204,25 @@ def figure_3(runs: Sequence[Stored]) -> str:
         "MA2ML (paper)": [(flops, accuracy) for accuracy, flops in published.FIGURE_3.values()],
     }
     for run in runs:
-        series[run.name] = [(flops, accuracy) for _, accuracy, flops in run.levels()]
+        name = run.name(published.IMAGENET)
+        if name in series:  # two folders of one name
+            name += f" ({run.folder})"
+        series[name] = [(flops, accuracy) for _, accuracy, flops in run.levels()]
     return panels([(series, "MACs (M)", "accuracy (%)", ("others (Table 1)",))])
 
 
 def learning_curves(folders: Sequence[Path], top_k: int | None) -> str:
-    """Figs. 4 and 5 as SVG: mean of the top k so far, and mean of each batch, against batches; runs of a learner are averaged.
+    """Figs. 4 and 5 as SVG: mean of the top k so far, and mean of each batch, against batches; seeds of a learner are averaged.
 
     Args:
         folders: of the runs.
         top_k: 20 in Fig. 4, 30 in Fig. 5; None is the game's own.
 
     Raises:
-        ValueError: a run has no trials, or the runs are not of one game and batch size.
+        ValueError: a run has no trials, or the runs differ in what is searched or how it is measured; it is named.
     """
     found: dict[str, list[list[tuple[float, float]]]] = {}
-    shared: set[tuple[str, int]] = set()
+    first: dict[str, Any] = {}
     for folder in folders:
         with TrialStore(folder, create=False) as store:
             config, trials = stored_config(store), list(store.trials())
@@ -195,12 +230,16 @@ def learning_curves(folders: Sequence[Path], top_k: int | None) -> str:
             raise ValueError(f"{folder} has no trials yet")
         game = build_without_evaluator(config)
         points = curve(trials, config["batch"], top_k or game.protocol.top_k, recipe_key(game))
-        found.setdefault(config["learner"], []).append([(batch, top) for _, batch, top in points])
-        shared.add((config["game"], config["batch"]))
-    if len(shared) > 1:
-        raise ValueError(
-            f"curves of different games or batch sizes do not compare: {', '.join(map(str, sorted(shared)))}"
-        )
+        told = [f"{name}={json.dumps(value)}" for name, value in config["learner_set"].items()]
+        found.setdefault(" ".join([config["learner"], *told]), []).append([(batch, top) for _, batch, top in points])
+        measured = {name: value for name, value in config.items() if name not in _MAY_DIFFER}
+        first = first or measured
+        if measured != first:
+            name = next(name for name in sorted({*measured, *first}) if measured.get(name) != first.get(name))
+            raise ValueError(
+                f"{folders[0]} and {folder} do not compare: {name} is {json.dumps(first.get(name))} there and "
+                f"{json.dumps(measured.get(name))} here"
+            )
     tops: dict[str, list[Point]] = {}
     means: dict[str, list[Point]] = {}
     for learner, runs in found.items():

@@ -87,6 +87,11 @@ TABLE_4 = {"baseline": 73.50, "HPO": 74.39, "AUG+HPO": 77.37, "NAS+AUG+HPO": 85.
 """modules that are searched -> accuracy on CIFAR-100; all but the last with ResNet-56"""
 
 
+IMAGENET = ("imagenet200-v0", "imagenet200-600m-v0", "imagenet200-900m-v0")
+CIFAR = ("cifar10-v0", "cifar100-v0", "cifar100-resnet56-hpo-v0", "cifar100-resnet56-aug-hpo-v0")
+"""games that are the paper's searches of Tables 1 and 2, and of Tables 3 and 4"""
+
+
 def level_name(limit: float) -> str:
-    """The paper's letter of a limit on MACs, or a dash."""
-    return LEVELS.get(limit, "-")
+    """The paper's letter of a limit on MACs, or the limit in millions."""
+    return LEVELS.get(limit, f"{limit / 1e6:g}M")

@@ -30,7 +30,7 @@ def trained(folder, *, levels=(), baseline=None):
     summary = {
         "select": "validation", "winner": 2, "mean": 0.7444, "deviation": 0.0012, "top": rows, "repeats": rows[:2],
         "levels": [{"limit": limit, "trial": trial} for limit, trial in levels],
-        "baseline": {"mean": baseline, "deviation": 0.001, "trainings": []},
+        "baseline": {"mean": baseline, "deviation": 0.001, "trainings": rows[:2]},
     }  # fmt: skip
     (folder / "retrain").mkdir()
     (folder / "retrain" / "summary.json").write_text(json.dumps(summary))
@@ -51,13 +51,27 @@ def test_published_numbers_are_the_papers():
 def test_tables_1_and_2_put_ours_beside_theirs(tmp_path):
     run = trained(search(tmp_path / "a"), levels=[(500e6, 0), (600e6, 1), (700e6, 2)])
     ours = paper.table_2([run]).rows[-1]
-    assert ours == ("random (ours, a)", "70.0 / 71.0 / 72.0", "490 / 590 / 690", "A / B / C")
+    assert ours == ("random (ours, a): digits-v0", "70.0 / 71.0 / 72.0", "490 / 590 / 690", "A / B / C")
     assert paper.table_2([run]).rows[0][1] == "78.6 / 79.1 / 79.5"
     assert [row[:3] for row in paper.table_1([run]).rows[-3:]] == [
-        ("random (ours, a)-A", "70.0", "490"),
-        ("random (ours, a)-B", "71.0", "590"),
-        ("random (ours, a)-C", "72.0", "690"),
+        ("random (ours, a): digits-v0-A", "70.0", "490"),
+        ("random (ours, a): digits-v0-B", "71.0", "590"),
+        ("random (ours, a): digits-v0-C", "72.0", "690"),
     ]
+
+
+def test_levels_without_a_letter_and_folders_of_one_name_keep_their_rows(tmp_path):
+    (tmp_path / "x").mkdir()
+    (tmp_path / "y").mkdir()
+    levels = [(40e6, 0), (50e6, 1), (600e6, 2)]
+    game = "imagenet200-600m-v0"
+    runs = [trained(search(tmp_path / name / "run", "random", game), levels=levels) for name in "xy"]
+    rows = paper.table_2(runs).rows[2:]
+    assert [row[0] for row in rows] == ["random (ours, run)"] * 2
+    assert [row[3] for row in rows] == ["40M / 50M / B"] * 2
+    assert len(paper.table_1(runs).rows) == 20 + 6
+    svg = ElementTree.fromstring(paper.figure_3(runs))
+    assert len(list(svg.iter(f"{SVG}polyline"))) == 3
 
 
 def test_a_level_that_nothing_fits_has_no_row(tmp_path):
@@ -70,7 +84,7 @@ def test_table_3_says_which_data(tmp_path):
     cifar100 = trained(search(tmp_path / "c100", "random", "cifar100-small-v0"))
     other = trained(search(tmp_path / "d"))
     rows = paper.table_3([cifar10, cifar100, other]).rows[-3:]
-    assert rows[0][1:5] == ("74.44+-0.12", "1.5", "-", "-")
+    assert rows[0][:5] == ("random (ours, c10): cifar10-small-v0", "74.44+-0.12", "1.5", "-", "-")
     assert rows[1][1:5] == ("-", "-", "74.44+-0.12", "1.5")
     assert rows[2][0] == "random (ours, d): digits-v0"
 
@@ -79,7 +93,7 @@ def test_table_3_of_a_run_without_repeats_shows_its_winner(tmp_path):
     run = trained(search(tmp_path / "c10", "random", "cifar10-small-v0"))
     run.retrained["repeats"] = []
     run.retrained["top"][2]["outcome"]["params"] = 2_500_000  # the winner's
-    assert paper.table_3([run]).rows[-1][1:3] == ("74.44+-0.12", "2.5")
+    assert paper.table_3([run]).rows[-1][1:3] == ("74.44", "2.5"), "one training has no deviation"
 
 
 def test_table_4_is_by_the_modules_that_are_searched(tmp_path):
@@ -87,12 +101,24 @@ def test_table_4_is_by_the_modules_that_are_searched(tmp_path):
         trained(search(tmp_path / name, "random", "digits-v0", "--modules", *modules), baseline=0.7)
         for name, modules in {"h": ["hpo"], "ah": ["aug", "hpo"], "nah": ["aug", "nas", "hpo"]}.items()
     ]
-    (theirs, ours) = paper.table_4(runs).rows
+    (theirs, fixed, searched) = paper.table_4(runs).rows
     assert theirs == ("paper", "73.50", "74.39", "77.37", "85.08")
-    assert ours == ("ours", "70.00+-0.10", "74.44+-0.12", "74.44+-0.12", "74.44+-0.12")
-    only_aug = trained(search(tmp_path / "a", "random", "digits-v0", "--modules", "aug"))
-    with pytest.raises(ValueError, match="no column of Table 4"):
-        paper.table_4([only_aug])
+    assert fixed == ("ours: digits-v0, network nasnet", "70.00+-0.10", "74.44+-0.12", "74.44+-0.12", "-")
+    assert searched == ("ours: digits-v0", "-", "-", "-", "74.44+-0.12")
+    for name, modules in {"a": ["aug"], "l": ["aug", "hpo", "loss"]}.items():
+        other = trained(search(tmp_path / name, "random", "digits-v0", "--modules", *modules))
+        with pytest.raises(ValueError, match="no column of Table 4"):
+            paper.table_4([other])
+
+
+def test_table_4_of_the_papers_own_games_is_one_row(tmp_path):
+    games = {"h": "cifar100-resnet56-hpo-v0", "ah": "cifar100-resnet56-aug-hpo-v0", "nah": "cifar100-v0"}
+    runs = [trained(search(tmp_path / name, "random", game), baseline=0.7) for name, game in games.items()]
+    registered = ["--modules", "aug", "nas_cell", "hpo_sgd"]  # the registry's names of the same agents
+    runs[2] = trained(search(tmp_path / "again", "random", "cifar100-v0", *registered))
+    assert paper.table_4(runs).rows[1:] == [("ours", "70.00+-0.10", *["74.44+-0.12"] * 3)]
+    told = trained(search(tmp_path / "told", "random", "cifar100-v0", "--set", "filters=4"))
+    assert paper.table_4([told]).rows[1][0] == "ours: filters=4"
 
 
 def test_figure_3_draws_what_was_published_and_ours(tmp_path):
@@ -128,7 +154,7 @@ def test_command_prints_a_table_and_writes_it(tmp_path, capsys):
         (["table2", "{run}"], "has not been retrained"),
         (["figure4", "{run}", "--top-k", "0"], "at least 1"),
         (["figure4", "{none}"], "none"),
-        (["figure4", "{run}", "{other}"], "do not compare"),
+        (["figure4", "{run}", "{other}"], 'do not compare: game is "digits-v0" there and "cifar10-small-v0" here'),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(tmp_path, arguments, message, capsys):
