@@ -237,7 +237,7 @@ def _imagenet(source: DataSource) -> Dataset:
     rows = order.tolist()
     chosen = [listed.train[row] for row in rows[:count]], [listed.train[row] for row in rows[count:][: source.limit]]
     cache = Path(source.cache) if source.cache is not None else folder / "ma2ml-cache"
-    validation, train, test = (imagenet.kept(part, size, cache) for part in (*chosen, listed.test))
+    validation, train, test = (imagenet.kept(part, size, folder, cache) for part in (*chosen, listed.test))
     return Dataset(
         *train,
         *validation,

@@ -28,6 +28,8 @@ SIZE = 256
 """side of the kept squares in pixels, unless told otherwise"""
 AT_ONCE = 256
 """images that are decoded before they are written"""
+_ASKED = 1000
+"""files, about, whose size is looked at: a million would take a network's disk minutes"""
 
 Listed = Sequence[tuple[str, int]]
 """(path, label) of images"""
@@ -125,15 +127,17 @@ def _split(folder: Path, part: str) -> Any:
     return ImageFolder(folder / part)
 
 
-def kept(images: Listed, size: int, cache: Path, threads: int | None = None) -> Part:
+def kept(images: Listed, size: int, root: Path, cache: Path, threads: int | None = None) -> Part:
     """Images as squares, from the cache; decoded into it first if they are not there.
 
-    A cache is found by the paths, their order and the size. It appears under its name when it is whole; one that was
+    A cache is found by the paths below the root, their order, the size, and how many bytes some of the files have: it moves with
+    the data, and other images under the old names are seen. It appears under its name when it is whole; one that was
     interrupted starts again.
 
     Args:
         images: paths and labels, in the order that the rows are to have.
         size: side in pixels: shorter side resized, centre cropped.
+        root: folder of the data.
         cache: folder of the cache.
         threads: that decode; None is one a core.
 
@@ -141,7 +145,10 @@ def kept(images: Listed, size: int, cache: Path, threads: int | None = None) -> 
         ValueError: an image cannot be read; it is named.
         OSError: the disk has no room for them (said before anything is decoded), or the folder cannot be written.
     """
-    file = cache / f"{content_key([size, [path for path, _ in images]])}.npy"
+    paths = [path for path, _ in images]
+    below = [path.removeprefix(str(root)) for path in paths]
+    some = [os.stat(path).st_size for path in paths[:: max(1, len(paths) // _ASKED)]]
+    file = cache / f"{content_key([size, below, some])}.npy"
     shape = (len(images), 3, size, size)
     if not file.is_file():
         _decode(images, shape, file, threads or os.cpu_count() or 1)

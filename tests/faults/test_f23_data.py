@@ -210,11 +210,11 @@ def test_f23_a_damaged_idx_file_is_named_and_no_more_is_unfolded_than_it_says(tm
 def test_f23_a_damaged_cache_of_decoded_images_is_named(tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     listed = [(str(tmp_path / "a.png"), 0)]
-    assert len(imagenet.kept(listed, 8, tmp_path / "cache")[0]) == 1
+    assert len(imagenet.kept(listed, 8, tmp_path, tmp_path / "cache")[0]) == 1
     (file,) = (tmp_path / "cache").glob("*.npy")
     whole = file.read_bytes()
     for data in (b"", whole[:40], whole[:-1], pickle.dumps(Bomb(tmp_path / "ran")), npy("(10**12,)")):
         file.write_bytes(data)
         with pytest.raises(ValueError, match=r"delete it, and it is made anew"):
-            imagenet.kept(listed, 8, tmp_path / "cache")
+            imagenet.kept(listed, 8, tmp_path, tmp_path / "cache")
     assert not (tmp_path / "ran").exists()

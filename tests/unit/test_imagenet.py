@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -90,6 +91,18 @@ def test_images_are_decoded_once(folder, tmp_path, monkeypatch):
 def test_what_training_writes_into_a_batch_does_not_reach_the_file(folder, tmp_path):
     source(folder, cache=str(tmp_path)).load().train_x.zero_()
     assert source(folder, cache=str(tmp_path)).load().train_x.any()
+
+
+def test_a_cache_moves_with_its_data_and_other_images_are_seen(folder, tmp_path):
+    moved = shutil.copytree(folder, tmp_path / "a")
+    first = source(moved).load()
+    moved = (tmp_path / "a").rename(tmp_path / "b")
+    files = sorted((moved / "ma2ml-cache").iterdir())
+    assert torch.equal(source(moved).load().train_x, first.train_x)
+    assert sorted((moved / "ma2ml-cache").iterdir()) == files, "nothing was decoded again"
+    for path in (moved / "train").rglob("*.png"):
+        Image.new("RGB", (40, 30), (9, 9, 9)).save(path)
+    assert source(moved).load().train_x.max() == 9
 
 
 def test_an_interrupted_cache_is_made_anew(folder, tmp_path, monkeypatch):
