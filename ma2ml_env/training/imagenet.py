@@ -130,8 +130,8 @@ def _split(folder: Path, part: str) -> Any:
 def kept(images: Listed, size: int, root: Path, cache: Path, threads: int | None = None) -> Part:
     """Images as squares, from the cache; decoded into it first if they are not there.
 
-    A cache is found by the paths below the root, their order, the size, and how many bytes some of the files have: it moves with
-    the data, and other images under the old names are seen. It appears under its name when it is whole; one that was
+    A cache is found by the paths below the root, their order, the size, and how many bytes some of the files have: it moves
+    with the data, and other images under the old names are seen. It appears under its name when it is whole; one that was
     interrupted starts again.
 
     Args:
