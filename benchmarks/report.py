@@ -18,6 +18,8 @@ from suite import Suite, keep, load
 from summary import FEWEST, NEVER, SHARES, WITHIN, Arm, read, summarise
 
 HERE = Path(__file__).parent
+ALPHA = 0.025
+"""of each of the two looks, at half of the budget and at its end"""
 
 
 def markdown(suite: Suite, summary: dict[str, Any], header: dict[str, Any]) -> str:
@@ -34,11 +36,13 @@ def markdown(suite: Suite, summary: dict[str, Any], header: dict[str, Any]) -> s
         "Levels are means over seeds. The ratio is the number of pipelines after which "
         f"`{suite.reference}` reaches the rival's mean final level, over the rival's budget: the median over seeds, {NEVER} if "
         "never, with a bootstrap interval of 95 %. A rival that stands still long before its budget ends is reached early, so "
-        "the second column divides by the time that the rival itself needs for that level (its mean over seeds): below 1 "
-        f"`{suite.reference}` is there first. `p` is of Wilcoxon's test, one-sided, of the levels "
+        "the second column divides by the rival's ratio to itself (each of its seeds to the mean of the others): an equal has "
+        "1. `p` is of Wilcoxon's test, one-sided, of the levels "
         "at 25, 50 and 100 % of the budget, paired by seed, and by landscape and seed where there are several; fewer than "
-        f"{FEWEST} pairs have none. Nothing is called won on fewer than {FEWEST} seeds, and rivals of fewer are no landscape's "
-        "best.",
+        f"{FEWEST} pairs have none. Won: the interval is below 1, and p is below {ALPHA} at 50 or 100 %; lost: the same of the "
+        f"rival at 100 %, or a ratio of 1 and more without a test; level: neither. On fewer than {FEWEST} seeds nothing is "
+        "called won, and rivals of fewer are no landscape's best.",
+        *_null(suite.reference, summary["null"]),
         "",
         *_overall_table(suite.reference, summary["all"], summary["pairs"]),
     ]
@@ -55,6 +59,25 @@ def _ps(values: Iterable[float | None]) -> str:
     return ", ".join("< 1e-4" if p < 1e-4 else f"{p:.1g}" if p < 0.1 else f"{p:.2f}" for p in tested)
 
 
+def _null(reference: str, row: dict[str, Any] | None) -> list[str]:
+    if row is None:
+        return []
+    low, high = row["interval"]
+    told = f"`{reference}` against itself, its seeds in random halves"
+    return ["", f"An equal rival would have a ratio of {row['mean']:.2f} ({low:.2f} to {high:.2f}): {told}."]
+
+
+def _verdict(row: dict[str, Any]) -> str:
+    """Won, level or lost, over all landscapes; open while there are too few seeds to tell."""
+    p = row["p_above"]
+    half, end = p.get("50%"), p.get("100%")
+    if end is None or row["seeds"] < FEWEST:
+        return "**lost**" if row["geometric_mean"] >= 1 else "open"
+    if end > 1 - ALPHA:
+        return "**lost**"
+    return "won" if row["interval"][1] < 1 and min(end, 1.0 if half is None else half) < ALPHA else "level"
+
+
 def _overall_table(reference: str, overall: dict[str, Any], pairs: list[dict[str, Any]]) -> list[str]:
     lines = [
         "## All landscapes",
@@ -64,12 +87,11 @@ def _overall_table(reference: str, overall: dict[str, Any], pairs: list[dict[str
     ]
     for name, row in overall.items():
         low, high = row["interval"]
-        verdict = "won" if high < 1 and row["seeds"] >= FEWEST else "**lost**" if row["geometric_mean"] >= 1 else "open"
         worst, ratio = row["worst"]
         shown = name if " " in name else f"`{name}`"
         lines.append(
             f"| {shown} | {row['geometric_mean']:.2f} ({low:.2f} to {high:.2f}) | {row['of_own_time']:.2f} | "
-            f"{worst} {ratio:.2f} | {verdict} | "
+            f"{worst} {ratio:.2f} | {_verdict(row)} | "
             f"{_ps(row['p_above'].values())} |"
         )
     for pair in pairs:

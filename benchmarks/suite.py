@@ -175,7 +175,9 @@ def read_kept(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def points(game: Playable) -> float:
-    """Number of joint codes."""
+    """Number of joint codes; intervals have no end of them."""
+    if any(game.spec.intervals.values()):
+        return math.inf
     return float(math.prod(n for sizes in game.spec.nvec.values() for n in sizes))
 
 
@@ -197,15 +199,18 @@ def elite_level(game: Game, share: float = 0.001) -> float:
     if not is_known(game):
         return math.nan
     sizes = [n for agent in game.spec.nvec.values() for n in agent]
-    n = math.prod(sizes)
-    if n <= DRAWN:
-        columns = np.unravel_index(np.arange(n), sizes)
+    if points(game) <= DRAWN:
+        rows = np.stack(np.unravel_index(np.arange(math.prod(sizes)), sizes), axis=1)
     else:
         rng = np.random.default_rng(0)
-        columns = tuple(rng.integers(size, size=DRAWN) for size in sizes)
-    rows, codes = np.stack(columns, axis=1).astype(np.int64), {}
+        columns = [rng.integers(size, size=DRAWN) for size in sizes]
+        rows = np.array(columns, dtype=np.int64).reshape(len(sizes), DRAWN).T
+    codes: dict[str, NDArray[Any]] = {}
+    positions = np.random.default_rng(1)
     for agent, own in game.spec.nvec.items():
         codes[agent], rows = rows[:, : len(own)], rows[:, len(own) :]
+        if count := game.spec.intervals.get(agent, 0):
+            codes[agent] = np.concatenate([codes[agent], positions.random((len(rows), count))], axis=1)
     return float(np.quantile(noise_free(game, codes), 1 - share, method="higher"))
 
 

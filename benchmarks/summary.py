@@ -2,8 +2,9 @@
 
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+import sys
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from suite import Run, Suite, elite_level
 NEVER = 2.0
 """ratio of a run that does not reach the rival's level"""
 RESAMPLES = 2000
+HALVES = 300
 WITHIN = 504
 """pipelines within which a run is to find one of the best 0.1 % of its landscape"""
 SHARES = (0.25, 0.5, 1.0)
@@ -70,8 +72,7 @@ def read(
     judged: dict[str, str] = {}
     header: dict[str, Any] = {"commits": set(), "cpu_hours": 0.0, "runs": 0, "missing": 0, "stale": 0}
     for run in suite.runs:
-        file = run.file(out)
-        stored = json.loads(file.read_text()) if file.is_file() else None
+        stored = _stored(run.file(out))
         if stored is None or stored["settings"] != json.loads(json.dumps(run.settings())):
             header["missing" if stored is None else "stale"] += 1
             continue
@@ -87,6 +88,18 @@ def read(
     header |= {"commits": sorted(header["commits"]), "cpu_hours": round(header["cpu_hours"], 2)}
     made = {name: {arm: _arm(arm, runs) for arm, runs in arms.items()} for name, arms in found.items()}
     return made, judged, header, raw
+
+
+def _stored(file: Path) -> dict[str, Any] | None:
+    """A run; None if it is not there, or not whole: it will be run again."""
+    try:
+        stored: dict[str, Any] = json.loads(file.read_text())
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        print(f"{file} cannot be read and counts as missing: {error}", file=sys.stderr)
+        return None
+    return stored
 
 
 def _arm(name: str, runs: Sequence[tuple[Run, dict[str, Any]]]) -> Arm:
@@ -112,9 +125,44 @@ def ratios(mine: Arm, rival: Arm, curve: str, rng: np.random.Generator | None = 
 
 
 def own_time(rival: Arm, curve: str) -> float:
-    """Share of its budget after which a rival itself, by its mean over seeds, stands at its final level."""
-    mean = rival.curves[curve].mean(axis=0)
-    return float(rival.trials[(mean >= mean[-1] - ROUNDING).argmax()] / rival.trials[-1])
+    """The ratio that a rival has to itself: of each of its seeds to the mean of the others, the median."""
+    seeds = range(len(rival.seeds))
+    if len(seeds) == 1:
+        return float(ratios(rival, rival, curve)[0])
+    return float(np.median([ratios(_part(rival, [i]), _part(rival, set(seeds) - {i}), curve)[0] for i in seeds]))
+
+
+def _part(arm: Arm, rows: Collection[int]) -> Arm:
+    """An arm of some of its seeds, by their positions."""
+    chosen = sorted(rows)
+    curves = {name: values[chosen] for name, values in arm.curves.items()}
+    return replace(arm, seeds=tuple(arm.seeds[i] for i in chosen), curves=curves)
+
+
+def null(arms: dict[str, Arm], judged: dict[str, str], rng: np.random.Generator) -> dict[str, Any] | None:
+    """What the ratio of an equal rival would be: an arm against itself, its seeds in random halves.
+
+    An equal is reached late or never where curves rise to the end, and early where they stand still: 1 is no natural level.
+
+    Args:
+        arms: landscape -> runs of one arm.
+        judged: landscape -> curve that counts.
+        rng: draws the halves.
+    """
+    if min(len(arm.seeds) for arm in arms.values()) < 2 * FEWEST:
+        return None
+    drawn = []
+    for _ in range(HALVES):
+        logs = []
+        for name, arm in arms.items():
+            order = rng.permutation(len(arm.seeds)).tolist()
+            halves = _part(arm, order[::2]), _part(arm, order[1::2])
+            logs.append(np.log(np.median(ratios(*halves, judged[name]))))
+        drawn.append(float(np.exp(np.mean(logs))))
+    return {
+        "mean": float(np.exp(np.mean(np.log(drawn)))),
+        "interval": [float(x) for x in np.quantile(drawn, [0.025, 0.975])],
+    }
 
 
 def interval(values: Array, statistic: Any, rng: np.random.Generator) -> tuple[float, float]:
@@ -142,10 +190,11 @@ def compare(mine: Arm, rival: Arm, curve: str, rng: np.random.Generator) -> dict
     }  # fmt: skip
     for share in SHARES:
         differences = np.subtract(*mine.paired(rival, curve, share))
-        low, high = interval(differences, np.mean, rng)
         row[f"at_{share:.0%}"] = {
-            "mean": float(differences.mean()), "interval": [low, high], "p_above": above(differences),
-        }  # fmt: skip
+            "mean": float(differences.mean()) if len(differences) else None,  # no seed in common
+            "interval": interval(differences, np.mean, rng) if len(differences) else None,
+            "p_above": above(differences),
+        }
     return row
 
 
@@ -186,6 +235,8 @@ def summarise(suite: Suite, arms: dict[str, dict[str, Arm]], judged: dict[str, s
             "rivals": rivals,
         }
     result["all"] = _over_all(suite, arms, judged, rng)
+    mine = {name: present[suite.reference] for name, present in arms.items() if suite.reference in present}
+    result["null"] = null(mine, judged, rng) if mine else None
     pairs = [_pair(first, second, arms, judged) for first, second in suite.pairs]
     result["pairs"] = [pair for pair in pairs if pair["p_above"]]
     return result

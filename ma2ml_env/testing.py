@@ -169,6 +169,8 @@ def check_learner(make: Callable[[], _Learner], spec: GameSpec, batches: int = 3
         batch: proposals at a time.
     """
     learner, twin = make(), make()
+    assert learner.ask(0) == [], "ask(0) is no proposal"
+    assert twin.ask(0) == []
     number = itertools.count()
     for _ in range(batches):
         proposals = learner.ask(batch)

@@ -49,6 +49,25 @@ learners = ["random"]
 seeds = 1
 """
 
+CONTINUOUS = """
+title = "continuous"
+budget = 16
+batch = 8
+top_k = 3
+reference = "evolution"
+[[landscapes]]
+name = "both"
+game = "digits-continuous-v0"
+options = { evaluator = "surrogate" }
+[[landscapes]]
+name = "alone"
+game = "digits-continuous-v0"
+options = { evaluator = "surrogate", modules = ["hpo_continuous"] }
+[[arms]]
+learners = ["evolution", "random"]
+seeds = 1
+"""
+
 
 @pytest.fixture
 def tiny(tmp_path):
@@ -127,10 +146,49 @@ def test_ratio_is_the_share_of_the_rivals_budget_until_its_mean_final_level():
     assert row["never"] == pytest.approx(1 / 3)
 
 
-def test_a_rivals_own_time_is_when_it_stands_where_it_ends():
+def test_a_rivals_own_time_is_its_ratio_to_itself():
     rival = arm("rival", [[0.1, 0.6, 0.7, 0.7], [0.1, 0.6, 0.7, 0.7]])
     assert summary.own_time(rival, "top") == 0.75
     assert summary.own_time(arm("rival", [[0.1, 0.2, 0.3, 0.4]]), "top") == 1.0
+    uneven = arm("rival", [[0.1, 0.2, 0.3, 0.4], [0.1, 0.2, 0.3, 0.9], [0.1, 0.2, 0.3, 0.4]])
+    assert summary.own_time(uneven, "top") == summary.NEVER, "most of its seeds do not reach the mean of the others"
+
+
+def test_what_an_equal_rivals_ratio_would_be():
+    """Curves that stand still for half of their budget are reached by their equals at the half; rising ones late or never."""
+    rng = np.random.default_rng(0)
+    still = {"x": arm("mine", [[0.1, 0.7, 0.7, 0.7]] * 10)}
+    assert summary.null(still, {"x": "top"}, rng) == {"mean": 0.5, "interval": [0.5, 0.5]}
+    rising = {"x": arm("mine", np.linspace(0.1, 0.9, 40) + rng.normal(0, 0.002, (20, 1)), budget=400)}
+    told = summary.null(rising, {"x": "top"}, rng)
+    assert 1.0 < told["mean"] < summary.NEVER
+    assert summary.null({"x": arm("mine", [[0.1, 0.2]] * 9)}, {"x": "top"}, rng) is None, "two halves of five seeds"
+
+
+def test_a_file_that_is_torn_counts_as_missing_and_no_common_seed_is_no_number(tiny, tmp_path, capsys):
+    out = tmp_path / "runs"
+    assert run.main([str(tiny), "--out", str(out), "--jobs", "1", "--landscapes", "synthetic"]) == 0
+    (out / "tiny" / "synthetic" / "evolution" / "0.json").unlink()
+    (out / "tiny" / "synthetic" / "random" / "1.json").write_text('{"a"')
+    arguments = [str(tiny), "--out", str(out), "--results", str(tmp_path / "r"), "--no-pictures"]
+    capsys.readouterr()
+    assert report.main(arguments) == 0
+    assert "random/1.json cannot be read and counts as missing" in capsys.readouterr().err
+    text = (tmp_path / "r" / "tiny.json").read_text()
+    assert "NaN" not in text
+    (rival,) = json.loads(text)["landscapes"]["synthetic"]["rivals"].values()
+    assert rival["at_100%"] == {"mean": None, "interval": None, "p_above": None}
+
+
+def test_a_game_with_intervals_is_judged_and_reported(tmp_path, capsys):
+    path = tmp_path / "continuous.toml"
+    path.write_text(CONTINUOUS)
+    assert run.main([str(path), "--out", str(tmp_path), "--jobs", "1"]) == 0
+    assert report.main([str(path), "--out", str(tmp_path), "--results", str(tmp_path), "--no-pictures"]) == 0
+    told = json.loads((tmp_path / "continuous.json").read_text())["landscapes"]
+    assert told["both"]["judged_by"] == told["alone"]["judged_by"] == "top"
+    assert 0.8 < told["both"]["elite_level"] < 1.0
+    assert 0.8 < told["alone"]["elite_level"] < 1.0
 
 
 def test_intervals_are_over_the_rivals_seeds_as_well():
@@ -235,16 +293,24 @@ def test_few_pairs_have_no_p(seeds, p):
     assert (f"`rival` above `below`: p = {p}." in overall) == bool(p)
 
 
-@pytest.mark.parametrize(("seeds", "verdict"), [(4, "open"), (5, "won")])
-def test_few_seeds_win_nothing(seeds, verdict):
+@pytest.mark.parametrize(
+    ("seeds", "ratio", "half", "end", "verdict"),
+    [
+        (4, 0.3, None, None, "open"),  # few seeds win nothing
+        (4, 1.3, None, None, "**lost**"),
+        (5, 0.3, 0.02, 0.3, "won"),
+        (5, 0.3, 0.3, 0.02, "won"),
+        (20, 0.5, 0.2, 0.3, "level"),  # an equal's, where curves stand still
+        (20, 1.4, 0.3, 0.4, "level"),  # an equal's, where they rise
+        (20, 1.4, 0.3, 0.98, "**lost**"),
+        (20, 0.5, 0.01, 0.98, "**lost**"),
+    ],
+)
+def test_verdicts_need_a_test(seeds, ratio, half, end, verdict):
     row = {
-        "geometric_mean": 0.3,
-        "interval": [0.3, 0.3],
-        "of_own_time": 0.3,
-        "worst": ["x", 0.3],
-        "p_above": {"100%": 0.06},
-        "seeds": seeds,
-    }
+        "geometric_mean": ratio, "interval": [ratio, ratio], "of_own_time": ratio, "worst": ["x", ratio],
+        "p_above": {"25%": 0.5, "50%": half, "100%": end}, "seeds": seeds,
+    }  # fmt: skip
     assert f"| {verdict} |" in report._overall_table("mine", {"rival": row}, [])[-2]
 
 
