@@ -9,11 +9,13 @@ found decision by decision: no policy has to find it by sampling. Interactions a
 A draw of w stands for what the trials leave open (Thompson sampling): decisions that are settled are the same in all draws,
 the others vary. With hundreds of decisions full draws vary too much, as the errors of all of them add up, so draws are pulled
 towards the mean (`spread`), and the search closes in earlier. Not of the paper: Bayesian linear regression and its evidence are
-those of Bishop 2006, sections 3.3 and 3.5; Thompson sampling with a scaled posterior as in Agrawal & Goyal 2013.
+those of Bishop 2006, sections 3.3 and 3.5, in the choices or, where there are thousands of these, in the trials; Thompson
+sampling with a scaled posterior as in Agrawal & Goyal 2013.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -26,6 +28,8 @@ _STEP = 0.35
 _LOWEST, _HIGHEST = math.log(0.1), math.log(1e5)
 _GRID = 65
 """positions of an interval that are compared"""
+_MOST = 2000
+"""choices, above which a system of trials is solved while there are fewer of these"""
 
 
 class Additive:
@@ -51,10 +55,10 @@ class Additive:
 
     def learn(self, codes: Tensor, targets: Tensor, steps: int = 1) -> None:
         """Some steps of log r towards where it makes all trials likeliest: codes (N, L), targets (N,)."""
-        statistics = self._statistics(codes, targets)
+        system = self._system(codes, targets)
         for _ in range(steps):
             near = [min(max(self.log_ratio + step, _LOWEST), _HIGHEST) for step in (0.0, -_STEP, _STEP)]
-            best = max(near, key=lambda log_ratio: self._fit(*statistics, log_ratio)[0])
+            best = max(near, key=lambda log_ratio: system.fit(log_ratio).likelihood)
             if best == self.log_ratio:
                 break
             self.log_ratio = best
@@ -69,34 +73,15 @@ class Additive:
             spread: deviation of a draw from the mean, as a share of the posterior's; 1: Thompson sampling, 0: the mean n times.
             generator: draws them. Nothing else changes.
         """
-        _, mean, cholesky, scale = self._fit(*self._statistics(codes, targets), self.log_ratio)
-        noise = torch.randn(len(mean), n, generator=generator, dtype=torch.float64)
-        deviation = torch.linalg.solve_triangular(cholesky.T, noise, upper=True) * scale
-        return self._best(mean[:, None] + spread * deviation, codes)
+        fitted = self._system(codes, targets).fit(self.log_ratio)
+        return self._best(fitted.mean[:, None] + spread * fitted.deviations(n, generator), codes)
 
-    def _statistics(self, codes: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, float, int]:
-        """X^T X, X^T y, y^T y and N."""
-        x, y = self._features(codes), targets.double()
-        # Counts are exact in single precision, which is twice as fast; cosines are not, and are few.
-        gram = (x.T @ x) if self.intervals else (x.float().T @ x.float()).double()
-        return gram, x.T @ y, float(y @ y), len(x)
-
-    def _features(self, codes: Tensor) -> Tensor:
-        x = torch.zeros(len(codes), self.choices, dtype=torch.float64)
-        x.scatter_(1, codes[:, self.decisions].long() + self.offsets, 1.0)
-        if self.intervals:
-            x = torch.cat([x, cosines(codes[:, self.intervals]).double()], dim=1)
-        return x
-
-    @staticmethod
-    def _fit(gram: Tensor, b: Tensor, total: float, n: int, log_ratio: float) -> tuple[float, Tensor, Tensor, float]:
-        """Log-likelihood (but for a constant), mean of w, and its precision as Cholesky factor / scale."""
-        size = len(b)
-        cholesky = torch.linalg.cholesky(gram + math.exp(log_ratio) * torch.eye(size, dtype=torch.float64))
-        mean = torch.cholesky_solve(b[:, None], cholesky)[:, 0]
-        noise = max(total - float(b @ mean), 1e-9) / n  # r s^2, at its likeliest
-        log_det = 2.0 * float(cholesky.diagonal().log().sum()) - size * log_ratio
-        return -0.5 * (n * math.log(noise) + log_det), mean, cholesky, math.sqrt(noise)
+    def _system(self, codes: Tensor, targets: Tensor) -> "_OfChoices | _OfTrials":
+        features = cosines(codes[:, self.intervals]).double() if self.intervals else None
+        rows = codes[:, self.decisions].long() + self.offsets
+        if self.choices > _MOST and len(codes) < self.choices:
+            return _OfTrials(rows, features, self.choices, targets.double())
+        return _OfChoices(rows, features, self.choices, targets.double())
 
     def _best(self, w: Tensor, like: Tensor) -> Tensor:
         """The best choice of every decision, and position of every interval, by each column of w (F, n): (n, L)."""
@@ -110,3 +95,89 @@ class Additive:
             values = torch.einsum("gk,ikn->gin", basis, w[self.choices :].reshape(len(self.intervals), COSINES, n))
             best[:, self.intervals] = self.grid[values.argmax(0)].T.to(like.dtype)
         return best
+
+
+class _Fitted(NamedTuple):
+    """Log-likelihood (but for a constant), mean of w (F,), and (draws, generator) -> as many deviations from it (F, draws)."""
+
+    likelihood: float
+    mean: Tensor
+    deviations: Callable[[int, torch.Generator], Tensor]
+
+
+class _OfChoices:
+    """X^T X, X^T y, y^T y and N: a system with a row for every choice.
+
+    Args:
+        rows: of w that each trial takes (N, decisions).
+        features: of the intervals (N, K), or None.
+        choices: rows of w that stand for choices.
+        y: targets (N,).
+    """
+
+    def __init__(self, rows: Tensor, features: Tensor | None, choices: int, y: Tensor) -> None:
+        x = torch.zeros(len(rows), choices, dtype=torch.float64).scatter_(1, rows, 1.0)
+        if features is not None:
+            x = torch.cat([x, features], dim=1)
+        # Counts are exact in single precision, which is twice as fast; cosines are not, and are few.
+        self.gram = x.T @ x if features is not None else (x.float().T @ x.float()).double()
+        self.b, self.total, self.n = x.T @ y, float(y @ y), len(x)
+
+    def fit(self, log_ratio: float) -> _Fitted:
+        """At a ratio r."""
+        size = len(self.b)
+        cholesky = torch.linalg.cholesky(self.gram + math.exp(log_ratio) * torch.eye(size, dtype=torch.float64))
+        mean = torch.cholesky_solve(self.b[:, None], cholesky)[:, 0]
+        noise = max(self.total - float(self.b @ mean), 1e-9) / self.n  # r s^2, at its likeliest
+        log_det = 2.0 * float(cholesky.diagonal().log().sum()) - size * log_ratio
+
+        def deviations(n: int, generator: torch.Generator) -> Tensor:
+            drawn = torch.randn(size, n, generator=generator, dtype=torch.float64)
+            white: Tensor = torch.linalg.solve_triangular(cholesky.T, drawn, upper=True)
+            return white * math.sqrt(noise)
+
+        return _Fitted(-0.5 * (self.n * math.log(noise) + log_det), mean, deviations)
+
+
+class _OfTrials:
+    """X X^T and y: the same model as a system with a row for every trial, for many choices; X is never written out."""
+
+    def __init__(self, rows: Tensor, features: Tensor | None, choices: int, y: Tensor) -> None:
+        self.rows, self.features, self.choices, self.y = rows, features, choices, y
+        self.kernel = torch.zeros(len(rows), len(rows), dtype=torch.float64)
+        for column in rows.T:
+            self.kernel += column[:, None] == column
+        if features is not None:
+            self.kernel += features @ features.T
+
+    def fit(self, log_ratio: float) -> _Fitted:
+        """At a ratio r."""
+        n, r = len(self.y), math.exp(log_ratio)
+        cholesky = torch.linalg.cholesky(self.kernel + r * torch.eye(n, dtype=torch.float64))
+        weights = torch.cholesky_solve(self.y[:, None], cholesky)
+        noise = max(r * float(self.y @ weights[:, 0]), 1e-9) / n  # r s^2, at its likeliest
+        log_det = 2.0 * float(cholesky.diagonal().log().sum()) - n * log_ratio
+
+        def deviations(draws: int, generator: torch.Generator) -> Tensor:
+            """A draw of the prior, less what its own trials would have taught (Matheron's rule)."""
+            scale = math.sqrt(noise / r)
+            size = self.choices + (0 if self.features is None else self.features.shape[1])
+            w = scale * torch.randn(size, draws, generator=generator, dtype=torch.float64)
+            seen = math.sqrt(noise) * torch.randn(n, draws, generator=generator, dtype=torch.float64)
+            return w - self._to_choices(torch.cholesky_solve(self._to_trials(w) + seen, cholesky))
+
+        return _Fitted(-0.5 * (n * math.log(noise) + log_det), self._to_choices(weights)[:, 0], deviations)
+
+    def _to_choices(self, v: Tensor) -> Tensor:
+        """X^T v: (N, m) -> (F, m)."""
+        w = torch.zeros(self.choices, v.shape[1], dtype=v.dtype)
+        for column in self.rows.T:
+            w.index_add_(0, column, v)
+        return w if self.features is None else torch.cat([w, self.features.T @ v])
+
+    def _to_trials(self, w: Tensor) -> Tensor:
+        """X w: (F, m) -> (N, m)."""
+        taken = w.new_zeros(len(self.y), w.shape[1])
+        for column in self.rows.T:
+            taken += w[column]
+        return taken if self.features is None else taken + self.features @ w[self.choices :]

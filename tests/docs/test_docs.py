@@ -100,3 +100,39 @@ def test_fault_table_is_true():
     assert told["yes"] == tested
     assert told["no"].isdisjoint(tested)
     assert told["yes"] | told["no"] == {str(n) for n in range(1, 29)}
+
+
+def measured():
+    """Every number with its interval that the suites' results hold, as the pages write them: 0.41 (0.36 to 0.45), .004 (.001 to
+    .008)."""
+
+    def ratio(value, interval):
+        return f"{value:.2f} ({interval[0]:.2f} to {interval[1]:.2f})"
+
+    def loss(value, interval):
+        return re.sub(r"(?<!\d)0\.", ".", f"{value:.3f} ({interval[0]:.3f} to {interval[1]:.3f})").replace(
+            "-.000", ".000"
+        )
+
+    for file in sorted((ROOT / "benchmarks" / "results").glob("*.json")):
+        stored = json.loads(file.read_text())
+        landscapes = stored.get("landscapes", {})
+        if not isinstance(landscapes, dict) or "all" not in landscapes:
+            continue
+        if landscapes.get("null"):
+            yield ratio(landscapes["null"]["mean"], landscapes["null"]["interval"])
+        for row in landscapes["all"].values():
+            yield ratio(row["geometric_mean"], row["interval"])
+        for part in (part for part in landscapes.values() if isinstance(part, dict) and "rivals" in part):
+            for row in part["rivals"].values():
+                yield from (
+                    loss(at["mean"], at["interval"]) for at in row.values() if isinstance(at, dict) and at["interval"]
+                )
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/benchmarks.md"])
+def test_numbers_with_intervals_are_the_results(page):
+    number, results = r"-?\d?\.\d+", set(measured())
+    told = re.findall(rf"({number} \({number} to {number})\)", (ROOT / page).read_text())
+    assert told, "the page has none"
+    assert [one for one in told if f"{one})" not in results] == []

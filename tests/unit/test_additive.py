@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from ma2ml_agents import make_learner
+from ma2ml_agents.intervals import cosines
+from ma2ml_agents.ma2ml import additive
 from ma2ml_agents.ma2ml.additive import Additive
 from ma2ml_env.trial import GameSpec, Outcome, Proposal, Trial
 
@@ -26,20 +28,43 @@ def one_hot(codes: torch.Tensor, nvec: tuple[int, ...] = NVEC) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("n", [6, 60])  # fewer trials than choices, and more
-def test_likelihood_mean_and_deviation_are_those_of_the_gaussian_in_the_trials(n: int) -> None:
-    """The fit is in the choices; here it is again in the trials, y ~ N(0, s^2 (X X^T + r I)), by numpy."""
+@pytest.mark.parametrize("most", [0, 2000], ids=["of-trials", "of-choices"])
+@pytest.mark.parametrize("nvec", [NVEC, (0, *NVEC, 0)], ids=["decisions", "intervals"])
+def test_likelihood_mean_and_deviation_are_those_of_the_gaussian(n: int, most: int, nvec, monkeypatch) -> None:
+    """y ~ N(0, s^2 (X X^T + r I)), by numpy; the deviations' covariance from draws, within five of its standard errors."""
+    monkeypatch.setattr(additive, "_MOST", most)
     codes, log_ratio = uniform(n), 0.7
     x, y = one_hot(codes), torch.randn(n, generator=generator(1), dtype=torch.float64)
-    likelihood, mean, cholesky, scale = Additive._fit(x.T @ x, x.T @ y, float(y @ y), n, log_ratio)
+    if nvec != NVEC:
+        positions = torch.rand(n, 2, generator=generator(3), dtype=torch.float64)
+        codes = torch.cat([positions[:, :1], codes.double(), positions[:, 1:]], dim=1)
+        x = torch.cat([x, cosines(positions).double()], dim=1)
+    system = Additive(nvec)._system(codes, y)
+    assert isinstance(system, additive._OfTrials if most == 0 and n < sum(NVEC) else additive._OfChoices)
+    fitted = system.fit(log_ratio)
 
-    covariance = (x @ x.T + math.exp(log_ratio) * torch.eye(n, dtype=torch.float64)).numpy()
-    variance = float(y.numpy() @ np.linalg.solve(covariance, y.numpy())) / n  # s^2, at its likeliest
-    log_det = np.linalg.slogdet(variance * covariance)[1]
-    assert likelihood == pytest.approx(-0.5 * log_det, rel=1e-9)
-    assert mean.numpy() == pytest.approx(x.numpy().T @ np.linalg.solve(covariance, y.numpy()), abs=1e-9)
-    posterior = variance * (np.eye(x.shape[1]) - x.numpy().T @ np.linalg.solve(covariance, x.numpy()))
-    inverse = torch.linalg.inv(cholesky)
-    assert (scale**2 * inverse.T @ inverse).numpy() == pytest.approx(posterior, abs=1e-9)
+    x, y = x.numpy(), y.numpy()
+    covariance = x @ x.T + math.exp(log_ratio) * np.eye(n)
+    variance = float(y @ np.linalg.solve(covariance, y)) / n  # s^2, at its likeliest
+    assert fitted.likelihood == pytest.approx(-0.5 * np.linalg.slogdet(variance * covariance)[1], rel=1e-9)
+    assert fitted.mean.numpy() == pytest.approx(x.T @ np.linalg.solve(covariance, y), abs=1e-7)
+    posterior = variance * (np.eye(x.shape[1]) - x.T @ np.linalg.solve(covariance, x))
+    draws = 40_000
+    found = np.cov(fitted.deviations(draws, generator(2)).numpy())
+    scale = np.sqrt(np.outer(posterior.diagonal(), posterior.diagonal()) + posterior**2)
+    assert (abs(found - posterior) < 5 * scale / math.sqrt(draws)).all()
+
+
+def test_many_choices_are_a_system_of_trials() -> None:
+    """Of 30,000 choices a system of choices would take 7 GB."""
+    nvec = (30_000, 3)
+    codes = uniform(40, nvec)
+    codes[0] = torch.tensor([29_999, 2])
+    targets = torch.zeros(40, dtype=torch.float64)
+    targets[0] = 3.0
+    critic = Additive(nvec)
+    critic.learn(codes, targets)
+    assert critic.responses(codes, targets, 2, 0.0, generator()).tolist() == [[29_999, 2]] * 2
 
 
 def test_without_spread_every_response_is_the_best_sum() -> None:
