@@ -147,7 +147,7 @@ def kept(images: Listed, size: int, root: Path, cache: Path, threads: int | None
     """
     paths = [path for path, _ in images]
     below = [path.removeprefix(str(root)) for path in paths]
-    some = [os.stat(path).st_size for path in paths[:: max(1, len(paths) // _ASKED)]]
+    some = [os.path.getsize(path) for path in paths[:: max(1, len(paths) // _ASKED)]]
     file = cache / f"{content_key([size, below, some])}.npy"
     shape = (len(images), 3, size, size)
     if not file.is_file():
