@@ -54,14 +54,9 @@ class Stored:
         return tuple(self.game.modules)
 
     @property
-    def repeats(self) -> int:
-        """Trainings behind `accuracy`."""
-        return len(self.retrained["repeats"])
-
-    @property
     def accuracy(self) -> str:
         """The winner's, on test images, in percent."""
-        return _percent(self.retrained, self.repeats)
+        return _percent(self.retrained, len(self.retrained["repeats"]))
 
     def name(self, papers: Sequence[str]) -> str:
         """Of its rows: the learner, marked as ours, and what is not the paper's setting, whose games are named."""
@@ -181,7 +176,7 @@ def table_4(runs: Sequence[Stored]) -> Table:
             raise ValueError(
                 f"{run.folder} searches {column}, which is no column of Table 4: {', '.join(published.TABLE_4)}"
             )
-        unlike, network = run.unlike(published.CIFAR[1:]), run.game.base.network.kind
+        unlike, network = run.unlike(published.CIFAR100), run.game.base.network.kind
         if "nas" not in run.agents and network != "resnet_cifar":
             unlike.append(f"network {network}")
         row = ours.setdefault(_with_settings("ours", unlike), {})
