@@ -1,6 +1,7 @@
 """Suites: games x learners x seeds x budget, as TOML files in `suites/`.
 
-title, budget, batch, top_k; reference = the arm that all others are compared with; controls = arms that are no rivals
+title, budget, batch, top_k; reference = the arm that all others are compared with; controls = arms that are no rivals;
+                siblings = rivals that have the reference's own parts; pairs = others that are compared
 [[landscapes]]  name; game and options of `make_game`, or nvec and options of the synthetic landscape; budget if another
 [[arms]]        learners; name if it is another; config of the learner; seeds = how many; landscapes if not all
 """
@@ -111,6 +112,8 @@ class Suite:
     """arms that nobody would pick instead: not among those of which a landscape has a best"""
     pairs: tuple[tuple[str, str], ...] = ()
     """other arms that are compared: the first is expected above the second"""
+    siblings: tuple[str, ...] = ()
+    """rivals that share with the reference what may carry it: a landscape's best is told without them as well"""
 
     def arms(self) -> list[str]:
         """Names, in the file's order."""
@@ -136,7 +139,14 @@ def load(name: str) -> Suite:
             run.settings()  # an unknown learner or setting is an error here, and not in the middle of a suite
         pairs = tuple((first, second) for first, second in data.get("pairs", ()))
         return Suite(
-            path.stem, data["title"], data["reference"], landscapes, runs, tuple(data.get("controls", ())), pairs
+            path.stem,
+            data["title"],
+            data["reference"],
+            landscapes,
+            runs,
+            controls=tuple(data.get("controls", ())),
+            pairs=pairs,
+            siblings=tuple(data.get("siblings", ())),
         )
     except (KeyError, TypeError, AttributeError, RecursionError, tomllib.TOMLDecodeError) as error:
         raise ValueError(f"{path}: {error}") from None

@@ -274,11 +274,15 @@ def _over_all(
         for name in suite.arms()
         if name != suite.reference
     }
-    pairs["each landscape's best rival"] = {
-        landscape: max(rivals, key=lambda arm: arm.final(judged[landscape]).mean())
-        for landscape, present in arms.items()
-        if (rivals := _enough([a for n, a in present.items() if n not in (suite.reference, *suite.controls)]))
-    }
+    best = {"each landscape's best rival": suite.controls}
+    if suite.siblings:
+        best["each landscape's best rival but siblings"] = (*suite.controls, *suite.siblings)
+    for name, others in best.items():
+        pairs[name] = {
+            landscape: max(rivals, key=lambda arm: arm.final(judged[landscape]).mean())
+            for landscape, present in arms.items()
+            if (rivals := _enough([arm for n, arm in present.items() if n not in (suite.reference, *others)]))
+        }
     for name, rivals in pairs.items():
         both = {
             landscape: (arms[landscape][suite.reference], rival)

@@ -1,6 +1,7 @@
 """The benchmark harness: suites, runs that resume, and the arithmetic of the report."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import compare
@@ -234,6 +235,9 @@ def test_the_best_rival_of_a_landscape_is_no_control():
     arms = {name: arm(name, [[level / 2, level - 0.02, level, level]] * 3) for name, level in levels.items()}
     found = summary._over_all(made, {"x": arms}, {"x": "top"}, np.random.default_rng(0))
     assert found["each landscape's best rival"] == found["best"] | {"landscapes": 1}
+    told = summary._over_all(replace(made, siblings=("best",)), {"x": arms}, {"x": "top"}, np.random.default_rng(0))
+    assert told["each landscape's best rival but siblings"]["worst"] == told["good"]["worst"]
+    assert told["each landscape's best rival"]["worst"] == told["best"]["worst"]
 
 
 def test_real_trainings_have_no_level_without_noise(tmp_path, capsys):
