@@ -73,7 +73,7 @@ def _verdict(row: dict[str, Any]) -> str:
     half, end = p.get("50%"), p.get("100%")
     if end is None or row["seeds"] < FEWEST:
         return "**lost**" if row["geometric_mean"] >= 1 else "open"
-    if end > 1 - ALPHA:
+    if row["p_below"]["100%"] < ALPHA:
         return "**lost**"
     return "won" if row["interval"][1] < 1 and min(end, 1.0 if half is None else half) < ALPHA else "level"
 

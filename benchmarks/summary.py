@@ -307,5 +307,6 @@ def _over_all(
             "of_own_time": mean(None) / float(own),
             "worst": [worst, medians[worst]],
             "p_above": _p_above(both, judged),
+            "p_below": _p_above({name: (rival, mine) for name, (mine, rival) in both.items()}, judged),
         }
     return found

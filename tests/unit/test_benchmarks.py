@@ -313,9 +313,22 @@ def test_few_pairs_have_no_p(seeds, p):
 def test_verdicts_need_a_test(seeds, ratio, half, end, verdict):
     row = {
         "geometric_mean": ratio, "interval": [ratio, ratio], "of_own_time": ratio, "worst": ["x", ratio],
-        "p_above": {"25%": 0.5, "50%": half, "100%": end}, "seeds": seeds,
+        "p_above": {"25%": 0.5, "50%": half, "100%": end}, "p_below": {"100%": None if end is None else 1 - end},
+        "seeds": seeds,
     }  # fmt: skip
     assert f"| {verdict} |" in report._overall_table("mine", {"rival": row}, [])[-2]
+
+
+def test_an_arm_that_does_the_same_is_level():
+    """A setting that never comes into play: no difference in any pair, which is no loss."""
+    arms = {name: arm(name, [[0.1, 0.2, 0.3, 0.4]] * 10) for name in ("mine", "same")}
+    made = suite.Suite("s", "s", "mine", (suite.Landscape("x", nvec={"a": [4, 3]}),), tuple(
+        suite.Run("s", suite.Landscape("x"), name, "random", {}, 0, 40, 10, 3) for name in arms))  # fmt: skip
+    row = summary._over_all(made, {"x": arms}, {"x": "top"}, np.random.default_rng(0))["same"]
+    assert report._verdict(row) == "level"
+    arms["same"].curves["top"][:, -1] += np.arange(10) / 100 + 0.01
+    row = summary._over_all(made, {"x": arms}, {"x": "top"}, np.random.default_rng(0))["same"]
+    assert report._verdict(row) == "**lost**"
 
 
 def test_a_lucky_run_is_no_best_rival():
