@@ -33,6 +33,11 @@ class Job:
         return f"{self.recipe.key}-{self.seed}-{self.fidelity!r}"
 
 
+def epoch_at(share: float, epochs: int) -> int:
+    """The epoch after which a share of a training of so many epochs is done, at least the first: it pauses between two."""
+    return max(1, round(share * epochs))
+
+
 class NoWorker(RuntimeError):
     """No process can be started that jobs could run in: the message says why, and it is not the program's fault."""
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
-from ma2ml_env.evaluators.base import Evaluator, Job
+from ma2ml_env.evaluators.base import Evaluator, Job, epoch_at
 from ma2ml_env.evaluators.wrap import CACHED, Wrapper, evaluate_some
 from ma2ml_env.trial import Outcome
 
@@ -124,7 +124,7 @@ def check_rungs(rungs: Sequence[float], epochs: int) -> None:
         ValueError: if two rungs fall on one epoch, or one on the last, or a share is out of its range.
     """
     _check_shares(rungs)
-    ends = [max(1, round(rung * epochs)) for rung in rungs]
+    ends = [epoch_at(rung, epochs) for rung in rungs]
     if any(later <= earlier for earlier, later in pairwise([*ends, epochs])):
         raise ValueError(
             f"halving at {' '.join(map(str, rungs))} of {epochs} epochs would come after epoch {', '.join(map(str, ends))}: "

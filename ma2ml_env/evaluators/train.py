@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
-from ma2ml_env.evaluators.base import Job
+from ma2ml_env.evaluators.base import Job, epoch_at
 from ma2ml_env.evaluators.schedule import Cost, Device
 from ma2ml_env.training import batches, checkpoint, flops, loop, parts
 from ma2ml_env.training.data import Dataset, DataSource
@@ -207,8 +207,7 @@ class Train:
         path = None
         if self.checkpoints is not None:
             path = Path(self.checkpoints) / job.checkpoint_name
-            full = loop.epochs(job.recipe, job.fidelity)
-            until = max(1, round(job.until * full))
+            until = epoch_at(job.until, loop.epochs(job.recipe, job.fidelity))
             before = checkpoint.read(path)
             options["checkpoint"] = before if before is not None and before.epoch <= until else None
             options["until"] = until if job.until < 1.0 else None

@@ -128,16 +128,21 @@ def test_a_run_that_was_not_trained_is_refused(tmp_path, capsys):
     assert "there is nothing to train" in capsys.readouterr().err
 
 
-def test_a_ranking_that_misleads_says_how_many_to_retrain():
-    """The best of the long training is second of four after the short one, so half of the run's 30."""
-    accuracy = {"1 epochs": [0.5, 0.9, 0.7, 0.6], "4 epochs": [0.6, 0.7, 0.9, 0.8]}
+def compared(accuracy):
+    """Four of a run's 30 pipelines, of which these accuracies were seen after 1 and 4 epochs."""
     chosen = [Trial(number, 0, Proposal({"a": (number,)}), Outcome(), 0.0) for number in range(4)]
     found = {
         (name, number): Outcome(accuracy=value)
         for name, values in accuracy.items()
         for number, value in enumerate(values)
     }
-    result = fidelity._compared(list(accuracy), (1, 4), chosen, found, 0, distinct=30)
+    return fidelity._compared(list(accuracy), (1, 4), chosen, found, 0, distinct=30)
+
+
+def test_a_ranking_that_misleads_says_how_many_to_retrain():
+    """The best of the long training is second of four after the short one, so half of the run's 30."""
+    accuracy = {"1 epochs": [0.5, 0.9, 0.7, 0.6], "4 epochs": [0.6, 0.7, 0.9, 0.8]}
+    result = compared(accuracy)
     assert result.places == {"1 epochs": 2}
     assert result.top_k("1 epochs") == 15
     assert fidelity._summary(result)["remedies"] == {"1 epochs": {"place": 2, "top_k": 15}}
@@ -146,11 +151,5 @@ def test_a_ranking_that_misleads_says_how_many_to_retrain():
 def test_a_ranking_that_says_nothing_is_no_remedy():
     """All equal after the short training: whoever is best in the end may be the last of them."""
     accuracy = {"1 epochs": [0.1] * 4, "4 epochs": [0.6, 0.7, 0.8, 0.9]}
-    chosen = [Trial(number, 0, Proposal({"a": (number,)}), Outcome(), 0.0) for number in range(4)]
-    found = {
-        (name, number): Outcome(accuracy=value)
-        for name, values in accuracy.items()
-        for number, value in enumerate(values)
-    }
-    result = fidelity._compared(list(accuracy), (1, 4), chosen, found, 0, distinct=30)
+    result = compared(accuracy)
     assert (result.places, result.top_k("1 epochs")) == ({"1 epochs": 4}, 30)
