@@ -180,9 +180,11 @@ def cutout(images: Tensor, side: int | Tensor, generator: Generator, fill: tuple
         return images
     count, channels, height, width = images.shape
     sides = torch.as_tensor(side).view(-1, 1)
-    rows = torch.arange(height) - torch.randint(height, (count, 1), generator=generator) + sides // 2
-    columns = torch.arange(width) - torch.randint(width, (count, 1), generator=generator) + sides // 2
+    # Where a square begins, of each image; the mask, which is as large as the images, is made where they are.
+    top, left = (torch.randint(n, (count, 1), generator=generator) - sides // 2 for n in (height, width))
+    sides, top, left = (x.to(images.device, non_blocking=True) for x in (sides, top, left))
+    rows, columns = (torch.arange(n, device=images.device) - start for n, start in ((height, top), (width, left)))
     rows, columns = (rows >= 0) & (rows < sides), (columns >= 0) & (columns < sides)
-    mask = (rows[:, :, None] & columns[:, None, :])[:, None].to(images.device, non_blocking=True)
+    mask = (rows[:, :, None] & columns[:, None, :])[:, None]
     values = torch.tensor(fill, dtype=images.dtype).to(images.device, non_blocking=True).view(1, channels, 1, 1)
     return images * ~mask | values * mask  # on bytes a product is ten times as quick as `where`

@@ -44,7 +44,7 @@ def _chunks(dataset: Dataset, rows: Sequence[Tensor], device: torch.device) -> I
     """Images and labels of these rows, on the device. From a file, the next ones are read while these are trained on."""
     if dataset.resident:
         for some in rows:
-            here = some.to(device)
+            here = some.to(device, non_blocking=True)
             yield dataset.train_x[here], dataset.train_y[here]
         return
     with ThreadPoolExecutor(1) as reader:
@@ -53,7 +53,7 @@ def _chunks(dataset: Dataset, rows: Sequence[Tensor], device: torch.device) -> I
             images, labels = waiting.pop().result()
             if following is not None:
                 waiting.append(reader.submit(_read, dataset, following))
-            yield images.to(device), labels.to(device)
+            yield images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
 
 
 def _read(dataset: Dataset, rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -63,7 +63,8 @@ def _read(dataset: Dataset, rows: Tensor) -> tuple[Tensor, Tensor]:
 def normalise(images: Tensor, dataset: Dataset) -> Tensor:
     """uint8 (B, C, H, W) to float32 of mean 0 and deviation 1 by the data set's statistics."""
     mean, std = (
-        255 * torch.tensor(values, device=images.device).view(1, -1, 1, 1) for values in (dataset.mean, dataset.std)
+        (255 * torch.tensor(values)).view(1, -1, 1, 1).to(images.device, non_blocking=True)
+        for values in (dataset.mean, dataset.std)
     )
     return ((images.float() - mean) / std).contiguous(memory_format=torch.channels_last)
 

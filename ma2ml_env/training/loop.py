@@ -21,6 +21,8 @@ from ma2ml_env.training import batches, mixing, parts
 from ma2ml_env.training.average import Average
 from ma2ml_env.training.checkpoint import Checkpoint, Stateful, capture, restore
 from ma2ml_env.training.data import Dataset
+from ma2ml_env.training.graphs import Recorded
+from ma2ml_env.training.step import Gradient
 from ma2ml_env.trial import trial_seed
 
 EVALUATION_BATCH = 500
@@ -57,6 +59,7 @@ def fit(
     micro_batch: int | None = None,
     until: int | None = None,
     checkpoint: Checkpoint | None = None,
+    cuda_graphs: bool = True,
 ) -> Fitted:
     """Train a recipe, from scratch or on from a checkpoint.
 
@@ -71,6 +74,7 @@ def fit(
             Batch norm sees the micro batches, so its statistics, and with them the result, are others. None is the batch.
         until: epochs after which to pause, of those that the fidelity stands for; the learning rate goes by the latter.
         checkpoint: of an earlier call with these arguments that paused; the result is that of one call, bit for bit.
+        cuda_graphs: replay a step on a GPU as `Recorded` does, where the batch goes through the network at once.
 
     Raises:
         InvalidRecipe: if the recipe cannot be trained.
@@ -95,6 +99,7 @@ def fit(
             micro_batch,
             until,
             checkpoint,
+            cuda_graphs,
         )
     network.eval()
     right = accuracy(network, dataset, dataset.validation_x, dataset.validation_y, recipe.resolution)
@@ -131,14 +136,18 @@ def _train(
     micro_batch: int | None,
     until: int | None,
     checkpoint: Checkpoint | None,
+    cuda_graphs: bool,
 ) -> tuple[nn.Module, dict[str, float], Checkpoint | None]:
     draws = Generator().manual_seed(trial_seed(seed, 1))  # order and augmentation, on the CPU
     criterion = parts.loss(recipe.loss).to(device)
     half = _half(device, recipe.precision)
     optimizer = parts.optimizer(recipe, network.parameters(), fused=half is not torch.float16)
-    weights = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     average = Average(network, recipe.ema) if recipe.ema > 0.0 else None
     scaler = torch.amp.GradScaler(device.type, enabled=half is torch.float16)
+    step_of = Gradient(network, criterion, optimizer, scaler, half, recipe.auxiliary, recipe.clip_norm, micro_batch)
+    recorded = cuda_graphs and device.type == "cuda" and micro_batch is None and not scaler.is_enabled()
+    gradient: Callable[[Tensor, Tensor], Tensor] = Recorded(step_of, step_of.weights) if recorded else step_of
+    progress = torch.zeros((), device=device)
     batch_size = min(recipe.batch_size, len(dataset.train_x))
     steps_an_epoch = math.ceil(len(dataset.train_x) / batch_size) - (len(dataset.train_x) % batch_size == 1)
     stateful: dict[str, Stateful] = {
@@ -163,21 +172,9 @@ def _train(
                 images, labels = mixing.mixup(images, labels, dataset.classes, share)
             for group in optimizer.param_groups:
                 group["lr"] = rate(recipe, step, steps)
-            network.progress = step / steps  # type: ignore[assignment]  # read by what is scheduled, if anything is
-            optimizer.zero_grad(set_to_none=True)
-            for x, y in _micro_batches(images, labels, micro_batch):
-                with torch.autocast(device.type, half, enabled=half is not None):
-                    logits = network(x)
-                    if isinstance(logits, tuple):
-                        loss = criterion(logits[0], y) + recipe.auxiliary * criterion(logits[1], y)
-                    else:
-                        loss = criterion(logits, y)
-                loss = loss * (len(x) / len(images))  # a mean over the batch is the weighted mean of its parts'
-                scaler.scale(loss).backward()
-                total += loss.detach()
-            if recipe.clip_norm > 0.0:
-                scaler.unscale_(optimizer)
-                nn.utils.clip_grad_norm_(weights, recipe.clip_norm)
+            # Read by what is scheduled, if anything is; a recorded step reads it where it lies.
+            network.progress = progress.fill_(step / steps) if recorded else step / steps  # type: ignore[assignment]
+            total += gradient(images, labels)
             scaler.step(optimizer)
             scaler.update()
             if average is not None:
@@ -191,15 +188,6 @@ def _train(
     metrics = {"train_loss": mean_loss, "epochs": float(last), "steps": float(step)}
     paused = None if until is None else capture(last, mean_loss, stateful, draws, device)
     return network if average is None else average.network, metrics, paused
-
-
-def _micro_batches(images: Tensor, labels: Tensor, most: int | None) -> Iterator[tuple[Tensor, Tensor]]:
-    """A batch in equal parts of at most so many images, but never of a single one: batch norm needs two."""
-    if most is None or most >= len(images):
-        yield images, labels
-        return
-    count = max(1, min(math.ceil(len(images) / most), len(images) // 2))
-    yield from zip(torch.tensor_split(images, count), torch.tensor_split(labels, count), strict=True)
 
 
 def rate(recipe: Recipe, step: int, steps: int) -> float:

@@ -189,13 +189,13 @@ class Cell(nn.Module):
         )
         self.width = sum(states[state] for state in self.loose)
 
-    def forward(self, before: Tensor, previous: Tensor, drop: float = 0.0) -> Tensor:
+    def forward(self, before: Tensor, previous: Tensor, drop: float | Tensor = 0.0) -> Tensor:
         """(B, widths[0], H, W), (B, widths[1], H, W) -> (B, width, H', W'); `drop` is the probability of losing a path."""
         states = [self.first(before), self.second(previous)]
         for number, (i, f, j, g, how) in enumerate(self.blocks):
             left = self.operations[2 * number](states[i])
             right = self.operations[2 * number + 1](states[j])
-            if drop > 0.0:
+            if isinstance(drop, Tensor) or drop > 0.0:  # nobody may wait for what a tensor says
                 left = left if f == "identity" else drop_path(left, drop)
                 right = right if g == "identity" else drop_path(right, drop)
             states.append(left + right if how == "add" else torch.cat([left, right], dim=1))
@@ -203,11 +203,11 @@ class Cell(nn.Module):
         return loose[0] if len(loose) == 1 else torch.cat(loose, dim=1)
 
 
-def drop_path(x: Tensor, probability: float) -> Tensor:
+def drop_path(x: Tensor, probability: float | Tensor) -> Tensor:
     """Zero the whole path of an image with this probability, and scale the others so that the mean stays."""
     keep = 1.0 - probability
     mask = torch.empty(x.shape[0], 1, 1, 1, dtype=x.dtype, device=x.device).bernoulli_(keep)
-    return x * mask / keep
+    return x * (mask / keep).to(x.dtype) if isinstance(keep, Tensor) else x * mask / keep
 
 
 class AuxiliaryHead(nn.Module):
@@ -286,8 +286,8 @@ class NASNet(nn.Module):
         for name, share in (("drop_path", drop_path), ("dropout", dropout), ("stochastic_depth", stochastic_depth)):
             if not 0.0 <= share < 1.0:
                 raise ValueError(f"{name} lies in [0, 1), not {share}")
-        self.progress = 0.0
-        """share of the training that is done, in [0, 1]; the training loop sets it"""
+        self.progress: float | Tensor = 0.0
+        """share of the training that is done, in [0, 1]; the training loop sets it, on a GPU as a tensor"""
         self.drop_path, self.stochastic_depth = drop_path, stochastic_depth
         self.stem = nn.Sequential(
             nn.Conv2d(channels, 3 * filters, 3, padding=1, bias=False), nn.BatchNorm2d(3 * filters)
@@ -324,7 +324,9 @@ class NASNet(nn.Module):
         logits: Tensor = self.head(self.dropout(torch.relu(previous).mean(dim=(2, 3))))
         return logits if auxiliary is None else (logits, auxiliary)
 
-    def drop(self, position: int) -> float:
+    def drop(self, position: int) -> float | Tensor:
         """Probability of losing a path of the cell at this position now, in [0, 1)."""
+        if self.drop_path == self.stochastic_depth == 0.0:
+            return 0.0
         depth = (position + 1) / len(self.cells)
         return 1.0 - (1.0 - self.drop_path * self.progress * depth) * (1.0 - self.stochastic_depth * depth)

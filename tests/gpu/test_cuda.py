@@ -1,0 +1,277 @@
+"""The training path on a GPU: the CPU's numbers, no waiting, memory as predicted. `pytest -m gpu tests/gpu`."""
+
+import math
+import warnings
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache, partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import ma2ml_env
+from ma2ml_env.evaluators.base import Job
+from ma2ml_env.evaluators.pool import Pool
+from ma2ml_env.evaluators.train import Train
+from ma2ml_env.recipe import Operation, Recipe, Spec
+from ma2ml_env.testing import random_codes
+from ma2ml_env.training import augment, batches, loop, parts
+from ma2ml_env.training.data import Dataset, DataSource
+from ma2ml_env.training.graphs import Recorded
+from ma2ml_env.training.operations import KINDS
+from ma2ml_env.trial import trial_seed
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
+
+CUDA = torch.device("cuda")
+PLAIN = ((0, "conv_3x3", 1, "sep_conv_3x3", "add"),)
+REDUCTION = ((0, "max_pool_3x3", 1, "conv_3x3", "concat"),)
+TINY = Recipe(
+    network=Spec("nasnet", {"normal": PLAIN, "reduction": REDUCTION, "cells": 2, "reductions": (1,), "filters": 8}),
+    augment=((Operation("rotate", 0.5, 4), Operation("brightness", 0.5, 4)), ()),
+    crop_padding=1,
+    flip=False,
+    cutout=2,
+    learning_rate=0.1,
+    batch_size=32,
+    epochs=100,
+)
+VARIANTS = {
+    "plain": TINY,
+    "rmsprop": replace(TINY, optimizer=Spec("rmsprop", {"momentum": 0.9}), learning_rate=0.002),
+    "mixup": replace(TINY, mixup=0.2),
+    "ema": replace(TINY, ema=0.9),
+    "drops": replace(TINY, dropout=0.2, stochastic_depth=0.2),
+    "clipped": replace(TINY, clip_norm=1.0),
+    "focal": replace(TINY, loss=Spec("focal", {"gamma": 2.0})),
+    "resolution": replace(TINY, resolution=12),
+}
+
+
+@cache
+def digits() -> Dataset:
+    return DataSource("digits").load()
+
+
+def pixels(images: int, side: int = 32) -> Tensor:
+    draw = torch.Generator().manual_seed(0)
+    return torch.randint(256, (images, 3, side, side), generator=draw, dtype=torch.uint8)
+
+
+@cache
+def noise(images: int = 2000, side: int = 32) -> Dataset:
+    """Images of the CIFAR games' shape: what is timed or measured here does not depend on what they show."""
+    x, y = pixels(images, side), torch.randint(10, (images,), generator=torch.Generator().manual_seed(1))
+    half = images // 2
+    names = tuple(map(str, range(10)))
+    return Dataset(x, y, x[:half], y[:half], x[:half], y[:half], 10, names, (0.5,) * 3, (0.25,) * 3)
+
+
+def paper_recipes(count: int, game: str = "cifar10-v0") -> list[Recipe]:
+    """Random pipelines of a named game."""
+    made = ma2ml_env.make_game(game, "surrogate")
+    codes = random_codes(made.spec.nvec, count)
+    return [made.recipe({agent: tuple(c[row].tolist()) for agent, c in codes.items()}) for row in range(count)]
+
+
+def job(recipe: Recipe, number: int = 0, fidelity: float = 0.01) -> Job:
+    return Job(number, recipe, {}, trial_seed(0, number), fidelity)
+
+
+@pytest.fixture
+def exact() -> Iterator[None]:
+    """Deterministic kernels."""
+    with loop.deterministic():
+        yield
+
+
+@pytest.mark.parametrize("name", sorted(KINDS))
+@pytest.mark.parametrize("channels", [1, 3])
+def test_an_operation_has_the_values_of_the_cpu(name: str, channels: int) -> None:
+    """Bit for bit where values are only moved or looked up; a blend may round another way, by one of 255."""
+    images = pixels(256)[:, :channels].contiguous()
+    policy = ((Operation(name, 1.0, None if KINDS[name].top is None else 7),),)
+    there, here = (
+        augment.augment(images.to(device), policy, torch.Generator().manual_seed(1), (125, 123, 114)[:channels]).cpu()
+        for device in ("cuda", "cpu")
+    )
+    apart = (there.int() - here.int()).abs()
+    assert apart.max() <= (1 if KINDS[name].blend else 0)
+    assert (apart > 0).float().mean() < 1e-3
+    if not (name == "color" and channels == 1) and name != "equalize":
+        assert not torch.equal(there, images)
+
+
+def test_batches_are_those_of_the_cpu() -> None:
+    recipe, data = paper_recipes(1)[0], noise()
+    epochs = [
+        list(batches.epoch(recipe, data.to(torch.device(device)), 128, torch.Generator().manual_seed(0), device))
+        for device in (torch.device("cpu"), CUDA)
+    ]
+    assert len(epochs[0]) == len(epochs[1])
+    for (x, y), (there_x, there_y) in zip(*epochs, strict=True):
+        assert there_x.device.type == "cuda"
+        assert torch.equal(y, there_y.cpu())
+        apart = (x - there_x.cpu()).abs()
+        assert apart.max() < 0.05  # one of 255 is 0.016 here
+        assert (apart > 1e-4).float().mean() < 1e-3
+
+
+@pytest.mark.parametrize("name", sorted(VARIANTS))
+def test_it_learns(name: str) -> None:
+    """Chance is 0.10, and 0.7 the level that the CPU's test asks for."""
+    fitted = loop.fit(VARIANTS[name], digits(), seed=0, fidelity=0.08, device="cuda")
+    assert fitted.accuracy is not None
+    assert fitted.accuracy > 0.7
+
+
+@pytest.mark.parametrize("name", sorted(VARIANTS))
+@pytest.mark.parametrize("fidelity", [0.02, 1.0])
+def test_a_replayed_step_is_the_step(name: str, fidelity: float, exact: None) -> None:
+    """With and without graphs: the same weights, bit for bit, also with drop path and the auxiliary head of a full training."""
+    recipe = replace(VARIANTS[name], epochs=100 if fidelity < 1.0 else 2, drop_path=0.3, auxiliary=0.4)
+    states = [
+        loop.fit(recipe, digits(), seed=0, fidelity=fidelity, device="cuda", cuda_graphs=graphs).network.state_dict()
+        for graphs in (True, False)
+    ]
+    other = loop.fit(recipe, digits(), seed=1, fidelity=fidelity, device="cuda").network.state_dict()
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+    assert not all(torch.equal(states[0][key], other[key]) for key in states[0])
+
+
+def test_steps_are_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All but the first three, and one recording for each shape of a batch: the test before is not of eager steps twice."""
+    made: list[Recorded] = []
+
+    class Kept(Recorded):
+        def __init__(self, *args: object) -> None:
+            super().__init__(*args)  # type: ignore[arg-type]
+            made.append(self)
+
+    monkeypatch.setattr(loop, "Recorded", Kept)
+    loop.fit(TINY, digits(), seed=0, fidelity=0.02, device="cuda")
+    assert made[0].recording
+    assert len(made[0]._recordings) == 2  # 1,000 images are 31 batches of 32 and one of 8
+
+
+class Waits(nn.Module):
+    """A loss that asks what it is, as a user's may: it cannot be recorded."""
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        loss = nn.functional.cross_entropy(logits, labels)
+        return loss if loss.item() < 1e9 else loss * 0.0
+
+
+def test_what_cannot_be_recorded_is_trained_all_the_same(monkeypatch: pytest.MonkeyPatch, exact: None) -> None:
+    monkeypatch.setitem(parts.LOSSES, "waits", Waits)
+    drops = VARIANTS["drops"]  # it draws from the GPU's generator, which a broken recording must leave usable
+    states = [
+        loop.fit(recipe, digits(), seed=0, fidelity=0.02, device="cuda").network.state_dict()
+        for recipe in (replace(drops, loss=Spec("waits", {})), replace(drops, loss=Spec("cross_entropy", {})))
+    ]
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+
+
+def waits(recipe: Recipe, data: Dataset) -> int:
+    """How often a training asks the device for something."""
+    torch.cuda.set_sync_debug_mode("warn")
+    try:
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            loop.fit(recipe, data, seed=0, fidelity=0.01, device="cuda")
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    return sum("synchroniz" in str(one.message) for one in told)
+
+
+def test_no_step_waits_for_the_device() -> None:
+    """Ten times as many steps, no more waiting. A loss that waits is the control."""
+    few, many = (replace(paper_recipes(1)[0], batch_size=size, epochs=100) for size in (250, 25))
+    few, many = (
+        replace(r, network=TINY.network, drop_path=0.0) for r in (few, many)
+    )  # the paper's network takes a minute to launch so often
+    data = noise().to(CUDA)
+    waits(few, data)
+    assert waits(few, data) == waits(many, data)
+
+
+def test_a_paused_training_goes_on_to_the_same_bits(exact: None) -> None:
+    how = {"seed": 0, "fidelity": 0.04, "device": "cuda"}
+    for recipe in (VARIANTS["drops"], VARIANTS["rmsprop"]):
+        whole = loop.fit(recipe, digits(), **how)  # type: ignore[arg-type]
+        paused = loop.fit(recipe, digits(), until=2, **how)  # type: ignore[arg-type]
+        resumed = loop.fit(recipe, digits(), checkpoint=paused.checkpoint, **how)  # type: ignore[arg-type]
+        for key, value in whole.network.state_dict().items():
+            assert torch.equal(value, resumed.network.state_dict()[key]), key
+
+
+def test_generators_are_left_as_they_were() -> None:
+    torch.cuda.manual_seed(5)
+    before = torch.cuda.get_rng_state()
+    loop.fit(VARIANTS["drops"], digits(), seed=0, fidelity=0.02, device="cuda")
+    assert torch.equal(before, torch.cuda.get_rng_state())
+
+
+@pytest.fixture
+def little_memory() -> Iterator[None]:
+    """Room for some hundred megabytes: the memory really runs out, whatever the card."""
+    torch.cuda.empty_cache()
+    share = 400e6 / torch.cuda.get_device_properties(0).total_memory
+    torch.cuda.set_per_process_memory_fraction(share)
+    yield
+    torch.cuda.set_per_process_memory_fraction(1.0)
+    torch.cuda.empty_cache()
+
+
+def source(tmp_path: Path, images: int = 2000) -> DataSource:
+    x = pixels(images).permute(0, 2, 3, 1).numpy()
+    np.savez(tmp_path / "noise.npz", x_train=x, y_train=noise(images).train_y.numpy())
+    return DataSource("npz", folder=str(tmp_path / "noise.npz"))
+
+
+def test_out_of_memory_costs_one_try(little_memory: None, tmp_path: Path) -> None:
+    """A batch too large for the memory is trained in quarters; one that still is, is an outcome, and the next job runs."""
+    trainer = Train(source(tmp_path), device="cuda")
+    network = Spec("nasnet", {**TINY.network.args, "filters": 24})
+    large, larger = (replace(TINY, network=network, batch_size=size) for size in (600, 1600))
+    larger = replace(larger, network=Spec("nasnet", {**TINY.network.args, "filters": 96}))
+    outcomes = [outcome for _, outcome in trainer.evaluate([job(large), job(larger), job(TINY)])]
+    assert [(o.status, o.error, o.attempts) for o in outcomes] == [
+        ("ok", None, 2),
+        ("failed", "OOM", 2),
+        ("ok", None, 1),
+    ]
+    assert outcomes[0].metrics["micro_batch"] == 150
+
+
+@pytest.mark.parametrize("name", ["cifar10-v0", "cifar100-resnet56-hpo-v0"])
+def test_memory_is_predicted(name: str, tmp_path: Path) -> None:
+    """Never less than is used, since two jobs would meet; and not four times as much, since a GPU would stand idle."""
+    trainer = Train(source(tmp_path), device="cuda")
+    trainer.dataset()
+    for recipe in paper_recipes(4, name):
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        free = torch.cuda.mem_get_info()[0]
+        one = job(replace(recipe, epochs=100))
+        list(trainer.evaluate([one]))
+        used = torch.cuda.max_memory_reserved()
+        predicted = trainer.cost(one).memory
+        print(f"{name}: {used / 1e9:.2f} GB reserved, {predicted / 1e9:.2f} predicted, {free / 1e9:.0f} free")
+        assert used < predicted < 4 * used + 2e9
+
+
+def test_a_pool_shares_a_gpu() -> None:
+    """Three jobs at once on one GPU; outcomes are those of a single process, to what kernels differ in."""
+    jobs = [job(replace(VARIANTS[name], epochs=100), number, 0.08) for number, name in enumerate(sorted(VARIANTS))]
+    alone = [outcome for _, outcome in Train(DataSource("digits"), device="cuda").evaluate(jobs)]
+    pool = Pool(partial(Train, DataSource("digits"), device="cuda"), 3)
+    try:
+        shared = dict(pool.evaluate(jobs))
+    finally:
+        pool.close()
+    assert all(shared[i].status == "ok" for i in range(len(jobs)))
+    assert all(math.isclose(shared[i].accuracy, alone[i].accuracy, abs_tol=0.15) for i in range(len(jobs)))
