@@ -38,7 +38,6 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import torch
 from augment import PlainPolicy
-from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
@@ -72,18 +71,18 @@ class Pictures(TorchDataset[Any]):
     """The training images as a plain script holds them."""
 
     def __init__(self, data: Dataset, recipe: Recipe) -> None:
-        self.images = [Image.fromarray(image[0].numpy()) for image in data.train_x]
+        self.images = [v2.functional.to_pil_image(image) for image in data.train_x]
         self.labels = data.train_y.tolist()
-        area = (recipe.cutout / data.size) ** 2
+        area, fill = (recipe.cutout / data.size) ** 2, tuple(round(255 * mean) for mean in data.mean)
         self.transform = v2.Compose(
             [
                 v2.RandomCrop(data.size, padding=recipe.crop_padding),
                 *([v2.RandomHorizontalFlip()] if recipe.flip else []),
-                *([PlainPolicy(recipe.augment, (73,))] if recipe.augment else []),
+                *([PlainPolicy(recipe.augment, fill)] if recipe.augment else []),
                 v2.ToImage(),
                 v2.ToDtype(torch.float32, scale=True),
                 v2.Normalize(data.mean, data.std),
-                v2.RandomErasing(1.0, (area, area), (1.0, 1.0)),
+                *([v2.RandomErasing(1.0, (area, area), (1.0, 1.0))] if area else []),
             ]
         )
 

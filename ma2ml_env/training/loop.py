@@ -102,7 +102,10 @@ def fit(
             cuda_graphs,
         )
     network.eval()
-    right = accuracy(network, dataset, dataset.validation_x, dataset.validation_y, recipe.resolution)
+    if device.type == "cuda":
+        network.zero_grad(set_to_none=True)
+        torch.cuda.empty_cache()  # what a recorded step held is not of use to validation
+    right = accuracy(network, dataset, dataset.validation_x, dataset.validation_y, recipe.resolution, micro_batch)
     return Fitted(network, right, time.monotonic() - started, metrics, paused)
 
 
@@ -140,7 +143,7 @@ def _train(
 ) -> tuple[nn.Module, dict[str, float], Checkpoint | None]:
     draws = Generator().manual_seed(trial_seed(seed, 1))  # order and augmentation, on the CPU
     criterion = parts.loss(recipe.loss).to(device)
-    half = _half(device, recipe.precision)
+    half = half_type(device, recipe.precision)
     optimizer = parts.optimizer(recipe, network.parameters(), fused=half is not torch.float16)
     average = Average(network, recipe.ema) if recipe.ema > 0.0 else None
     scaler = torch.amp.GradScaler(device.type, enabled=half is torch.float16)
@@ -172,8 +175,8 @@ def _train(
                 images, labels = mixing.mixup(images, labels, dataset.classes, share)
             for group in optimizer.param_groups:
                 group["lr"] = rate(recipe, step, steps)
-            # Read by what is scheduled, if anything is; a recorded step reads it where it lies.
-            network.progress = progress.fill_(step / steps) if recorded else step / steps  # type: ignore[assignment]
+            # Read by what is scheduled, if anything is. A recorded step reads it where it lies.
+            network.progress = step / steps if device.type == "cpu" else progress.fill_(step / steps)  # type: ignore[assignment]
             total += gradient(images, labels)
             scaler.step(optimizer)
             scaler.update()
@@ -198,16 +201,24 @@ def rate(recipe: Recipe, step: int, steps: int) -> float:
     return recipe.learning_rate * 0.5 * (1.0 + math.cos(math.pi * (step - warm) / (steps - warm)))
 
 
-def accuracy(network: nn.Module, dataset: Dataset, images: Tensor, labels: Tensor, resolution: int = 0) -> float | None:
+def accuracy(
+    network: nn.Module,
+    dataset: Dataset,
+    images: Tensor,
+    labels: Tensor,
+    resolution: int = 0,
+    most: int | None = None,
+) -> float | None:
     """Share of uint8 images (N, C, H, W) that a network in evaluation mode labels right; None of no images.
 
-    The images are brought to `resolution`, the recipe's, before the network.
+    The images are brought to `resolution`, the recipe's, before the network, at most `most` at a time.
     """
     if not len(images):
         return None
     batch = min(EVALUATION_BATCH, max(1, EVALUATION_BATCH * 64**2 // (resolution or dataset.size) ** 2))
+    batch = min(batch, most or batch)
     device = next(network.parameters()).device
-    half = _half(device, "auto")
+    half = half_type(device, "auto")
     right = torch.zeros((), dtype=torch.int64, device=device)
     with torch.inference_mode(), torch.autocast(device.type, half, enabled=half is not None):
         for x, y in zip(torch.split(images, batch), torch.split(labels, batch), strict=True):
@@ -216,8 +227,8 @@ def accuracy(network: nn.Module, dataset: Dataset, images: Tensor, labels: Tenso
     return int(right) / len(images)
 
 
-def _half(device: torch.device, precision: str = "auto") -> torch.dtype | None:
-    """Autocast's type; None is full precision."""
+def half_type(device: torch.device, precision: str = "auto") -> torch.dtype | None:
+    """Autocast's type on a device for a recipe's precision; None is full precision."""
     if precision != "auto":
         return parts.PRECISIONS[precision]
     if device.type != "cuda":

@@ -1,11 +1,14 @@
 """The training path on a GPU: the CPU's numbers, no waiting, memory as predicted. `pytest -m gpu tests/gpu`."""
 
 import math
+import subprocess
+import sys
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +23,7 @@ from ma2ml_env.recipe import Operation, Recipe, Spec
 from ma2ml_env.testing import random_codes
 from ma2ml_env.training import augment, batches, loop, parts
 from ma2ml_env.training.data import Dataset, DataSource
-from ma2ml_env.training.graphs import Recorded
+from ma2ml_env.training.graphs import WAITING, Recorded
 from ma2ml_env.training.operations import KINDS
 from ma2ml_env.trial import trial_seed
 
@@ -142,60 +145,104 @@ def test_a_replayed_step_is_the_step(name: str, fidelity: float, exact: None) ->
     assert not all(torch.equal(states[0][key], other[key]) for key in states[0])
 
 
-def test_steps_are_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All but the first three, and one recording for each shape of a batch: the test before is not of eager steps twice."""
+@pytest.fixture
+def recorders(monkeypatch: pytest.MonkeyPatch) -> list[Recorded]:
+    """All that trainings make."""
     made: list[Recorded] = []
 
     class Kept(Recorded):
-        def __init__(self, *args: object) -> None:
-            super().__init__(*args)  # type: ignore[arg-type]
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
             made.append(self)
 
     monkeypatch.setattr(loop, "Recorded", Kept)
-    loop.fit(TINY, digits(), seed=0, fidelity=0.02, device="cuda")
-    assert made[0].recording
-    assert len(made[0]._recordings) == 2  # 1,000 images are 31 batches of 32 and one of 8
+    return made
+
+
+@pytest.mark.parametrize("name", sorted(VARIANTS))
+def test_steps_are_replayed(name: str, recorders: list[Recorded]) -> None:
+    """One recording for each shape of a batch: the test before is not of eager steps twice."""
+    recipe = replace(VARIANTS[name], epochs=2, drop_path=0.3, auxiliary=0.4)
+    loop.fit(recipe, digits(), seed=0, fidelity=1.0, device="cuda")
+    assert recorders[0].recording
+    assert len(recorders[0]._recordings) == 2  # 1,000 images are 31 batches of 32 and one of 8
 
 
 class Waits(nn.Module):
-    """A loss that asks what it is, as a user's may: it cannot be recorded."""
+    """A loss that asks what it is, as a user's may: torch notices that it waits."""
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         loss = nn.functional.cross_entropy(logits, labels)
         return loss if loss.item() < 1e9 else loss * 0.0
 
 
-def test_what_cannot_be_recorded_is_trained_all_the_same(monkeypatch: pytest.MonkeyPatch, exact: None) -> None:
-    monkeypatch.setitem(parts.LOSSES, "waits", Waits)
-    drops = VARIANTS["drops"]  # it draws from the GPU's generator, which a broken recording must leave usable
+class Copies(nn.Module):
+    """A loss that takes a number from the CPU without waiting: torch refuses to record that."""
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        one = torch.ones(()).to(logits.device, non_blocking=True)
+        return nn.functional.cross_entropy(logits, labels) * one
+
+
+@pytest.mark.parametrize("loss", [Waits, Copies])
+def test_what_cannot_be_recorded_is_trained_all_the_same(
+    loss: type[nn.Module], recorders: list[Recorded], monkeypatch: pytest.MonkeyPatch, exact: None
+) -> None:
+    monkeypatch.setitem(parts.LOSSES, "own", loss)
+    drops = VARIANTS["drops"]  # it draws from the GPU's generator
     states = [
         loop.fit(recipe, digits(), seed=0, fidelity=0.02, device="cuda").network.state_dict()
-        for recipe in (replace(drops, loss=Spec("waits", {})), replace(drops, loss=Spec("cross_entropy", {})))
+        for recipe in (replace(drops, loss=Spec("own", {})), drops)
     ]
+    assert [one.recording for one in recorders] == [False, True]
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+
+
+BROKEN = """
+import sys
+sys.path.insert(0, {here!r})
+import torch
+from test_cuda import VARIANTS, Spec, Waits, digits, loop, parts, replace
+torch.cuda.set_sync_debug_mode = lambda mode: None  # nobody notices before the driver does
+parts.LOSSES["own"] = Waits
+loop.fit(replace(VARIANTS["drops"], loss=Spec("own", {{}})), digits(), seed=0, fidelity=0.02, device="cuda")
+torch.cuda.empty_cache()
+before = torch.cuda.memory_reserved()
+for graphs in (True, False):
+    print(loop.fit(VARIANTS["drops"], digits(), seed=0, fidelity=0.08, device="cuda", cuda_graphs=graphs).accuracy)
+    torch.cuda.empty_cache()
+    assert torch.cuda.memory_reserved() <= before + 3e8, "memory is not given back"
+assert torch.cuda.current_stream() == torch.cuda.default_stream()
+"""
+
+
+def test_a_recording_that_the_driver_breaks_off_leaves_the_process_whole() -> None:
+    """Random numbers, memory and streams: the next trainings are as good as any."""
+    script = BROKEN.format(here=str(Path(__file__).parent))
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert min(map(float, done.stdout.split())) > 0.7
 
 
 def waits(recipe: Recipe, data: Dataset) -> int:
     """How often a training asks the device for something."""
-    torch.cuda.set_sync_debug_mode("warn")
-    try:
-        with warnings.catch_warnings(record=True) as told:
-            warnings.simplefilter("always")
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
             loop.fit(recipe, data, seed=0, fidelity=0.01, device="cuda")
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
-    return sum("synchroniz" in str(one.message) for one in told)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+    return sum(WAITING in str(one.message) for one in told)
 
 
 def test_no_step_waits_for_the_device() -> None:
-    """Ten times as many steps, no more waiting. A loss that waits is the control."""
+    """Ten times as many steps in an epoch, no more waiting: that of its end."""
     few, many = (replace(paper_recipes(1)[0], batch_size=size, epochs=100) for size in (250, 25))
-    few, many = (
-        replace(r, network=TINY.network, drop_path=0.0) for r in (few, many)
-    )  # the paper's network takes a minute to launch so often
+    few, many = (replace(r, network=TINY.network, drop_path=0.0) for r in (few, many))
     data = noise().to(CUDA)
     waits(few, data)
-    assert waits(few, data) == waits(many, data)
+    assert 0 < waits(few, data) == waits(many, data)
 
 
 def test_a_paused_training_goes_on_to_the_same_bits(exact: None) -> None:
@@ -217,9 +264,9 @@ def test_generators_are_left_as_they_were() -> None:
 
 @pytest.fixture
 def little_memory() -> Iterator[None]:
-    """Room for some hundred megabytes: the memory really runs out, whatever the card."""
+    """Room for 3.5 GB: the memory really runs out, whatever the card."""
     torch.cuda.empty_cache()
-    share = 400e6 / torch.cuda.get_device_properties(0).total_memory
+    share = 3.5e9 / torch.cuda.get_device_properties(0).total_memory
     torch.cuda.set_per_process_memory_fraction(share)
     yield
     torch.cuda.set_per_process_memory_fraction(1.0)
@@ -235,9 +282,10 @@ def source(tmp_path: Path, images: int = 2000) -> DataSource:
 def test_out_of_memory_costs_one_try(little_memory: None, tmp_path: Path) -> None:
     """A batch too large for the memory is trained in quarters; one that still is, is an outcome, and the next job runs."""
     trainer = Train(source(tmp_path), device="cuda")
-    network = Spec("nasnet", {**TINY.network.args, "filters": 24})
-    large, larger = (replace(TINY, network=network, batch_size=size) for size in (600, 1600))
-    larger = replace(larger, network=Spec("nasnet", {**TINY.network.args, "filters": 96}))
+    large, larger = (
+        replace(TINY, network=Spec("nasnet", {**TINY.network.args, "filters": filters}), batch_size=size)
+        for filters, size in ((96, 600), (256, 1600))
+    )
     outcomes = [outcome for _, outcome in trainer.evaluate([job(large), job(larger), job(TINY)])]
     assert [(o.status, o.error, o.attempts) for o in outcomes] == [
         ("ok", None, 2),
@@ -255,13 +303,12 @@ def test_memory_is_predicted(name: str, tmp_path: Path) -> None:
     for recipe in paper_recipes(4, name):
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
-        free = torch.cuda.mem_get_info()[0]
         one = job(replace(recipe, epochs=100))
         list(trainer.evaluate([one]))
-        used = torch.cuda.max_memory_reserved()
+        used = torch.cuda.max_memory_reserved() + 0.5e9  # CUDA's context
         predicted = trainer.cost(one).memory
-        print(f"{name}: {used / 1e9:.2f} GB reserved, {predicted / 1e9:.2f} predicted, {free / 1e9:.0f} free")
-        assert used < predicted < 4 * used + 2e9
+        print(f"{name}: {used / 1e9:.2f} GB used, {predicted / 1e9:.2f} predicted")
+        assert used < predicted < 3 * used
 
 
 def test_a_pool_shares_a_gpu() -> None:

@@ -246,6 +246,11 @@ def test_large_images_are_measured_in_small_batches() -> None:
     assert set(sizes[4:-1]) == {500 // 16}
     assert sum(sizes[4:]) == 600
     assert all(share is not None and 0.0 < share < 1.0 for share in shares)
+    sizes.clear()
+    assert (
+        loop.accuracy(network, digits(), *images, most=70) == shares[0]
+    )  # after a batch that was too large for the memory
+    assert sizes == [70] * 8 + [40]
 
 
 def test_deterministic_restores_the_setting() -> None:
