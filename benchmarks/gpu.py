@@ -121,7 +121,8 @@ def plain(recipe: Recipe, data: Dataset) -> float:
             with torch.autocast("cuda", torch.bfloat16):
                 loss = criterion(network(x), y)
             loss.backward()
-            nn.utils.clip_grad_norm_(network.parameters(), recipe.clip_norm or float("inf"))
+            if recipe.clip_norm > 0.0:
+                nn.utils.clip_grad_norm_(network.parameters(), recipe.clip_norm)
             optimizer.step()
         torch.cuda.synchronize()
         seconds.append(time.monotonic() - began)

@@ -48,16 +48,19 @@ def _chunks(dataset: Dataset, rows: Sequence[Tensor], device: torch.device) -> I
             yield dataset.train_x[here], dataset.train_y[here]
         return
     with ThreadPoolExecutor(1) as reader:
-        waiting = [reader.submit(_read, dataset, some) for some in rows[:1]]
+        pinned = device.type == "cuda"
+        waiting = [reader.submit(_read, dataset, some, pinned) for some in rows[:1]]
         for following in [*rows[1:], None]:
             images, labels = waiting.pop().result()
             if following is not None:
-                waiting.append(reader.submit(_read, dataset, following))
+                waiting.append(reader.submit(_read, dataset, following, pinned))
             yield images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
 
 
-def _read(dataset: Dataset, rows: Tensor) -> tuple[Tensor, Tensor]:
-    return dataset.train_x[rows], dataset.train_y[rows]
+def _read(dataset: Dataset, rows: Tensor, pinned: bool) -> tuple[Tensor, Tensor]:
+    """Images and labels; pinned memory can be copied to a GPU while it computes."""
+    images, labels = dataset.train_x[rows], dataset.train_y[rows]
+    return (images.pin_memory(), labels.pin_memory()) if pinned else (images, labels)
 
 
 def normalise(images: Tensor, dataset: Dataset) -> Tensor:

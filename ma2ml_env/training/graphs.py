@@ -5,12 +5,14 @@ they compute. A graph is launched whole. It does the step's own work, with the s
 
 All that is fixed when a graph is recorded stays so: addresses, shapes, and each number that Python worked out. What changes
 from step to step is outside of it (learning rate, mixup's share, the average of the weights) or a tensor (`network.progress`).
+So only parts that are known to keep to this are recorded (`parts.RECORDABLE`).
 """
 
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -32,10 +34,16 @@ class _Recording:
     """of each weight; the graph writes here"""
 
 
+@lru_cache
+def _stream(device: torch.device) -> Any:
+    """A device's stream for recordings, one a process: cuBLAS keeps a workspace for each stream that it has seen."""
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+
 class Recorded:
     """`step`, with the same results, most of them by replay.
 
-    A step that waits for the device, as a user's network or loss may, cannot be recorded, and goes on as it was.
+    A step that cannot be recorded goes on as it was: it waits for the device, say, or the memory is too small for its copy.
 
     Args:
         step: (images, labels) -> loss, both on the GPU; sets the gradients of the weights anew and changes no tensor that it
@@ -52,7 +60,7 @@ class Recorded:
         self._in_use: _Recording | None = None
         self._pool = torch.cuda.graph_pool_handle()  # shapes take turns in one memory
         # Recorded where it was warmed up: autograd remembers the stream that a weight was first used on.
-        self._stream: Any = torch.cuda.Stream(weights[0].device)  # type: ignore[no-untyped-call]
+        self._stream = _stream(weights[0].device)
 
     def __call__(self, images: Tensor, labels: Tensor) -> Tensor:
         """The loss, which the next call may overwrite."""
@@ -65,7 +73,8 @@ class Recorded:
         if shape not in self._recordings:
             recording = self._record(images, labels)
             if recording is None:
-                self.recording = False
+                self.recording, self._in_use = False, None
+                self._recordings.clear()
                 return self._eager(images, labels)
             self._recordings[shape] = recording
         return self._replay(self._recordings[shape], images, labels)
@@ -99,12 +108,10 @@ class Recorded:
         try:
             with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
                 loss = self.step(*inputs)
-        except RuntimeError as error:
+        except RuntimeError:
             torch.cuda.set_stream(current)
             graph.reset()
             self._clear_up()
-            if isinstance(error, torch.OutOfMemoryError):
-                raise
             return None
         return _Recording(graph, inputs, loss, [weight.grad for weight in self.weights])
 
@@ -117,7 +124,7 @@ class Recorded:
         index = self._stream.device.index
         generator = torch.cuda.default_generators[index]
         generator.graphsafe_set_state(generator.clone_state())
-        with suppress(RuntimeError):  # unless it knows
+        with suppress(RuntimeError, AttributeError):  # unless it knows
             torch._C._cuda_endAllocateToPool(index, self._pool)
             torch._C._cuda_releasePool(index, self._pool)
 

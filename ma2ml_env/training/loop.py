@@ -10,7 +10,7 @@ the channels-last layout, which also saves a fifth of the time of small depthwis
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 import torch
@@ -43,7 +43,7 @@ class Fitted:
     seconds: float
     """wall-clock time of training and validation"""
     metrics: dict[str, float] = field(default_factory=dict)
-    """train_loss: mean over the last epoch, auxiliary loss included; epochs; steps"""
+    """train_loss: mean over the last epoch, auxiliary loss included; epochs; steps; on a GPU replayed"""
     checkpoint: Checkpoint | None = None
     """where it stands, if it was told to pause"""
 
@@ -74,7 +74,8 @@ def fit(
             Batch norm sees the micro batches, so its statistics, and with them the result, are others. None is the batch.
         until: epochs after which to pause, of those that the fidelity stands for; the learning rate goes by the latter.
         checkpoint: of an earlier call with these arguments that paused; the result is that of one call, bit for bit.
-        cuda_graphs: replay a step on a GPU as `Recorded` does, where the batch goes through the network at once.
+        cuda_graphs: replay steps on a GPU as `Recorded` does, if network and loss are `parts.RECORDABLE`; not in float16, whose
+            scaler waits for each step, and not in micro-batches. The metric `replayed` tells whether it was done, 0 or 1.
 
     Raises:
         InvalidRecipe: if the recipe cannot be trained.
@@ -86,7 +87,7 @@ def fit(
     parts.check(recipe)
     started = time.monotonic()
     dataset = dataset.to(device)
-    with _seeded(trial_seed(seed, 0), device):
+    with _on(device), _seeded(trial_seed(seed, 0), device):
         network = build(recipe, dataset, final=fidelity == 1.0).to(device).to(memory_format=torch.channels_last)
         network, metrics, paused = _train(
             network,
@@ -147,9 +148,10 @@ def _train(
     optimizer = parts.optimizer(recipe, network.parameters(), fused=half is not torch.float16)
     average = Average(network, recipe.ema) if recipe.ema > 0.0 else None
     scaler = torch.amp.GradScaler(device.type, enabled=half is torch.float16)
-    step_of = Gradient(network, criterion, optimizer, scaler, half, recipe.auxiliary, recipe.clip_norm, micro_batch)
-    recorded = cuda_graphs and device.type == "cuda" and micro_batch is None and not scaler.is_enabled()
-    gradient: Callable[[Tensor, Tensor], Tensor] = Recorded(step_of, step_of.weights) if recorded else step_of
+    eager = Gradient(network, criterion, optimizer, scaler, half, recipe.auxiliary, recipe.clip_norm, micro_batch)
+    replay = device.type == "cuda" and cuda_graphs and micro_batch is None and not scaler.is_enabled()
+    replay = replay and {type(network), type(criterion)} <= parts.RECORDABLE
+    gradient = Recorded(eager, eager.weights) if replay else eager
     progress = torch.zeros((), device=device)
     batch_size = min(recipe.batch_size, len(dataset.train_x))
     steps_an_epoch = math.ceil(len(dataset.train_x) / batch_size) - (len(dataset.train_x) % batch_size == 1)
@@ -189,6 +191,9 @@ def _train(
         if on_epoch is not None:
             on_epoch(epoch, mean_loss)
     metrics = {"train_loss": mean_loss, "epochs": float(last), "steps": float(step)}
+    if device.type == "cuda":
+        network.progress = step / steps  # type: ignore[assignment]  # a number again, for whoever takes the network elsewhere
+        metrics["replayed"] = float(isinstance(gradient, Recorded) and gradient.recording)
     paused = None if until is None else capture(last, mean_loss, stateful, draws, device)
     return network if average is None else average.network, metrics, paused
 
@@ -234,6 +239,11 @@ def half_type(device: torch.device, precision: str = "auto") -> torch.dtype | No
     if device.type != "cuda":
         return None
     return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+
+
+def _on(device: torch.device) -> AbstractContextManager[object]:
+    """Inside, it is the GPU that torch means where none is named."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
 @contextmanager

@@ -21,6 +21,9 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {"sgd": torch.opti
 FUSED = {"sgd"}
 """optimizers that can take all weights in one call, a quarter of the time, which is 4 % of a step of the smallest networks"""
 LOSSES: dict[str, Callable[..., nn.Module]] = {"cross_entropy": nn.CrossEntropyLoss, "focal": Focal, "poly": Poly}
+RECORDABLE: set[type[nn.Module]] = {NASNet, Mobile, ResNetCifar, nn.CrossEntropyLoss, Focal, Poly}
+"""networks and losses whose steps a GPU may replay: they do the same at each call, with no state and no draws of Python's, and
+change buffers in place"""
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 """autocast's type, None is none; beside these a recipe may say auto"""
 

@@ -31,6 +31,8 @@ def resized_crop(images: Tensor, area: float, side: int, draws: Generator) -> Te
     theta = torch.zeros(n, 2, 3)
     theta[:, 0, 0], theta[:, 0, 2] = width, (1.0 - width) * (2.0 * uniform[2] - 1.0)
     theta[:, 1, 1], theta[:, 1, 2] = height, (1.0 - height) * (2.0 * uniform[3] - 1.0)
-    grid = F.affine_grid(theta.to(images.device), [n, images.shape[1], side, side], align_corners=False)
+    grid = F.affine_grid(
+        theta.to(images.device, non_blocking=True), [n, images.shape[1], side, side], align_corners=False
+    )
     cropped = F.grid_sample(images.float(), grid, mode="bilinear", padding_mode="border", align_corners=False)
     return cropped.round_().to(torch.uint8)

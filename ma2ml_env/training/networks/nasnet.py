@@ -195,7 +195,7 @@ class Cell(nn.Module):
         for number, (i, f, j, g, how) in enumerate(self.blocks):
             left = self.operations[2 * number](states[i])
             right = self.operations[2 * number + 1](states[j])
-            if isinstance(drop, Tensor) or drop > 0.0:  # nobody may wait for what a tensor says
+            if isinstance(drop, Tensor) or drop > 0.0:  # to compare a tensor would wait for the device
                 left = left if f == "identity" else drop_path(left, drop)
                 right = right if g == "identity" else drop_path(right, drop)
             states.append(left + right if how == "add" else torch.cat([left, right], dim=1))
@@ -207,7 +207,7 @@ def drop_path(x: Tensor, probability: float | Tensor) -> Tensor:
     """Zero the whole path of an image with this probability, and scale the others so that the mean stays."""
     keep = 1.0 - probability
     mask = torch.empty(x.shape[0], 1, 1, 1, dtype=x.dtype, device=x.device).bernoulli_(keep)
-    return x * (mask / keep).to(x.dtype) if isinstance(keep, Tensor) else x * mask / keep
+    return x * (mask / keep)
 
 
 class AuxiliaryHead(nn.Module):
