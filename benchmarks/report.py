@@ -25,13 +25,14 @@ ALPHA = 0.025
 def markdown(suite: Suite, summary: dict[str, Any], header: dict[str, Any]) -> str:
     """The tables."""
     missing = header["missing"] + header["stale"]
-    commits = ", ".join(c[:10] + "+" * c.endswith("+") for c in header["commits"])
+    commits = ", ".join(c[:10] + "+" * c.endswith("+") for c in header["commit"])
+    version, torch, machine = (", ".join(header[key]) for key in ("version", "torch", "machine"))
     lines = [
         f"# {suite.title}",
         "",
         f"`python benchmarks/run.py {suite.name}` and `python benchmarks/report.py {suite.name}`: {header['runs']} searches, "
         f"{header['cpu_hours']} core-hours; {missing} searches of the suite not run.",
-        f"Version {header['version']}, commit {commits}, torch {header['torch']}, {header['machine']}.",
+        f"Version {version}, commit {commits}, torch {torch}, {machine}.",
         "",
         "Levels are means over seeds. The ratio is the number of pipelines after which "
         f"`{suite.reference}` reaches the rival's mean final level, over the rival's budget: the median over seeds, {NEVER} if "
@@ -138,24 +139,26 @@ def _landscape_table(name: str, part: dict[str, Any]) -> list[str]:
 
 
 def draw(suite: Suite, landscape: str, arms: dict[str, Arm], judged_by: str, folder: Path) -> None:
-    """Mean of the top k, and best so far, against pipelines."""
+    """Mean of the top k, best so far and, where all runs kept it, the mean of each batch, against pipelines."""
     import matplotlib
 
     matplotlib.use("svg")
     matplotlib.rcParams |= {"svg.hashsalt": suite.name, "font.size": 9}
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(1, 2, figsize=(10, 3.6), sharex=True)
+    panels = {"top": "mean of the top k", "best": "best so far", "batch": "mean of a batch"}
+    panels = {curve: label for curve, label in panels.items() if all(curve in arm.curves for arm in arms.values())}
+    figure, axes = pyplot.subplots(1, len(panels), figsize=(5 * len(panels), 3.6), sharex=True)
     rng = np.random.default_rng(0)
-    for place, (axis, curve, label) in enumerate(
-        zip(axes, ("top", "best"), ("mean of the top k", "best so far"), strict=True)
-    ):
+    for place, (axis, (curve, label)) in enumerate(zip(axes, panels.items(), strict=True)):
         lows = []
         for number, (name, arm) in enumerate(arms.items()):
             values = arm.curves[curve]
             draws = np.array([values[rng.integers(len(values), size=len(values))].mean(axis=0) for _ in range(300)])
             low, high = np.quantile(draws, [0.025, 0.975], axis=0)
             style = {"color": f"C{number % 10}", "linestyle": "-" if number < 10 else "--"}
+            if curve == "batch":  # as the paper shows it
+                style |= {"linestyle": "", "marker": "."}
             axis.plot(
                 arm.trials, values.mean(axis=0), label=name, linewidth=2.2 if name == suite.reference else 1.2, **style
             )
@@ -167,7 +170,7 @@ def draw(suite: Suite, landscape: str, arms: dict[str, Arm], judged_by: str, fol
             ylim=(min(lows), None),
         )
         axis.grid(alpha=0.3)
-        if place:
+        if place == 1:
             axis.legend(fontsize=7, ncol=2)
     figure.suptitle(landscape)
     figure.tight_layout()

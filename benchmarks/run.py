@@ -57,7 +57,7 @@ class Curves(Callback):
         self._distinct: dict[str, float] = {}
         self._key = codes_key if is_known(game) else recipe_key(game)
         self._true_best = -math.inf
-        self.curves: dict[str, list[float]] = {"top": [], "best": [], "true_best": [], "distinct": []}
+        self.curves: dict[str, list[float]] = {"top": [], "best": [], "batch": [], "true_best": [], "distinct": []}
 
     def on_batch(self, batch: int, trials: Sequence[Trial], metrics: Mapping[str, float]) -> None:
         for trial in trials:
@@ -69,6 +69,7 @@ class Curves(Callback):
         for name, value in (
             ("top", float(np.mean(rewards[: self.top_k]))),
             ("best", rewards[0]),
+            ("batch", float(np.mean([trial.reward for trial in trials]))),
             ("true_best", self._true_best),
             ("distinct", float(len(rewards))),
         ):

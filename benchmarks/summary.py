@@ -70,7 +70,8 @@ def read(
     found: dict[str, dict[str, list[tuple[Run, dict[str, Any]]]]] = {}
     raw: dict[str, dict[str, Any]] = {}
     judged: dict[str, str] = {}
-    header: dict[str, Any] = {"commits": set(), "cpu_hours": 0.0, "runs": 0, "missing": 0, "stale": 0}
+    made_by: dict[str, set[str]] = {key: set() for key in ("version", "commit", "python", "numpy", "torch", "machine")}
+    header: dict[str, Any] = {"cpu_hours": 0.0, "runs": 0, "missing": 0, "stale": 0}
     for run in suite.runs:
         stored = _stored(run.file(out))
         if stored is None or stored["settings"] != json.loads(json.dumps(run.settings())):
@@ -79,13 +80,14 @@ def read(
         raw[str(run.file(Path()))] = stored
         found.setdefault(run.landscape.name, {}).setdefault(run.arm, []).append((run, stored))
         judged[run.landscape.name] = stored["judged_by"]
-        header["commits"].add(stored["commit"])
+        for key, values in made_by.items():
+            values.add(stored[key])
         header["cpu_hours"] += stored["cpu_seconds"] / 3600
         header["runs"] += 1
-        header |= {key: stored[key] for key in ("version", "python", "numpy", "torch", "machine")}
     if not header["runs"]:
         raise FileNotFoundError(f"no runs of {suite.name} in {out}; first: python benchmarks/run.py {suite.name}")
-    header |= {"commits": sorted(header["commits"]), "cpu_hours": round(header["cpu_hours"], 2)}
+    header |= {key: sorted(values) for key, values in made_by.items()}
+    header["cpu_hours"] = round(header["cpu_hours"], 2)
     made = {name: {arm: _arm(arm, runs) for arm, runs in arms.items()} for name, arms in found.items()}
     return made, judged, header, raw
 
@@ -106,7 +108,9 @@ def _arm(name: str, runs: Sequence[tuple[Run, dict[str, Any]]]) -> Arm:
     first = runs[0][0]
     batches = len(runs[0][1]["curves"]["top"])
     trials = np.minimum(np.arange(1, batches + 1) * first.batch, first.budget)
-    curves = {curve: np.array([stored["curves"][curve] for _, stored in runs]) for curve in runs[0][1]["curves"]}
+    # Curves that all runs have: the first releases kept no mean of a batch.
+    names = [name for name in runs[0][1]["curves"] if all(name in stored["curves"] for _, stored in runs)]
+    curves = {name: np.array([stored["curves"][name] for _, stored in runs]) for name in names}
     seconds = float(np.median([stored["learner_seconds_per_batch"] for _, stored in runs]))
     return Arm(name, tuple(run.seed for run, _ in runs), trials, curves, seconds)
 

@@ -195,10 +195,11 @@ def test_a_loss_is_marked():
         "cpu_hours": 0.1,
         "missing": 0,
         "stale": 0,
-        "version": "",
-        "commits": ["c"],
-        "torch": "",
-        "machine": "",
+        "version": ["1"],
+        "commit": ["c"],
+        "torch": ["2.10", "2.14"],
+        "machine": ["m"],
     }
     text = report.markdown(made, told, header)
+    assert "torch 2.10, 2.14, m." in text  # whatever made the runs is told
     assert text.count("**lost**") == 3  # the rival, as each landscape's best, and on the landscape
