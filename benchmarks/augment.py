@@ -169,7 +169,8 @@ def main() -> None:
     ours = statistics.median(speed["ours"] for speed in speeds)
     result = {
         "command": f"python benchmarks/augment.py --policies {args.policies} --repeat {args.repeat}",
-        "machine": f"{os.cpu_count()} cores shared with other work, one thread, processor time",
+        "machine": f"{os.cpu_count()} cores, one thread, processor time",
+        "load_average": [round(load, 1) for load in os.getloadavg()],
         "torch": torch.__version__,
         "torchvision": torchvision.__version__,
         "images_per_second": round(ours),

@@ -98,7 +98,12 @@ def main() -> None:
     parser.add_argument("--data", default=None, help="folder of its data set")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where the numbers are written")
     given = parser.parse_args()
-    found: dict[str, Any] = {"jobs": JOBS, "prediction_error": ERROR, "draws": given.draws}
+    found: dict[str, Any] = {
+        "command": f"python benchmarks/schedule.py --draws {given.draws}",
+        "jobs": JOBS,
+        "prediction_error": ERROR,
+        "draws": given.draws,
+    }
     for kind in DRAWS:
         found[kind] = {f"{m} devices": measure(m, given.draws, kind=kind) for m in (2, 4, 8)}
     if given.measure:

@@ -28,7 +28,7 @@ def table(title: str, *columns: str) -> Table:
     """An empty table; the first column is to the left, numbers are to the right."""
     made = Table(title=title, title_justify="left", title_style="bold")
     for position, column in enumerate(columns):
-        made.add_column(column, justify="left" if position == 0 else "right")
+        made.add_column(column, justify="left" if position == 0 else "right", overflow="fold")  # never cut a number
     return made
 
 

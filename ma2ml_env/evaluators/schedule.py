@@ -29,7 +29,7 @@ class Device:
     """Where workers run: one GPU, or all cores of the machine."""
 
     memory: float = math.inf
-    """bytes that jobs may hold together; one that is predicted to need more runs alone"""
+    """bytes that jobs may hold together, above 0; one that is predicted to need more runs alone"""
     environment: Mapping[str, str] = field(default_factory=dict)
     """variables of its workers, as `{"CUDA_VISIBLE_DEVICES": "1"}`"""
 

@@ -15,14 +15,15 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
+from ma2ml_env.evaluators import memory
 from ma2ml_env.evaluators.base import Job, epoch_at
 from ma2ml_env.evaluators.schedule import Cost, Device
 from ma2ml_env.training import batches, checkpoint, flops, loop, parts
 from ma2ml_env.training.data import Dataset, DataSource
 from ma2ml_env.trial import Error, Outcome
 
-CONTEXT = 3 << 30
-"""bytes that a process holds on a GPU beside what it trains: CUDA's context, kernels, the convolutions' workspaces"""
+CONTEXT = {"cpu": 1 << 29, "cuda": 3 << 30}
+"""bytes that a process holds beside what it trains: torch; on a GPU CUDA's context, kernels, the convolutions' workspaces"""
 AUGMENTED = 16
 """bytes a value of the images that are augmented at once: indices of int64, the values in and out, and in float32"""
 SAFETY = 1.5
@@ -117,9 +118,9 @@ class Train:
     def cost(self, job: Job) -> Cost:
         """What a job will take, from one dry pass of its network.
 
-        Memory is CUDA's context, the data, the images that are augmented at once, three numbers a weight (weight, gradient,
-        momentum; RMSProp and an average of the weights have one more each) and the outputs of all layers for a batch, in the
-        type that they are computed in. The constants are set by what five trainings held on an H100.
+        Memory is what a process holds, the data, the images that are augmented at once, three numbers a weight (weight,
+        gradient, momentum; RMSProp and an average of the weights have one more each) and the outputs of all layers for a batch,
+        in the type that they are computed in. The constants are set by what five trainings held on an H100.
 
         Raises:
             InvalidRecipe: a ValueError; if the network cannot be built.
@@ -135,14 +136,17 @@ class Train:
         return Cost(
             macs=float(one.macs * images * epochs),
             calls=float(one.calls * epochs * max(1, images // recipe.batch_size)),
-            memory=CONTEXT + _bytes(data) + AUGMENTED * augmented + SAFETY * (4 * held * one.params + width * values),
+            memory=CONTEXT[self._resolve_device().type]
+            + _bytes(data)
+            + AUGMENTED * augmented
+            + SAFETY * (4 * held * one.params + width * values),
         )
 
     def devices(self) -> tuple[Device, ...]:
-        """The GPUs that workers may be spread over, each with nine tenths of the memory that is free now; else the CPU."""
+        """The GPUs that workers may be spread over; else the CPU. Each has nine tenths of the memory that is free now."""
         device = self._resolve_device()
         if device.type != "cuda":
-            return (Device(),)
+            return (Device(0.9 * memory.available()),)
         visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(torch.cuda.device_count())))
         indices = range(torch.cuda.device_count()) if device.index is None else [device.index]
         return tuple(

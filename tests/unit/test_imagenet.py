@@ -19,7 +19,7 @@ from ma2ml_env.recipe import Recipe, Spec
 from ma2ml_env.registry import resolve
 from ma2ml_env.store import TrialStore
 from ma2ml_env.training import batches, imagenet, loop
-from ma2ml_env.training.data import DataSource
+from ma2ml_env.training.data import VALIDATION, DataSource
 from ma2ml_env.training.resized_crop import resized_crop
 from ma2ml_env.trial import Outcome
 
@@ -226,6 +226,34 @@ def test_the_papers_settings():
     sizes = {name: module.space.log10_size for name, module in game.modules.items()}
     assert [math.floor(size) for size in sizes.values()] == [160, 17, 7]
     assert game.reward(Outcome(accuracy=0.8, flops=600_000_000)) == 0.8
+
+
+@pytest.mark.parametrize(
+    ("name", "agents", "budget", "top_k", "epochs", "limit"),
+    [
+        ("cifar10-v0", 3, 5016, 30, (12, 600), None),
+        ("cifar100-v0", 3, 4008, 30, (12, 600), None),
+        ("cifar100-resnet56-hpo-v0", 1, 4008, 30, (12, 200), None),
+        ("cifar100-resnet56-aug-hpo-v0", 2, 4008, 30, (12, 200), None),
+        ("imagenet200-v0", 3, 1992, 20, (100, 400), None),
+        ("imagenet200-600m-v0", 3, 1992, 20, (100, 400), 600e6),
+        ("imagenet200-900m-v0", 3, 1992, 20, (100, 400), 900e6),
+    ],
+)
+def test_named_games_of_the_paper(name, agents, budget, top_k, epochs, limit):
+    """Section 4: what a change of a constant would make another experiment of."""
+    game, named = make_game(name, "surrogate"), resolve("games", name)
+    protocol = game.protocol
+    assert len(game.spec.nvec) == agents
+    assert (protocol.budget, protocol.batch, protocol.top_k) == (budget, 24, top_k)
+    assert (protocol.proxy_epochs, protocol.final_epochs) == epochs
+    assert named.flops_limit == limit
+    if name.startswith("imagenet"):
+        assert named.source["classes"] == 200
+        assert VALIDATION["imagenet"] == 10_000
+        assert dict(named.final_source) == {"classes": None}
+    if "resnet56" in name:
+        assert named.base.network == Spec("resnet_cifar", {"depth": 56})
 
 
 def test_random_crops_are_parts_of_the_image_of_the_right_size():

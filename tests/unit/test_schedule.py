@@ -1,5 +1,6 @@
 """Longest first, packed by memory: the predictor, the order, and a pool that follows them."""
 
+import math
 import os
 import time
 from dataclasses import replace
@@ -173,3 +174,27 @@ def test_the_factory_of_a_named_game_is_scheduled():
     assert pool._schedule.cost(replace(one, recipe=heavy)).memory > cost.memory  # two numbers a weight more
     assert isinstance(pool, Pool)
     assert partial(pool._schedule.place, [cost], [[]], [1])() == (0, 0)
+
+
+def test_jobs_share_what_memory_is_left(tmp_path, monkeypatch):
+    """A machine's, or a container's where that is less; without either, any number of jobs may run together."""
+    from ma2ml_env.evaluators import memory
+    from ma2ml_env.evaluators.train import Train
+    from ma2ml_env.training.data import DataSource
+
+    trainer = Train(DataSource("digits"), device="cpu")
+    monkeypatch.setattr(memory, "MACHINE", tmp_path / "meminfo")
+    monkeypatch.setattr(memory, "GROUP", tmp_path)
+    assert trainer.devices()[0].memory == math.inf
+    (tmp_path / "meminfo").write_text("MemTotal:  4000000 kB\nMemAvailable:  2000000 kB\n")
+    assert trainer.devices()[0].memory == pytest.approx(0.9 * 2_048_000_000)
+    (tmp_path / "memory.current").write_text("700000000\n")
+    (tmp_path / "memory.stat").write_text("anon 400000000\ninactive_file 200000000\n")
+    for limit, left in (("max", 2_048_000_000), ("1500000000", 1_000_000_000), ("9000000000", 2_048_000_000)):
+        (tmp_path / "memory.max").write_text(limit + "\n")
+        assert trainer.devices()[0].memory == pytest.approx(0.9 * left)
+    recipe = Recipe(network=Spec("resnet_cifar", {"depth": 8}), batch_size=256)
+    cost = trainer.cost(Job(0, recipe, {}, 0, 1.0))
+    (tmp_path / "memory.max").write_text(f"{500000000 + 1.5 * cost.memory:.0f}")
+    assert Schedule(trainer.cost, trainer.devices()).place([cost], [[cost]], [1]) == (-1, -1), "two do not fit"
+    assert Schedule(trainer.cost, trainer.devices()).place([cost], [[]], [1]) == (0, 0), "one does"
