@@ -1,7 +1,7 @@
 """Named games: data, modules, base recipe and protocol under one versioned id, and `make_game`.
 
-A change of a reward, a space or a split bumps the version, so that a result always says what it was measured on. Most large games
-have a smaller sibling, `...-small-v0`, with the same spaces, sized for a laptop.
+A change of a reward, a space or a split bumps the version, so that a result always says what it was measured on. Most large
+games have a smaller sibling, `...-small-v0`, with the same spaces, sized for a laptop.
 """
 
 import shutil

@@ -1,9 +1,11 @@
 """The pool on Ray keeps the contract of the local one: on a Ray of two workers that is started here."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
@@ -169,6 +171,61 @@ if __name__ == "__main__":
         clean = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
         done = subprocess.run([sys.executable, "-c", code], env=clean, capture_output=True, text=True, check=False)
         assert done.stdout.strip() == "as told", done.stderr[-2000:]
+
+    def test_a_search_by_the_command_line_is_that_of_this_machine(self, ray_here, tmp_path):
+        from ma2ml_env.store import TrialStore
+
+        rewards = {}
+        for engine in ("ray", "local"):
+            run = tmp_path / engine
+            words = ["search", "digits-v0", "--learner", "random", "--budget", "4", "--batch", "2", "--workers", "2"]
+            words += ["--set", "limit=100", "--seed", "3", "--engine", engine, "--run", str(run)]
+            done = subprocess.run(
+                [sys.executable, "-m", "ma2ml_agents.run.cli", *words], capture_output=True, text=True, check=False
+            )
+            assert done.returncode == 0, done.stderr[-2000:]
+            with TrialStore(run) as store:
+                rewards[engine] = [trial.reward for trial in store.trials()]
+        assert len(rewards["ray"]) == 4
+        assert rewards["ray"] == rewards["local"]
+
+    def test_jobs_of_a_node_that_is_lost_are_trained_elsewhere(self, make, tmp_path):
+        """A cluster of two nodes at an address; one is gone while both are at work. In a process of its own, as Ray is."""
+        code = """
+import threading, time
+import ray
+from ray.cluster_utils import Cluster
+from parts import Faulty, job
+from ma2ml_env.evaluators.ray_pool import RayPool
+if __name__ == "__main__":
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    lost = cluster.add_node(num_cpus=1)
+    cluster.wait_for_nodes()
+    pool = RayPool(Faulty, address=cluster.address)
+    warm = [outcome.status for _, outcome in pool.evaluate([job(0), job(1)])]
+    assert warm == ["ok", "ok"] and len(ray.nodes()) == 2, warm
+    threading.Timer(2.0, lambda: cluster.remove_node(lost, allow_graceful=False)).start()
+    began = time.monotonic()
+    found = dict(pool.evaluate([job(0, sleep=8), job(1, sleep=8)]))
+    assert [found[i].status for i in (0, 1)] == ["ok", "ok"], found
+    assert sum(node["Alive"] for node in ray.nodes()) == 1
+    assert time.monotonic() - began > 14  # one after the other: the control, without a loss they take 8 s
+    pool.close()
+    cluster.shutdown()
+    print("as told")
+"""
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+        said = tmp_path / "said"
+        with said.open("w") as file:  # no pipe: what the lost node leaves behind would hold it open
+            ran = subprocess.Popen(
+                [sys.executable, "-c", code], env=clean, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
+            )
+            try:
+                ran.wait(timeout=240)
+            finally:
+                with suppress(ProcessLookupError):
+                    os.killpg(ran.pid, signal.SIGKILL)
+        assert "as told" in said.read_text().splitlines(), said.read_text()[-3000:]
 
 
 class Dies:
