@@ -35,7 +35,7 @@ class Gradient:
         """Images (B, C, H, W); labels (B,) or class probabilities (B, classes). Nothing here waits for the device."""
         self.optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=images.device)
-        for x, y in _micro_batches(images, labels, self.micro_batch):
+        for x, y in micro_batches(images, labels, self.micro_batch):
             with torch.autocast(images.device.type, self.half, enabled=self.half is not None):
                 logits = self.network(x)
                 if isinstance(logits, tuple):
@@ -51,7 +51,7 @@ class Gradient:
         return total
 
 
-def _micro_batches(images: Tensor, labels: Tensor, most: int | None) -> Iterator[tuple[Tensor, Tensor]]:
+def micro_batches(images: Tensor, labels: Tensor, most: int | None) -> Iterator[tuple[Tensor, Tensor]]:
     """A batch in equal parts of at most so many images, but never of a single one: batch norm needs two."""
     if most is None or most >= len(images):
         yield images, labels

@@ -11,7 +11,7 @@ from ma2ml_env.evaluators.base import Job
 from ma2ml_env.evaluators.pool import Pool
 from ma2ml_env.evaluators.train import Train
 from ma2ml_env.recipe import Recipe, Spec
-from ma2ml_env.training import loop, parts
+from ma2ml_env.training import loop, parts, step
 from ma2ml_env.training.data import DataSource
 
 SOURCE = DataSource("digits", limit=100)
@@ -110,4 +110,4 @@ def test_f8_the_gradient_is_that_of_the_whole_batch(micro_batch):
 )
 def test_f8_no_part_is_a_single_image(count, most, sizes):
     images = torch.zeros(count, 1)
-    assert [len(x) for x, _ in loop._micro_batches(images, images, most)] == sizes
+    assert [len(x) for x, _ in step.micro_batches(images, images, most)] == sizes
