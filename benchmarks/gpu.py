@@ -20,6 +20,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -52,7 +53,7 @@ def recipes(game: str, count: int) -> list[Recipe]:
 
 
 def noise(images: int, classes: int = 10) -> Dataset:
-    """Images (N, 3, 32, 32), as many for validation as a tenth of them."""
+    """Images (N, 3, 32, 32) of noise; the first tenth of them is for validation as well."""
     draw = torch.Generator().manual_seed(0)
     x = torch.randint(256, (images, 3, 32, 32), generator=draw, dtype=torch.uint8)
     y = torch.randint(classes, (images,), generator=draw)
@@ -155,38 +156,40 @@ def compare(game: str, steps: int, pipelines: int) -> dict[str, Any]:
     }
 
 
-def throughput(game: str, pipelines: int, workers: list[int], folder: Path, **less: Any) -> dict[str, Any]:
-    """Pipelines an hour of a pool, its processes warm, which share the GPU."""
-    data = noise(less.pop("images"))
-    folder.mkdir(parents=True, exist_ok=True)
-    np.savez(folder / "noise.npz", x_train=data.train_x.permute(0, 2, 3, 1).numpy(), y_train=data.train_y.numpy())
-    source = DataSource("npz", folder=str(folder / "noise.npz"), limit=less.pop("limit"))
+def throughput(
+    game: str, pipelines: int, workers: list[int], *, images: int, limit: int, epochs: int
+) -> dict[str, Any]:
+    """Pipelines an hour of a pool, its processes warm, which share the GPU; each trains on `limit` of the images."""
+    data = noise(images)
+    small = recipes("cifar10-small-v0", 1)[0]
     jobs = [
-        Job(number, replace(recipe, epochs=100), {}, trial_seed(0, number), less["epochs"] / 100)
+        Job(number, replace(recipe, epochs=100), {}, trial_seed(0, number), epochs / 100)
         for number, recipe in enumerate(recipes(game, pipelines))
     ]
-    small = recipes("cifar10-small-v0", 1)[0]
     hourly: dict[str, float] = {}
-    for count in workers:
-        pool = Pool(partial(Train, source, device="cuda"), count)
-        try:
-            list(pool.evaluate([replace(job, recipe=small) for job in jobs[:count]]))
-            began = time.monotonic()
-            outcomes = [outcome for _, outcome in pool.evaluate(jobs)]
-            seconds = time.monotonic() - began
-        finally:
-            pool.close()
-        assert all(outcome.status == "ok" for outcome in outcomes), outcomes
-        hourly[f"{count} workers"] = round(3600 * pipelines / seconds, 1)
-        print(game, hourly, flush=True)
-    return {"pipelines": pipelines, "training_images": len(source.load().train_x), **less, "an_hour": hourly}
+    with TemporaryDirectory() as folder:  # where the workers read them
+        file = Path(folder) / "noise.npz"
+        np.savez(file, x_train=data.train_x.permute(0, 2, 3, 1).numpy(), y_train=data.train_y.numpy())
+        source = DataSource("npz", folder=str(file), limit=limit)
+        for count in workers:
+            pool = Pool(partial(Train, source, device="cuda"), count)
+            try:
+                list(pool.evaluate([replace(job, recipe=small) for job in jobs[:count]]))
+                began = time.monotonic()
+                outcomes = [outcome for _, outcome in pool.evaluate(jobs)]
+                seconds = time.monotonic() - began
+            finally:
+                pool.close()
+            assert all(outcome.status == "ok" for outcome in outcomes), outcomes
+            hourly[f"{count} workers"] = round(3600 * pipelines / seconds, 1)
+            print(game, hourly, flush=True)
+    return {"pipelines": pipelines, "training_images": limit, "epochs": epochs, "an_hour": hourly}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pipelines", type=int, default=3, help="random pipelines of each game (3)")
     parser.add_argument("--out", type=Path, help="write the JSON here as well, after each part")
-    parser.add_argument("--folder", type=Path, default=Path("/tmp/ma2ml-gpu"), help="for the images")
     args = parser.parse_args()
     result: dict[str, Any] = {
         "command": f"python benchmarks/gpu.py --pipelines {args.pipelines}",
@@ -198,11 +201,11 @@ def main() -> None:
         *((game, partial(compare, game, steps, args.pipelines)) for game, steps in GAMES.items()),
         (
             "search_cifar10-small-v0",
-            partial(throughput, "cifar10-small-v0", 16, [1, 4], args.folder, images=10_000, limit=4000, epochs=3),
+            partial(throughput, "cifar10-small-v0", 16, [1, 4], images=10_000, limit=4000, epochs=3),
         ),
         (
             "search_cifar10-v0_a_hundred_and_twentieth",
-            partial(throughput, "cifar10-v0", 6, [1, 3], args.folder, images=6000, limit=4500, epochs=1),
+            partial(throughput, "cifar10-v0", 6, [1, 3], images=6000, limit=4500, epochs=1),
         ),
     ]
     for name, measure in measured:

@@ -340,7 +340,7 @@ def test_out_of_memory_costs_one_try(little_memory: None, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("name", ["cifar10-v0", "cifar100-resnet56-hpo-v0"])
 def test_memory_is_predicted(name: str, tmp_path: Path) -> None:
-    """Never less than is used, since two jobs would meet; and not four times as much, since a GPU would stand idle."""
+    """Never less than is used, since two jobs would meet; and not three times as much, since a GPU would stand idle."""
     trainer = Train(source(tmp_path), device="cuda")
     trainer.dataset()
     for recipe in paper_recipes(4, name):
