@@ -18,7 +18,7 @@ from torch import nn
 from ma2ml_env.evaluators import memory
 from ma2ml_env.evaluators.base import Job, epoch_at
 from ma2ml_env.evaluators.schedule import Cost, Device
-from ma2ml_env.training import batches, checkpoint, flops, loop, parts
+from ma2ml_env.training import batches, checkpoint, flops, loop, numerics, parts
 from ma2ml_env.training.data import Dataset, DataSource
 from ma2ml_env.trial import Error, Outcome
 
@@ -130,7 +130,7 @@ class Train:
         images = len(data.train_x) + self.train_on_validation * len(data.validation_x)
         epochs = loop.epochs(recipe, job.fidelity)
         values = max(one.values * min(recipe.batch_size, images), 2 * one.largest * loop.EVALUATION_BATCH)
-        width = 4 if loop.half_type(self._resolve_device(), recipe.precision) is None else 2
+        width = 4 if numerics.half_type(self._resolve_device(), recipe.precision) is None else 2
         held = 3 + (recipe.optimizer.kind == "rmsprop") + (recipe.ema > 0.0)
         augmented = max(batches.CHUNK, min(recipe.batch_size, images) * math.prod(data.train_x.shape[1:]))
         return Cost(
@@ -162,7 +162,7 @@ class Train:
     def _outcome(self, job: Job) -> Outcome:
         started = time.monotonic()
         try:
-            with _threads(self.threads), loop.deterministic(self.deterministic), _given_back():
+            with _threads(self.threads), numerics.deterministic(self.deterministic), _given_back():
                 try:
                     return self._train(job, started)
                 except Exception as error:

@@ -9,8 +9,8 @@ the channels-last layout, which also saves a fifth of the time of small depthwis
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 import torch
@@ -18,10 +18,12 @@ from torch import Generator, Tensor, nn
 
 from ma2ml_env.recipe import Recipe
 from ma2ml_env.training import batches, mixing, parts
+from ma2ml_env.training import checkpoint as checkpoints
 from ma2ml_env.training.average import Average
-from ma2ml_env.training.checkpoint import Checkpoint, Stateful, capture, restore
+from ma2ml_env.training.checkpoint import Checkpoint, Stateful
 from ma2ml_env.training.data import Dataset
 from ma2ml_env.training.graphs import Recorded
+from ma2ml_env.training.numerics import half_type, seeded
 from ma2ml_env.training.step import Gradient
 from ma2ml_env.trial import trial_seed
 
@@ -87,25 +89,18 @@ def fit(
     parts.check(recipe)
     started = time.monotonic()
     dataset = dataset.to(device)
-    with _on(device), _seeded(trial_seed(seed, 0), device):
+    with _on(device), seeded(trial_seed(seed, 0), device):
         network = build(recipe, dataset, final=fidelity == 1.0).to(device).to(memory_format=torch.channels_last)
-        network, metrics, paused = _train(
-            network,
-            recipe,
-            dataset,
-            epochs(recipe, fidelity),
-            seed,
-            device,
-            on_epoch,
-            micro_batch,
-            until,
-            checkpoint,
-            cuda_graphs,
-        )
-    network.eval()
+        training = _Training(network, recipe, dataset, epochs(recipe, fidelity), seed, micro_batch, cuda_graphs)
+        if checkpoint is not None:
+            training.restore(checkpoint)
+        training.run(until, on_epoch)
+        metrics, paused = training.metrics(), None if until is None else training.capture()
+    network = training.result.eval()
+    del training  # what its steps were recorded in is of no use to validation
     if device.type == "cuda":
         network.zero_grad(set_to_none=True)
-        torch.cuda.empty_cache()  # what a recorded step held is not of use to validation
+        torch.cuda.empty_cache()
     right = accuracy(network, dataset, dataset.validation_x, dataset.validation_y, recipe.resolution, micro_batch)
     return Fitted(network, right, time.monotonic() - started, metrics, paused)
 
@@ -129,73 +124,111 @@ def build(recipe: Recipe, dataset: Dataset, *, final: bool = False) -> nn.Module
     )
 
 
-def _train(
-    network: nn.Module,
-    recipe: Recipe,
-    dataset: Dataset,
-    epochs: int,
-    seed: int,
-    device: torch.device,
-    on_epoch: Callable[[int, float], None] | None,
-    micro_batch: int | None,
-    until: int | None,
-    checkpoint: Checkpoint | None,
-    cuda_graphs: bool,
-) -> tuple[nn.Module, dict[str, float], Checkpoint | None]:
-    draws = Generator().manual_seed(trial_seed(seed, 1))  # order and augmentation, on the CPU
-    criterion = parts.loss(recipe.loss).to(device)
-    half = half_type(device, recipe.precision)
-    optimizer = parts.optimizer(recipe, network.parameters(), fused=half is not torch.float16)
-    average = Average(network, recipe.ema) if recipe.ema > 0.0 else None
-    scaler = torch.amp.GradScaler(device.type, enabled=half is torch.float16)
-    eager = Gradient(network, criterion, optimizer, scaler, half, recipe.auxiliary, recipe.clip_norm, micro_batch)
-    replay = device.type == "cuda" and cuda_graphs and micro_batch is None and not scaler.is_enabled()
-    replay = replay and {type(network), type(criterion)} <= parts.RECORDABLE
-    gradient = Recorded(eager, eager.weights) if replay else eager
-    progress = torch.zeros((), device=device)
-    batch_size = min(recipe.batch_size, len(dataset.train_x))
-    steps_an_epoch = math.ceil(len(dataset.train_x) / batch_size) - (len(dataset.train_x) % batch_size == 1)
-    stateful: dict[str, Stateful] = {
-        "network": network,
-        "optimizer": optimizer,
-        "scaler": scaler,
-    }  # all that a checkpoint has to hold
-    if average is not None:
-        stateful["average"] = average
-    done, mean_loss = 0, math.nan
-    if checkpoint is not None:
-        restore(checkpoint, stateful, draws, device)
-        done, mean_loss = checkpoint.epoch, checkpoint.loss
-    steps, step = epochs * steps_an_epoch, done * steps_an_epoch
-    last = epochs if until is None else min(until, epochs)
-    network.train()
-    for epoch in range(done + 1, last + 1):
-        total = torch.zeros((), device=device)
-        for images, labels in batches.epoch(recipe, dataset, batch_size, draws, device):
-            if recipe.mixup > 0.0:
-                share = mixing.share(recipe.mixup, trial_seed(seed, 2), step)
-                images, labels = mixing.mixup(images, labels, dataset.classes, share)
-            for group in optimizer.param_groups:
-                group["lr"] = rate(recipe, step, steps)
-            # Read by what is scheduled, if anything is. A recorded step reads it where it lies.
-            network.progress = step / steps if device.type == "cpu" else progress.fill_(step / steps)  # type: ignore[assignment]
-            total += gradient(images, labels)
-            scaler.step(optimizer)
-            scaler.update()
-            if average is not None:
-                average.update(step)
-            step += 1
-        mean_loss = float(total) / steps_an_epoch
-        if not math.isfinite(mean_loss):
-            raise Diverged(f"the loss is {mean_loss} in epoch {epoch} of {epochs}")
-        if on_epoch is not None:
-            on_epoch(epoch, mean_loss)
-    metrics = {"train_loss": mean_loss, "epochs": float(last), "steps": float(step)}
-    if device.type == "cuda":
-        network.progress = step / steps  # type: ignore[assignment]  # a number again, for whoever takes the network elsewhere
-        metrics["replayed"] = float(isinstance(gradient, Recorded) and gradient.recording)
-    paused = None if until is None else capture(last, mean_loss, stateful, draws, device)
-    return network if average is None else average.network, metrics, paused
+class _Training:
+    """A network, and all that changes while it learns. It stands between two epochs.
+
+    Args:
+        network: on the device and in the layout that it is trained in; its images are there as well.
+        epochs: of the whole training, by which the learning rate goes.
+        recipe, dataset, seed, micro_batch, cuda_graphs: as of `fit`.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        recipe: Recipe,
+        dataset: Dataset,
+        epochs: int,
+        seed: int,
+        micro_batch: int | None,
+        cuda_graphs: bool,
+    ) -> None:
+        self.network, self.recipe, self.dataset, self.epochs, self.seed = network, recipe, dataset, epochs, seed
+        self.device = device = next(network.parameters()).device
+        criterion = parts.loss(recipe.loss).to(device)
+        half = half_type(device, recipe.precision)
+        self.optimizer = parts.optimizer(recipe, network.parameters(), fused=half is not torch.float16)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=half is torch.float16)
+        self.average = Average(network, recipe.ema) if recipe.ema > 0.0 else None
+        eager = Gradient(
+            network, criterion, self.optimizer, self.scaler, half, recipe.auxiliary, recipe.clip_norm, micro_batch
+        )
+        replay = device.type == "cuda" and cuda_graphs and micro_batch is None and not self.scaler.is_enabled()
+        replay = replay and {type(network), type(criterion)} <= parts.RECORDABLE
+        self.gradient = Recorded(eager, eager.weights) if replay else eager
+        self.draws = Generator().manual_seed(trial_seed(seed, 1))  # order and augmentation, on the CPU
+        self.batch_size = min(recipe.batch_size, len(dataset.train_x))
+        self.steps_an_epoch = math.ceil(len(dataset.train_x) / self.batch_size)
+        self.steps_an_epoch -= len(dataset.train_x) % self.batch_size == 1  # batch norm needs two images
+        self.done, self.loss = 0, math.nan
+        """epochs, and the mean loss of the last"""
+        self._progress = torch.zeros((), device=device)
+
+    @property
+    def result(self) -> nn.Module:
+        """The network that is evaluated and saved."""
+        return self.network if self.average is None else self.average.network
+
+    def run(self, until: int | None, on_epoch: Callable[[int, float], None] | None) -> None:
+        """Train on to the end of epoch `until`; None is the last.
+
+        Raises:
+            Diverged: if the loss is no longer finite.
+        """
+        self.network.train()
+        last = self.epochs if until is None else min(until, self.epochs)
+        for epoch in range(self.done + 1, last + 1):
+            total = torch.zeros((), device=self.device)
+            step = self.done * self.steps_an_epoch
+            for images, labels in batches.epoch(self.recipe, self.dataset, self.batch_size, self.draws, self.device):
+                total += self._step(images, labels, step)
+                step += 1
+            self.done, self.loss = epoch, float(total) / self.steps_an_epoch
+            if not math.isfinite(self.loss):
+                raise Diverged(f"the loss is {self.loss} in epoch {epoch} of {self.epochs}")
+            if on_epoch is not None:
+                on_epoch(epoch, self.loss)
+        if self.device.type == "cuda":  # a number again, for whoever takes the network elsewhere
+            self.network.progress = self.done / self.epochs  # type: ignore[assignment]
+
+    def _step(self, images: Tensor, labels: Tensor, step: int) -> Tensor:
+        """One update by a batch; its loss. Steps are counted from 0."""
+        steps = self.epochs * self.steps_an_epoch
+        if self.recipe.mixup > 0.0:
+            share = mixing.share(self.recipe.mixup, trial_seed(self.seed, 2), step)
+            images, labels = mixing.mixup(images, labels, self.dataset.classes, share)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate(self.recipe, step, steps)
+        # Read by what is scheduled, if anything is. A recorded step reads it where it lies.
+        progress = step / steps if self.device.type == "cpu" else self._progress.fill_(step / steps)
+        self.network.progress = progress  # type: ignore[assignment]
+        loss = self.gradient(images, labels)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if self.average is not None:
+            self.average.update(step)
+        return loss
+
+    def metrics(self) -> dict[str, float]:
+        """As of `Fitted`."""
+        told = {"train_loss": self.loss, "epochs": float(self.done), "steps": float(self.done * self.steps_an_epoch)}
+        if self.device.type == "cuda":
+            told["replayed"] = float(isinstance(self.gradient, Recorded) and self.gradient.recording)
+        return told
+
+    def capture(self) -> Checkpoint:
+        """What it needs to go on."""
+        return checkpoints.capture(self.done, self.loss, self._stateful(), self.draws, self.device)
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Stand where the checkpoint was taken."""
+        checkpoints.restore(checkpoint, self._stateful(), self.draws, self.device)
+        self.done, self.loss = checkpoint.epoch, checkpoint.loss
+
+    def _stateful(self) -> dict[str, Stateful]:
+        """All that a checkpoint has to hold, beside the generators."""
+        held: dict[str, Stateful] = {"network": self.network, "optimizer": self.optimizer, "scaler": self.scaler}
+        return held if self.average is None else {**held, "average": self.average}
 
 
 def rate(recipe: Recipe, step: int, steps: int) -> float:
@@ -232,44 +265,6 @@ def accuracy(
     return int(right) / len(images)
 
 
-def half_type(device: torch.device, precision: str = "auto") -> torch.dtype | None:
-    """Autocast's type on a device for a recipe's precision; None is full precision."""
-    if precision != "auto":
-        return parts.PRECISIONS[precision]
-    if device.type != "cuda":
-        return None
-    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-
-
 def _on(device: torch.device) -> AbstractContextManager[object]:
     """Inside, it is the GPU that torch means where none is named."""
     return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
-
-
-@contextmanager
-def _seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed torch's global generators inside, which weights and drop path draw from, and leave them as they were."""
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        torch.default_generator.manual_seed(seed)
-        if devices:
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(seed)
-        yield
-
-
-@contextmanager
-def deterministic(enabled: bool = True) -> Iterator[None]:
-    """Ask torch for operations that give the same bits every time, at some cost in speed; on CPU they do anyway.
-
-    CUDA also needs `CUBLAS_WORKSPACE_CONFIG=:4096:8` in the environment before the process first uses it.
-    """
-    before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
-    if enabled:
-        torch.use_deterministic_algorithms(True)
-        torch.backends.cudnn.benchmark = False
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before[0])
-        torch.backends.cudnn.benchmark = before[1]

@@ -11,7 +11,7 @@ from ma2ml_env.evaluators.base import Job
 from ma2ml_env.evaluators.pool import Pool
 from ma2ml_env.evaluators.train import Train
 from ma2ml_env.recipe import Recipe, Spec
-from ma2ml_env.training import loop, parts, step
+from ma2ml_env.training import loop, numerics, parts, step
 from ma2ml_env.training.data import DataSource
 
 SOURCE = DataSource("digits", limit=100)
@@ -89,7 +89,7 @@ def gradient(micro_batch, batch=40):
     one = job(optimizer=Spec("sgd", {}), learning_rate=1.0, weight_decay=0.0, warmup=0.0, batch_size=batch).recipe
     data = SOURCE.load()
     data = replace(data, train_x=data.train_x[:batch], train_y=data.train_y[:batch])
-    with loop._seeded(loop.trial_seed(5, 0), torch.device("cpu")):
+    with numerics.seeded(loop.trial_seed(5, 0), torch.device("cpu")):
         before = nn.utils.parameters_to_vector(loop.build(one, data).parameters()).detach()
     after = loop.fit(one, data, seed=5, fidelity=0.5, micro_batch=micro_batch).network
     return before - nn.utils.parameters_to_vector(after.parameters()).detach()

@@ -21,7 +21,7 @@ from ma2ml_env.evaluators.pool import Pool
 from ma2ml_env.evaluators.train import Train
 from ma2ml_env.recipe import Operation, Recipe, Spec
 from ma2ml_env.testing import random_codes
-from ma2ml_env.training import augment, batches, loop, parts
+from ma2ml_env.training import augment, batches, loop, numerics, parts
 from ma2ml_env.training.data import Dataset, DataSource
 from ma2ml_env.training.graphs import WAITING, WARM, Recorded
 from ma2ml_env.training.operations import KINDS
@@ -88,7 +88,7 @@ def job(recipe: Recipe, number: int = 0, fidelity: float = 0.01) -> Job:
 @pytest.fixture
 def exact() -> Iterator[None]:
     """Deterministic kernels."""
-    with loop.deterministic():
+    with numerics.deterministic():
         yield
 
 

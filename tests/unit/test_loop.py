@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from ma2ml_env.recipe import Operation, Recipe, Spec
-from ma2ml_env.training import batches, loop, parts
+from ma2ml_env.training import batches, loop, numerics, parts
 from ma2ml_env.training.data import Dataset, DataSource
 
 PLAIN = ((0, "conv_3x3", 1, "conv_3x3", "add"),)
@@ -255,7 +255,7 @@ def test_large_images_are_measured_in_small_batches() -> None:
 
 def test_deterministic_restores_the_setting() -> None:
     def fail() -> None:
-        with loop.deterministic():
+        with numerics.deterministic():
             assert torch.are_deterministic_algorithms_enabled()
             raise KeyError
 
