@@ -13,7 +13,6 @@ timed by processor time, as other work may share the machine. Reported for each 
 """
 
 import argparse
-import json
 import os
 import statistics
 import time
@@ -28,6 +27,7 @@ import numpy as np
 import torch
 import torchvision
 from PIL import Image
+from provenance import tell
 from sklearn.datasets import load_sample_images
 from torch import Generator, Tensor
 from torchvision.transforms import v2
@@ -169,9 +169,6 @@ def main() -> None:
     ours = statistics.median(speed["ours"] for speed in speeds)
     result = {
         "command": f"python benchmarks/augment.py --policies {args.policies} --repeat {args.repeat}",
-        "machine": f"{os.cpu_count()} cores, one thread, processor time",
-        "load_average": [round(load, 1) for load in os.getloadavg()],
-        "torch": torch.__version__,
         "torchvision": torchvision.__version__,
         "images_per_second": round(ours),
         "plain_images_per_second": round(statistics.median(speed["plain"] for speed in speeds)),
@@ -183,10 +180,7 @@ def main() -> None:
         "share_of_step_median": round(statistics.median(shares), 4),
         "share_of_step_max": round(shares[-1], 4),
     }
-    text = json.dumps(result, indent=2)
-    print(text)
-    if args.out:
-        args.out.write_text(text + "\n", encoding="utf-8")
+    tell(result, args.out)
 
 
 if __name__ == "__main__":

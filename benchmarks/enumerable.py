@@ -11,10 +11,10 @@
 """
 
 import argparse
-import json
 
 import numpy as np
 from numpy.typing import NDArray
+from provenance import tell
 
 Floats = NDArray[np.float64]
 SHAPE = (4, 6, 3)
@@ -96,7 +96,7 @@ def main() -> None:
         report[f"{kind}_loss"] = [round(float(np.mean(values)), 6), round(float(1.96 * error), 6)]
     for kind, (count, steps) in lower.items():
         report[f"violations_{kind}"] = f"{count} of {steps}"
-    print(json.dumps(report, indent=2))
+    tell(report)
 
 
 if __name__ == "__main__":

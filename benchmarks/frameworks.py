@@ -6,7 +6,6 @@ Needs the extra `torchrl` or `benchmarl`.
 """
 
 import argparse
-import json
 import os
 import statistics
 import time
@@ -15,9 +14,9 @@ from collections.abc import Callable
 
 os.environ["OMP_NUM_THREADS"] = "1"
 
-import numpy as np
 import torch
 import torchrl
+from provenance import tell
 from torchrl.envs.libs.pettingzoo import PettingZooWrapper
 
 import ma2ml_env
@@ -112,8 +111,9 @@ def measure(turns: int, pipelines: int) -> dict[str, object]:
         }
         for name, values in seen.items()
     }
-    versions = {"torchrl": torchrl.__version__, "torch": torch.__version__, "numpy": np.__version__}
-    return {"game": GAME, "batch": BATCH, "turns": turns, "pipelines": pipelines, "versions": versions, "arms": arms}
+    return {
+        "torchrl": torchrl.__version__, "game": GAME, "batch": BATCH, "turns": turns, "pipelines": pipelines, "arms": arms,
+    }  # fmt: skip
 
 
 def main() -> None:
@@ -121,7 +121,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=7, help="turns of every arm (7)")
     parser.add_argument("--pipelines", type=int, default=240, help="pipelines a turn (240)")
     given = parser.parse_args()
-    print(json.dumps(measure(given.turns, given.pipelines), indent=2))
+    tell(measure(given.turns, given.pipelines))
 
 
 if __name__ == "__main__":

@@ -13,10 +13,8 @@ Images a second are those of a later epoch, so that no arm's start is counted; t
 """
 
 import argparse
-import os
 import statistics
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -25,9 +23,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from provenance import tell
 from torch import nn
 from torch.utils.data import DataLoader
-from training import Pictures, tell
+from training import Pictures
 
 import ma2ml_env
 from ma2ml_env.evaluators.base import Job
@@ -42,6 +41,15 @@ from ma2ml_env.trial import trial_seed
 CUDA = torch.device("cuda")
 GAMES = {"cifar10-v0": 40, "cifar100-resnet56-aug-hpo-v0": 100, "cifar10-small-v0": 100}
 """name -> steps of an epoch that is timed"""
+SEARCHES: dict[str, dict[str, Any]] = {
+    "search_cifar10-small-v0": {
+        "game": "cifar10-small-v0", "pipelines": 16, "workers": [1, 4], "images": 10_000, "limit": 4000, "epochs": 3,
+    },
+    "search_cifar10-v0_a_hundred_and_twentieth": {
+        "game": "cifar10-v0", "pipelines": 6, "workers": [1, 3], "images": 6000, "limit": 4500, "epochs": 1,
+    },
+}  # fmt: skip
+"""name -> arguments of `throughput`"""
 LOADERS = 8
 
 
@@ -190,26 +198,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pipelines", type=int, default=3, help="random pipelines of each game (3)")
     parser.add_argument("--out", type=Path, help="write the JSON here as well, after each part")
+    parser.add_argument("--parts", nargs="+", choices=[*GAMES, *SEARCHES], help="some of it, in this order (all)")
     args = parser.parse_args()
+    chosen = args.parts or [*GAMES, *SEARCHES]
     result: dict[str, Any] = {
-        "command": f"python benchmarks/gpu.py --pipelines {args.pipelines}",
+        "command": f"python benchmarks/gpu.py --pipelines {args.pipelines} --parts {' '.join(chosen)}",
         "device": torch.cuda.get_device_name(0),
-        "machine": f"{os.cpu_count()} cores",
-        "torch": torch.__version__,
     }
-    measured: list[tuple[str, Callable[[], dict[str, Any]]]] = [
-        *((game, partial(compare, game, steps, args.pipelines)) for game, steps in GAMES.items()),
-        (
-            "search_cifar10-small-v0",
-            partial(throughput, "cifar10-small-v0", 16, [1, 4], images=10_000, limit=4000, epochs=3),
-        ),
-        (
-            "search_cifar10-v0_a_hundred_and_twentieth",
-            partial(throughput, "cifar10-v0", 6, [1, 3], images=6000, limit=4500, epochs=1),
-        ),
-    ]
-    for name, measure in measured:
-        result[name] = measure()
+    for name in chosen:
+        if name in GAMES:
+            result[name] = compare(name, GAMES[name], args.pipelines)
+        else:
+            result[name] = throughput(**SEARCHES[name])
         if args.out:
             tell(result, args.out)
     if not args.out:

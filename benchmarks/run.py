@@ -10,8 +10,6 @@ import argparse
 import json
 import math
 import os
-import platform
-import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -24,10 +22,10 @@ from typing import Any
 os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
 
 import numpy as np
+from provenance import header
 from rich.console import Console
 from suite import Run, Suite, is_known, judged_by, load, noise_free, read_kept
 
-import ma2ml_env
 from ma2ml_agents.registry import make_learner
 from ma2ml_agents.run.search import Callback, search
 from ma2ml_agents.run.standing import recipe_key
@@ -143,21 +141,6 @@ def unpack(suite: Suite, kept: Path, out: Path) -> None:
         if (result := stored.get(str(run.file(Path())))) is not None and not file.exists():
             file.parent.mkdir(parents=True, exist_ok=True)
             write_atomic(file, (json.dumps(result) + "\n").encode())
-
-
-def header() -> dict[str, Any]:
-    """Version, commit and machine."""
-    git = ["git", "-C", str(HERE)]
-    commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
-    changed = subprocess.run(
-        [*git, "status", "--porcelain", "--untracked-files=no"], capture_output=True, text=True
-    ).stdout
-    import torch
-
-    return {
-        "version": ma2ml_env.__version__, "commit": commit + ("+" if changed else ""), "python": platform.python_version(),
-        "numpy": np.__version__, "torch": torch.__version__, "machine": f"{platform.machine()} {platform.system()}",
-    }  # fmt: skip
 
 
 def check_names(flag: str, given: Sequence[str], known: Sequence[str]) -> None:

@@ -13,12 +13,12 @@ their CPU seconds, which other work on this machine disturbs least: it learns fr
 
 import argparse
 import heapq
-import json
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from provenance import tell
 
 from ma2ml_env.evaluators.schedule import Cost, Schedule
 
@@ -108,9 +108,7 @@ def main() -> None:
         found[kind] = {f"{m} devices": measure(m, given.draws, kind=kind) for m in (2, 4, 8)}
     if given.measure:
         found["predictor"] = measure_predictor(given.game, given.measure, given.data)
-    text = json.dumps(found, indent=2)
-    given.results.write_text(text + "\n")
-    print(text)
+    tell(found, given.results)
 
 
 if __name__ == "__main__":

@@ -7,9 +7,7 @@ of repetitions; `--repeat` sets how many.
 """
 
 import argparse
-import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -18,7 +16,7 @@ from collections.abc import Callable
 
 os.environ["OMP_NUM_THREADS"] = "1"
 
-import numpy as np
+from provenance import tell
 
 import ma2ml_env
 from ma2ml_env.testing import random_codes
@@ -109,8 +107,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeat", type=int, default=7, help="repetitions of each measurement (7)")
     repeat = parser.parse_args().repeat
-    header = {"version": ma2ml_env.__version__, "python": platform.python_version(), "numpy": np.__version__}
-    print(json.dumps({**header, **environment(repeat), **learners(repeat), **importing(repeat)}, indent=2))
+    tell({**environment(repeat), **learners(repeat), **importing(repeat)})
 
 
 if __name__ == "__main__":

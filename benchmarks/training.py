@@ -23,7 +23,6 @@ decides is the layout: channels last takes a tenth of the time of max pooling an
 """
 
 import argparse
-import json
 import os
 import resource
 import statistics
@@ -38,6 +37,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import torch
 from augment import PlainPolicy
+from provenance import tell
 from torch import nn
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
@@ -186,14 +186,6 @@ def loaded(source: DataSource) -> Dataset:
     return source.load()
 
 
-def tell(result: dict[str, Any], out: Path | None) -> None:
-    """Print a result, and keep it if wanted."""
-    text = json.dumps(result, indent=2)
-    print(text)
-    if out:
-        out.write_text(text + "\n", encoding="utf-8")
-
-
 def main() -> None:
     parser = parser_of(__doc__)
     parser.add_argument("--turn", type=int, default=4, help="pipelines before the other arm's turn (4)")
@@ -236,9 +228,6 @@ def main() -> None:
     result = {
         "command": f"python benchmarks/training.py --pipelines {args.pipelines} --turn {args.turn} --limit {args.limit}"
         f" --validation {args.validation} --epochs {args.epochs} --threads {' '.join(map(str, args.threads))}",
-        "machine": f"{os.cpu_count()} cores",
-        "load_average": [round(load, 1) for load in os.getloadavg()],
-        "torch": torch.__version__,
         "ratio_cpu": round(total(one, "own_cores") / total(ours, "own_cores"), 2),
         "ratio_cpu_pipelines_min_median_max": [round(r, 2) for r in (each[0], statistics.median(each), each[-1])],
         "ratio_cpu_ideal_threads": round(

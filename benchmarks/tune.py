@@ -24,7 +24,8 @@ from typing import Any
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import torch
-from training import WORKERS, parser_of, random_jobs, source_of, tell
+from provenance import tell
+from training import WORKERS, parser_of, random_jobs, source_of
 
 from ma2ml_env.evaluators.base import Evaluator, Job, close
 from ma2ml_env.evaluators.pool import Pool
@@ -99,9 +100,6 @@ def main() -> None:
     result = {
         "command": f"python benchmarks/tune.py --pipelines {args.pipelines} --limit {args.limit}"
         f" --validation {args.validation} --epochs {args.epochs} --rounds {args.rounds}",
-        "machine": f"{os.cpu_count()} cores",
-        "load_average": [round(load, 1) for load in os.getloadavg()],
-        "torch": torch.__version__,
         "rival": rival,
         "ratio": {name: round(median[rival] / median[name], 2) for name in ("pool", "ray_pool")},
         "seconds": seconds,

@@ -6,12 +6,12 @@ would make a search rank noise.
 """
 
 import argparse
-import json
 import math
 import statistics
 from typing import Any
 
 import numpy as np
+from provenance import tell
 from suite import load
 
 import ma2ml_env
@@ -69,7 +69,7 @@ def main() -> None:
         validation = options.get("validation", validation)
     if given.data:
         options["data"] = given.data
-    print(json.dumps(measure(game, given.pipelines, given.workers, validation, options), indent=2))
+    tell(measure(game, given.pipelines, given.workers, validation, options))
 
 
 if __name__ == "__main__":
