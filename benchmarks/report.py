@@ -188,10 +188,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         suite = load(args.suite)
         arms, judged, header, raw = read(suite, args.out)
-    except (OSError, ValueError) as error:
+        summary = summarise(suite, arms, judged)  # makes the landscapes, of which one may not be here
+    except (OSError, ValueError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    summary = summarise(suite, arms, judged)
     args.results.mkdir(parents=True, exist_ok=True)
     (args.results / f"{suite.name}.json").write_text(json.dumps({**header, "landscapes": summary}, indent=1) + "\n")
     keep(args.results / f"{suite.name}.runs.gz", raw)

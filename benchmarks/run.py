@@ -2,8 +2,8 @@
 
 Each search leaves one file, and a suite that was stopped goes on where it stood: `--out DIR` (benchmarks/runs). A file whose
 settings are no longer the suite's is run again. Runs that were reported are kept in `results/SUITE.runs.gz`, and are not run
-again either; `--fresh` leaves them alone. `--only ARM ...` and `--landscapes NAME ...` pick; `--seeds N` takes
-the first N.
+again either; `--fresh` leaves them alone, and plays what `--out` lacks. `--only ARM ...` and `--landscapes NAME ...` pick;
+`--seeds N` takes the first N.
 """
 
 import argparse
@@ -154,7 +154,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("suite", help="a name in benchmarks/suites, or a TOML file")
     parser.add_argument("--out", type=Path, default=HERE / "runs", help="folder of the runs (benchmarks/runs)")
-    parser.add_argument("--fresh", action="store_true", help="run again what was reported before")
+    parser.add_argument("--fresh", action="store_true", help="take no runs from the report: play all that --out lacks")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="searches at a time (cores)")
     parser.add_argument("--only", nargs="*", default=[], metavar="ARM", help="these arms alone")
     parser.add_argument("--landscapes", nargs="*", default=[], metavar="NAME", help="these landscapes alone")
@@ -180,6 +180,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not args.fresh:
         unpack(suite, HERE / "results" / f"{suite.name}.runs.gz", args.out)
     waiting = [run for run in wanted if not is_done(run, args.out)]
+    if len(waiting) < len(wanted):
+        console.print(
+            f"{len(wanted) - len(waiting)} of {len(wanted)} runs are there, from earlier or as they were reported"
+        )
     told, failed = header(), 0
     bar = progress_bar(console)
     task = bar.add_task(suite.name, total=len(wanted), completed=len(wanted) - len(waiting))

@@ -32,6 +32,9 @@ class Bench:
     results: OptionalFolder = None
     """folder of the tables and pictures; the folder of the runs unless told"""
 
+    fresh: bool = False
+    """take no runs from the kept reports: play all that --out lacks"""
+
     def execute(self, console: Console) -> int:
         """Run, then report."""
         if not (FOLDER / "run.py").is_file():
@@ -41,7 +44,9 @@ class Bench:
             raise ValueError(f"unknown suite {self.suite!r}{closest(self.suite, known)}")
         out = self.out or FOLDER / "runs"
         jobs = [] if self.jobs is None else ["--jobs", str(self.jobs)]
-        code = subprocess.run([sys.executable, str(FOLDER / "run.py"), self.suite, "--out", str(out), *jobs]).returncode
+        fresh = ["--fresh"] if self.fresh else []
+        command = [str(FOLDER / "run.py"), self.suite, "--out", str(out), *jobs, *fresh]
+        code = subprocess.run([sys.executable, *command]).returncode
         if code:
             return code
         command = [str(FOLDER / "report.py"), self.suite, "--out", str(out), "--results", str(self.results or out)]
