@@ -83,8 +83,8 @@ def make_game(
         download: fetch the data set into `data` if it is not there.
         images: of `own-*`: a folder with train/val/test folders of classes, or of classes, to be split by `seed`.
         npz: of `own-*`: a file with `x_train` uint8 (N, H, W[, C]), `y_train`, optionally `x_test`, `y_test`.
-        size: images are brought to size x size pixels; None is the game's own: 32 of `own-*`, 256 of ImageNet, and none of data
-            that come in one size.
+        size: images are brought to size x size pixels; None is the game's own: 32 of `own-*`, 272 of ImageNet-200, and none of
+            data that come in one size.
         device: `auto`, `cpu` or `cuda`.
         workers: processes that train; results do not depend on it. A cluster has as many as there is room for.
         modules: agents, by their names in this game or in the registry, or as objects; None is the game's own.
@@ -94,7 +94,8 @@ def make_game(
         time_limit: seconds after which a pipeline counts as failed; None is no limit.
         halving: rising shares of a training, each in (0, 1): at each the worse half of the batch is dropped; () trains all of
             it to the end. For what is trained.
-        checkpoints: folder in which halved trainings wait for their turn; None is a temporary one.
+        checkpoints: folder in which halved trainings wait for their turn, and long ones leave every ten minutes what they need
+            to go on after a kill; None is a temporary one for the former, and none for the latter.
         address: of the cluster of `ray_pool`; None starts Ray on this machine.
         gpus: of each training of `ray_pool`, as in 0.25; None is one if there are any.
         **overrides: fields of `Protocol`, `Recipe` or the nasnet `Spec`, and options of the data source, the surrogate or the
@@ -172,13 +173,15 @@ def _trainer(
     from ma2ml_env.evaluators.train import Train  # torch is imported by those who train
     from ma2ml_env.evaluators.wrap import Cached, Feasible
 
-    folder = Path(checkpoints or tempfile.mkdtemp(prefix="ma2ml-")) if halving else None
+    folder = None if checkpoints is None else Path(checkpoints)
+    if halving and folder is None:
+        folder = Path(tempfile.mkdtemp(prefix="ma2ml-"))
     trainer = Train(source, device=device, checkpoints=None if folder is None else str(folder.absolute()))
     trainer.check()
     player = _pooled(trainer, **where)
-    if folder is not None:
+    if halving:
         player = Halving(player, halving, folder=folder)
-        if checkpoints is None:
+        if checkpoints is None:  # the temporary one
             weakref.finalize(player, shutil.rmtree, folder, ignore_errors=True)
     if max_flops is not None:
         player = Feasible(player, max_flops, trainer.flops)

@@ -24,7 +24,19 @@ from ma2ml_env.reading import read_json
 from ma2ml_env.state import pack, unpack
 from ma2ml_env.trial import Outcome, Proposal, Trial
 
-SAFE_KEYS = ("budget", "workers", "device", "data", "images", "npz", "download", "engine", "address", "gpus")
+SAFE_KEYS = (
+    "budget",
+    "workers",
+    "device",
+    "data",
+    "images",
+    "npz",
+    "download",
+    "engine",
+    "address",
+    "gpus",
+    "time_limit",
+)
 """of a run's config: what may be another when it goes on"""
 
 _TRIALS = """SELECT number, batch, seed, p.json, p.digest, number, o.json, reward, o.digest

@@ -98,7 +98,9 @@ def compare(
     """
     run = Path(run)
     config, trials = trained_run(run, workers=workers, device=device, data=data)
-    game = build(on_engine({**config, "halving": None}, engine))
+    # To their ends: the search's limit was for trainings of its own length.
+    whole = {**config, "halving": None, "time_limit": None}
+    game = build(on_engine(whole, engine), checkpoints=run / "fidelity" / "checkpoints")
     protocol = game.protocol
     epochs = tuple(epochs) or (protocol.proxy_epochs, protocol.proxy_epochs, protocol.final_epochs)
     if len(epochs) < 2 or not all(1 <= count <= protocol.final_epochs for count in epochs):

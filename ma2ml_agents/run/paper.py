@@ -21,7 +21,7 @@ from ma2ml_env.store import SAFE_KEYS, TrialStore
 from ma2ml_env.trial import Outcome
 
 Row = tuple[str, ...]
-_MAY_DIFFER = {"learner", "learner_set", "seed", *SAFE_KEYS}
+_MAY_DIFFER = {"learner", "learner_set", "seed", *SAFE_KEYS} - {"time_limit"}
 """of the configs of runs whose curves stand in one picture"""
 
 

@@ -6,7 +6,8 @@ its test accuracies give mean and deviation. With levels (section 4.1), the best
 nothing is repeated.
 
 `RUN/retrain/` holds `results.jsonl`, one finished training a line, on the disk before the next one is waited for; the weights;
-and `summary.json`. A kill loses the trainings that were running and no other.
+and `summary.json`. A kill loses no finished training, and of those that were running what they did since their last
+checkpoint: they leave one every ten minutes.
 """
 
 import json
@@ -82,6 +83,8 @@ class Retrained:
     levels: Sequence[Level] = ()
     baseline: Sequence[Finished] = ()
     """trainings of the base recipe, with what no agent decides and neutral values for the rest; like the repeats"""
+    failed: int = 0
+    """repeats, and trainings of the base recipe, that failed and count nowhere"""
 
 
 def retrain(
@@ -166,15 +169,18 @@ def retrain(
         again = [one for one in again if one.outcome.status == "ok"]
         if repeats and not again:
             raise ValueError(f"all {repeats} repeats of trial {winner.trial.number} failed")
-        plain = []
+        plain, count = [], max(1, repeats) if baseline else 0
         if baseline:
-            count = max(1, repeats)
             seeds = [trial_seed(config["seed"], REPEATS_FROM + r) for r in range(count)]
             jobs = [replace(winner.job, number=r, seed=seed, recipe=game.base) for r, seed in enumerate(seeds)]
             plain = finished("baseline", [winner.trial] * count, jobs, train_on_validation=True)
+            told = f"{plain[0].outcome.error} {plain[0].outcome.note}"
             plain = [one for one in plain if one.outcome.status == "ok"]
+            if not plain:
+                raise ValueError(f"all {count} trainings of the base recipe failed; the first: {told}")
         mean, deviation = mean_and_deviation(again or [winner])
-        result = Retrained(select, top, winner, again, mean, deviation, under, plain)
+        failed = repeats - len(again) + count - len(plain)
+        result = Retrained(select, top, winner, again, mean, deviation, under, plain, failed)
         write_atomic(folder / "summary.json", (json.dumps(_summary(result, folder), indent=2) + "\n").encode())
         return result
     finally:
@@ -246,7 +252,8 @@ class _Trainings:
         from ma2ml_env.evaluators.schedule import Schedule
         from ma2ml_env.evaluators.train import Train
 
-        trainer = Train(self.source, device=self.device, weights=str(weights), **how)
+        checkpoints = str((self.folder / "checkpoints").absolute())
+        trainer = Train(self.source, device=self.device, weights=str(weights), checkpoints=checkpoints, **how)
         if workers <= 1:
             return trainer
         return Pool(trainer.twin, workers, schedule=Schedule(trainer.cost, trainer.devices()))
@@ -284,6 +291,7 @@ def _summary(result: Retrained, folder: Path) -> dict[str, Any]:
         "deviation": result.deviation,
         "top": [row(one) for one in result.top],
         "repeats": [row(one) for one in result.repeats],
+        "failed": result.failed,
         "levels": [{"limit": each.limit, "trial": each.best and each.best.trial.number} for each in result.levels],
         "baseline": {"mean": mean, "deviation": deviation, "trainings": [row(one) for one in result.baseline]},
     }

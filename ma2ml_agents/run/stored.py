@@ -111,7 +111,8 @@ def build(config: Mapping[str, Any], checkpoints: Path | None = None) -> Game:
 
     Args:
         config: as stored.
-        checkpoints: folder in which halved trainings wait, so that a resumed search finds them; None is a temporary one.
+        checkpoints: folder in which trainings leave what they need to go on, so that whoever resumes finds it; None as of
+            `make_game`.
 
     Raises:
         ValueError: unknown name or option, impossible value, device that is not there.

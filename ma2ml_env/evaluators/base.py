@@ -39,7 +39,11 @@ def epoch_at(share: float, epochs: int) -> int:
 
 
 class NoWorker(RuntimeError):
-    """No process can be started that jobs could run in: the message says why, and it is not the program's fault."""
+    """Jobs cannot be run here: the message says why, and it is neither a job's fault nor the program's."""
+
+
+class DeviceLost(NoWorker):
+    """The device no longer answers this process. Another process may have it back, so the job may be started again there."""
 
 
 @runtime_checkable
@@ -48,7 +52,7 @@ class Evaluator(Protocol):
 
     Every index of `jobs` is yielded exactly once, in order of completion; work starts at the first `next()`; closing the
     iterator cancels what is not done. A bad job never raises: it is an outcome with status `failed`. A job that was pre-empted
-    is started again by the evaluator and never becomes an outcome.
+    is started again by the evaluator and never becomes an outcome. Where no job can be run any more, `NoWorker` is raised.
     """
 
     def evaluate(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Outcome]]:

@@ -27,7 +27,8 @@ class Pool:
     """An evaluator over local worker processes.
 
     A job whose worker dies is started once more, under the same seed; then its outcome is failed, CRASH. A job that runs
-    over the limit is failed, TIMEOUT. An exception in a job is failed, CRASH (OOM if memory ran out), and not tried again.
+    over the limit is failed, TIMEOUT. An exception in a job is failed, CRASH (OOM if memory ran out), and not tried again; but
+    a worker whose device is lost (`DeviceLost`) ends, as one that dies.
     Other jobs notice nothing. Workers live from the first job to `close()`; if this process dies, they end by themselves,
     with all that they started. They are spawned: a script that uses a pool needs `if __name__ == "__main__":` around it.
 
@@ -74,7 +75,8 @@ class Pool:
         """(index into `jobs`, outcome), in order of completion.
 
         Raises:
-            NoWorker: a RuntimeError; if the factory raises, or workers die before they are ready.
+            NoWorker: a RuntimeError; if the factory raises, workers die before they are ready, or a job says that none can be
+                run.
             RuntimeError: if another evaluation is going on.
         """
         if self._evaluating:
@@ -91,6 +93,8 @@ class Pool:
                     run, result = worker.finish()
                     if worker.dead:
                         self._processes.remove(worker)
+                    if isinstance(result, NoWorker):
+                        raise result
                     if run is None:
                         self._started(str(result))
                     elif isinstance(result, Outcome):

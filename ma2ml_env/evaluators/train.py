@@ -1,13 +1,13 @@
 """The evaluator that trains for real."""
 
 import copy
-import gc
 import math
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,10 @@ from safetensors.torch import save
 from torch import nn
 
 from ma2ml_env.evaluators import memory
-from ma2ml_env.evaluators.base import Job, epoch_at
+from ma2ml_env.evaluators.base import DeviceLost, Job, NoWorker, epoch_at
+from ma2ml_env.evaluators.faults import free_memory, given_back, lost, out_of_memory
 from ma2ml_env.evaluators.schedule import Cost, Device
+from ma2ml_env.files import write_atomic
 from ma2ml_env.training import batches, checkpoint, flops, loop, numerics, parts
 from ma2ml_env.training.data import Dataset, DataSource
 from ma2ml_env.trial import Error, Outcome
@@ -26,6 +28,8 @@ CONTEXT = {"cpu": 1 << 29, "cuda": 3 << 30}
 """bytes that a process holds beside what it trains: torch; on a GPU CUDA's context, kernels, the convolutions' workspaces"""
 AUGMENTED = 16
 """bytes a value of the images that are augmented at once: indices of int64, the values in and out, and in float32"""
+KEEP_EVERY = 600.0
+"""seconds between two checkpoints of a training under way"""
 SAFETY = 1.5
 """predicted bytes over counted ones: what lies between two layers, and the allocator's rounding"""
 
@@ -44,8 +48,9 @@ class Train:
             to measure on are the test images, so the outcome's accuracy is then that on test.
         weights: folder for each trained network, `<number>.safetensors`, without its auxiliary head; None keeps none.
         deterministic: ask CUDA for the same bits every time (CPU jobs have them anyway).
-        checkpoints: folder in which jobs that pause (`Job.until`) leave what they need to go on, seen by all workers. Where a
-            checkpoint is not found, the training starts anew, to the same end. None: no job pauses.
+        checkpoints: folder, seen by all workers, in which a job leaves what it needs to go on when it pauses (`Job.until`), and
+            every `KEEP_EVERY` seconds in case it is killed. Where a checkpoint is not found, or cannot be written, or is of
+            another device, the training starts anew, to the same end. None: no job pauses.
 
     A job that runs out of memory is started once more with a quarter of its batch at a time, at the same effective batch; such
     an outcome has the metric `micro_batch`.
@@ -108,11 +113,16 @@ class Train:
         return flops.network_cost(job.recipe, data.classes, data.channels, data.size)[0]
 
     def twin(self) -> "Train":
-        """The same trainer for a worker process, which sees one of `devices` and no other."""
+        """The same trainer for a worker process, which sees one of `devices` and no other; with the data, which are no job's.
+
+        Raises:
+            FileNotFoundError, ValueError: as `check`.
+        """
         other = copy.copy(self)
         other._dataset = None
-        if self._resolve_device().type == "cuda":
+        if self.device.startswith("cuda"):  # the one that is seen here is number 0, whatever it is elsewhere
             other.device = "cuda"
+        other.dataset()
         return other
 
     def cost(self, job: Job) -> Cost:
@@ -155,30 +165,41 @@ class Train:
         )
 
     def evaluate(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Outcome]]:
-        """(index, outcome) in order; each job is trained when its outcome is asked for."""
+        """(index, outcome) in order; each job is trained when its outcome is asked for.
+
+        Raises:
+            DeviceLost: a NoWorker; if the GPU no longer answers this process.
+            NoWorker: a RuntimeError; if the weights cannot be written.
+        """
         for index, job in enumerate(jobs):
             yield index, self._outcome(job)
 
     def _outcome(self, job: Job) -> Outcome:
         started = time.monotonic()
         try:
-            with _threads(self.threads), numerics.deterministic(self.deterministic), _given_back():
+            with _threads(self.threads), numerics.deterministic(self.deterministic), given_back():
                 try:
                     return self._train(job, started)
                 except Exception as error:
-                    if not _out_of_memory(error):
+                    if not out_of_memory(error):
                         raise
                 # Out here the exception is gone, and with it the frames that held the memory.
-                _free_memory()
+                free_memory()
                 again = self._train(job, started, max(2, job.recipe.batch_size // 4))
                 return replace(again, attempts=2)
         except parts.InvalidRecipe as error:
             return _failure(job, started, "INVALID", str(error))
         except loop.Diverged as error:
             return _failure(job, started, "NAN", str(error))
+        except NoWorker:
+            raise
         except Exception as error:  # one bad job never raises: it is an outcome
-            if _out_of_memory(error):
-                _free_memory()  # the next job starts with what this one leaves
+            if reason := lost(self.device):
+                raise DeviceLost(
+                    f"the GPU no longer answers this process ({reason}); a new one may have it back"
+                ) from error
+            if out_of_memory(error):
+                free_memory()  # the next job starts with what this one leaves
                 return replace(_failure(job, started, "OOM", str(error)), attempts=2)
             return _failure(job, started, "CRASH", f"{type(error).__name__}: {error}")
 
@@ -197,7 +218,10 @@ class Train:
             metrics["test_accuracy"] = measured
             accuracy = measured if accuracy is None else accuracy
         if self.weights is not None:
-            save_weights(fitted.network, Path(self.weights) / f"{job.number}.safetensors")
+            try:
+                save_weights(fitted.network, Path(self.weights) / f"{job.number}.safetensors")
+            except OSError as error:  # not the job's fault, nor would the next one's be written
+                raise NoWorker(f"the weights of a finished training cannot be written: {error}") from error
         return Outcome(
             accuracy=accuracy,
             flops=macs,
@@ -208,20 +232,29 @@ class Train:
         )
 
     def _fit(self, job: Job, data: Dataset, micro_batch: int | None) -> loop.Fitted:
-        """Train, from the job's checkpoint if there is one, and leave one if the job is to pause."""
+        """Train, from the job's checkpoint if there is one, and leave others on the way."""
         options: dict[str, Any] = {"device": self._resolve_device(), "micro_batch": micro_batch}
         path = None
         if self.checkpoints is not None:
             path = Path(self.checkpoints) / job.checkpoint_name
             until = epoch_at(job.until, loop.epochs(job.recipe, job.fidelity))
             before = checkpoint.read(path)
-            options["checkpoint"] = before if before is not None and before.epoch <= until else None
-            options["until"] = until if job.until < 1.0 else None
-        fitted = loop.fit(job.recipe, data, seed=job.seed, fidelity=job.fidelity, **options)
+            if before and before.epoch <= until and loop.goes_on(before, job.recipe, self._resolve_device()):
+                options["checkpoint"] = before
+            options |= {
+                "until": until if job.until < 1.0 else None,
+                "keep": partial(_keep, path),
+                "keep_every": KEEP_EVERY,
+            }
+        try:
+            fitted = loop.fit(job.recipe, data, seed=job.seed, fidelity=job.fidelity, **options)
+        except loop.Diverged:
+            _drop(path)
+            raise
         if path is not None and fitted.checkpoint is not None:
-            checkpoint.write(path, fitted.checkpoint)
-        elif path is not None:
-            path.unlink(missing_ok=True)
+            _keep(path, fitted.checkpoint)
+        else:
+            _drop(path)
         return fitted
 
     def _resolve_device(self) -> torch.device:
@@ -238,41 +271,34 @@ class Train:
         return device
 
 
+def _keep(path: Path, state: checkpoint.Checkpoint) -> None:
+    """Write a checkpoint, if it can be written: the job does not depend on it."""
+    with suppress(OSError):
+        checkpoint.write(path, state)
+
+
+def _drop(path: Path | None) -> None:
+    """The job will not go on."""
+    if path is not None:
+        with suppress(OSError):
+            path.unlink()
+
+
 def _trained_share(job: Job, fitted: loop.Fitted) -> float:
     """Of this job's training, by epochs: one that pauses does so between two."""
     return fitted.checkpoint.epoch / loop.epochs(job.recipe, job.fidelity) if fitted.checkpoint else 1.0
 
 
 def save_weights(network: nn.Module, path: Path) -> None:
-    """Write a network's tensors, without those of an auxiliary head, as safetensors; a reader never sees half a file."""
+    """Write a network's tensors, without those of an auxiliary head, as safetensors; a reader never sees half a file.
+
+    Raises:
+        OSError: if it cannot be written; nothing is left then.
+    """
     state = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
     tensors: Mapping[str, torch.Tensor] = {n: t for n, t in state.items() if not n.startswith("auxiliary.")}
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    with partial.open("wb") as file:
-        file.write(save(dict(tensors)))
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-
-
-def _out_of_memory(error: Exception) -> bool:
-    """Torch has a class of its own for a GPU's memory, and none for the CPU's."""
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "DefaultCPUAllocator" in str(error)
-
-
-@contextmanager
-def _given_back() -> Iterator[None]:
-    """Afterwards the GPU's memory is free again for other processes, whose jobs are placed by what running jobs need."""
-    try:
-        yield
-    finally:
-        torch.cuda.empty_cache()
-
-
-def _free_memory() -> None:
-    gc.collect()
-    torch.cuda.empty_cache()  # nothing where no GPU was used
+    write_atomic(path, save(dict(tensors)))
 
 
 def _has_head(job: Job) -> bool:

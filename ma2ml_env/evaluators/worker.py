@@ -16,7 +16,7 @@ from typing import Any
 
 from pebble import ProcessExpired, ProcessPool
 
-from ma2ml_env.evaluators.base import Evaluator, Job, close
+from ma2ml_env.evaluators.base import DeviceLost, Evaluator, Job, NoWorker, close
 from ma2ml_env.evaluators.schedule import Cost
 from ma2ml_env.trial import Error, Outcome
 
@@ -70,8 +70,8 @@ class Worker:
         late = self.run is not None and time_limit is not None and time.monotonic() - self.began >= time_limit
         return not self.idle and (self.future.done() or late or (self._pid != 0 and not _alive(self._pid)))
 
-    def finish(self) -> tuple[Attempt | None, Outcome | str]:
-        """(what it ran, what came of it); a string says why it died, or could not get ready."""
+    def finish(self) -> tuple[Attempt | None, Outcome | NoWorker | str]:
+        """(what it ran, what came of it); a string says why it died, or could not get ready; an error is the driver's."""
         run, self.run = self.run, None
         if run is not None and not self.future.done() and _alive(self._pid):
             seconds = time.monotonic() - self.began
@@ -146,7 +146,7 @@ def _ready() -> tuple[int, str]:
     return os.getpid(), _problem
 
 
-def _evaluate(job: Job) -> Outcome:
+def _evaluate(job: Job) -> Outcome | NoWorker:
     assert _evaluator is not None
     try:
         outcomes = _evaluator.evaluate([job])
@@ -155,6 +155,11 @@ def _evaluate(job: Job) -> Outcome:
         finally:
             close(outcomes)
         return outcome
+    except DeviceLost as error:  # in a process of its own it may be there again
+        print(error, file=sys.stderr, flush=True)
+        os._exit(1)
+    except NoWorker as error:
+        return error
     except MemoryError as error:
         return failed(job, "OOM", f"out of memory: {error}")
     except (Exception, SystemExit) as error:

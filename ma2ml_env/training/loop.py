@@ -61,6 +61,8 @@ def fit(
     micro_batch: int | None = None,
     until: int | None = None,
     checkpoint: Checkpoint | None = None,
+    keep: Callable[[Checkpoint], None] | None = None,
+    keep_every: float = 600.0,
     cuda_graphs: bool = True,
 ) -> Fitted:
     """Train a recipe, from scratch or on from a checkpoint.
@@ -75,7 +77,11 @@ def fit(
         micro_batch: images that go through the network at a time; the gradient is that of the whole batch, in less memory.
             Batch norm sees the micro batches, so its statistics, and with them the result, are others. None is the batch.
         until: epochs after which to pause, of those that the fidelity stands for; the learning rate goes by the latter.
-        checkpoint: of an earlier call with these arguments that paused; the result is that of one call, bit for bit.
+        checkpoint: of an earlier call with these arguments, of which `goes_on` is true; the result is that of one call, bit for
+            bit.
+        keep: given a checkpoint after an epoch, so that a training that is killed need not start anew. Write it at once, as it
+            shares memory with the training.
+        keep_every: seconds that lie between two of these, at least.
         cuda_graphs: replay steps on a GPU as `Recorded` does, if network and loss are `parts.RECORDABLE`; not in float16, whose
             scaler waits for each step, and not in micro-batches. The metric `replayed` tells whether it was done, 0 or 1.
 
@@ -94,7 +100,7 @@ def fit(
         training = _Training(network, recipe, dataset, epochs(recipe, fidelity), seed, micro_batch, cuda_graphs)
         if checkpoint is not None:
             training.restore(checkpoint)
-        training.run(until, on_epoch)
+        training.run(until, on_epoch, keep, keep_every)
         metrics, paused = training.metrics(), None if until is None else training.capture()
     network = training.result.eval()
     del training  # what its steps were recorded in is of no use to validation
@@ -103,6 +109,12 @@ def fit(
         torch.cuda.empty_cache()
     right = accuracy(network, dataset, dataset.validation_x, dataset.validation_y, recipe.resolution, micro_batch)
     return Fitted(network, right, time.monotonic() - started, metrics, paused)
+
+
+def goes_on(checkpoint: Checkpoint, recipe: Recipe, device: torch.device) -> bool:
+    """Whether a training of this recipe can go on here from a checkpoint of it: it was on such a device, in the same type."""
+    scaled = half_type(device, recipe.precision) is torch.float16
+    return ("cuda" in checkpoint.generators) == (device.type == "cuda") and bool(checkpoint.parts["scaler"]) == scaled
 
 
 def epochs(recipe: Recipe, fidelity: float) -> int:
@@ -169,13 +181,20 @@ class _Training:
         """The network that is evaluated and saved."""
         return self.network if self.average is None else self.average.network
 
-    def run(self, until: int | None, on_epoch: Callable[[int, float], None] | None) -> None:
-        """Train on to the end of epoch `until`; None is the last.
+    def run(
+        self,
+        until: int | None,
+        on_epoch: Callable[[int, float], None] | None,
+        keep: Callable[[Checkpoint], None] | None,
+        keep_every: float,
+    ) -> None:
+        """Train on to the end of epoch `until`; None is the last. The others are as of `fit`.
 
         Raises:
             Diverged: if the loss is no longer finite.
         """
         self.network.train()
+        kept = time.monotonic()
         last = self.epochs if until is None else min(until, self.epochs)
         for epoch in range(self.done + 1, last + 1):
             total = torch.zeros((), device=self.device)
@@ -188,6 +207,9 @@ class _Training:
                 raise Diverged(f"the loss is {self.loss} in epoch {epoch} of {self.epochs}")
             if on_epoch is not None:
                 on_epoch(epoch, self.loss)
+            if keep is not None and epoch < last and time.monotonic() - kept >= keep_every:
+                keep(self.capture())
+                kept = time.monotonic()
         if self.device.type == "cuda":  # a number again, for whoever takes the network elsewhere
             self.network.progress = self.done / self.epochs  # type: ignore[assignment]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ma2ml_agents.run.search import search
-from ma2ml_env.evaluators.base import Job
+from ma2ml_env.evaluators.base import DeviceLost, Job, NoWorker
 from ma2ml_env.evaluators.surrogate import Surrogate
 from ma2ml_env.evaluators.wrap import Cached
 from ma2ml_env.game import Game
@@ -151,4 +151,9 @@ class Faulty:
             if "die_once" in orders and not (marker := Path(self.folder) / str(job.number)).exists():
                 marker.touch()
                 os.kill(os.getpid(), signal.SIGKILL)
+            if "lost_once" in orders and not (marker := Path(self.folder) / str(job.number)).exists():
+                marker.touch()
+                raise DeviceLost("the GPU no longer answers")
+            if "unfit" in orders:
+                raise NoWorker("the disk is full")
             yield index, Outcome(accuracy=job.seed / 1e4, metrics={"pid": float(os.getpid())})

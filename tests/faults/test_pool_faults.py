@@ -16,7 +16,7 @@ import pytest
 from parts import Faulty, Steps, group, job, python, result, run, until
 
 from ma2ml_agents.run.search import Callback
-from ma2ml_env.evaluators.base import Job
+from ma2ml_env.evaluators.base import Job, NoWorker
 from ma2ml_env.evaluators.halving import Halving
 from ma2ml_env.evaluators.pool import Pool
 from ma2ml_env.evaluators.surrogate import Surrogate
@@ -49,6 +49,22 @@ def test_f2_a_worker_that_dies_costs_one_attempt_of_one_job(pool, tmp_path):
     found = dict(pool(partial(Faulty, str(tmp_path)), 2).evaluate(jobs))
     assert accuracies(found) == {index: jobs[index].seed / 1e4 for index in range(4)}  # same seed, same outcome
     assert [found[index].attempts for index in range(4)] == [1, 2, 1, 1]
+
+
+def test_f2_a_lost_device_costs_its_worker_and_no_job(pool, tmp_path):
+    """In a process of its own the job is started again; in the old one all later jobs would have failed."""
+    jobs = [job(0), job(1, lost_once=1), job(2), job(3)]
+    found = dict(pool(partial(Faulty, str(tmp_path)), 1).evaluate(jobs))
+    assert accuracies(found) == {index: jobs[index].seed / 1e4 for index in range(4)}
+    assert [found[index].attempts for index in range(4)] == [1, 2, 1, 1]
+    assert found[0].metrics["pid"] != found[2].metrics["pid"] == found[3].metrics["pid"]
+
+
+def test_f6_where_no_job_can_be_run_it_is_no_outcome(pool):
+    evaluating = pool(Faulty, 1).evaluate([job(0), job(1, unfit=1), job(2)])
+    assert next(evaluating)[0] == 0
+    with pytest.raises(NoWorker, match="the disk is full"):
+        next(evaluating)
 
 
 @pytest.mark.parametrize("order", [{"kill": signal.SIGKILL}, {"kill": signal.SIGSEGV}, {"exit": 3}, {"exit": 0}])
@@ -151,6 +167,7 @@ def test_f11_workers_and_what_they_started_end_with_the_driver(after):
 import time
 from parts import Faulty, job
 from ma2ml_agents.run.search import Callback
+from ma2ml_env.evaluators.base import NoWorker
 from ma2ml_env.evaluators.halving import Halving
 from ma2ml_env.evaluators.pool import Pool
 pool = Pool(Faulty, 2)

@@ -331,9 +331,9 @@ def test_out_of_memory_costs_one_try(little_memory: None, tmp_path: Path) -> Non
     )
     outcomes = [outcome for _, outcome in trainer.evaluate([job(large), job(larger), job(TINY)])]
     assert [(o.status, o.error, o.attempts) for o in outcomes] == [
-        ("ok", None, 2),
+        ("ok", "", 2),
         ("failed", "OOM", 2),
-        ("ok", None, 1),
+        ("ok", "", 1),
     ]
     assert outcomes[0].metrics["micro_batch"] == 150
 

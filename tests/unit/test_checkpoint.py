@@ -6,8 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from ma2ml_env.evaluators import train
+from ma2ml_env.evaluators.base import Job
+from ma2ml_env.evaluators.train import Train
 from ma2ml_env.recipe import Operation, Recipe, Spec
-from ma2ml_env.training import checkpoint, loop
+from ma2ml_env.training import batches, checkpoint, loop
 from ma2ml_env.training.data import DataSource
 
 CELL = ((0, "conv_3x3", 1, "sep_conv_3x3", "add"),)
@@ -95,3 +98,80 @@ def test_a_checkpoint_of_other_parts_is_refused() -> None:
     assert state is not None
     with pytest.raises(ValueError, match="does not go with"):
         fit(checkpoint=state._replace(parts={"network": state.parts["network"]}))
+
+
+def test_a_training_under_way_leaves_what_it_needs_to_go_on(tmp_path: Path) -> None:
+    """After every epoch but the last; from each of them the end is the same."""
+    whole, kept = fit(), []
+
+    def keep(state: checkpoint.Checkpoint) -> None:
+        checkpoint.write(tmp_path / str(state.epoch), state)
+        kept.append(state.epoch)
+
+    assert same(fit(keep=keep, keep_every=0.0), whole)
+    assert kept == [1, 2, 3, 4, 5]
+    for epoch in kept:
+        assert same(fit(checkpoint=checkpoint.read(tmp_path / str(epoch))), whole)
+    kept.clear()
+    fit(keep=keep)  # every ten minutes
+    assert kept == []
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+def test_a_job_that_was_killed_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last of several kills comes after epoch 4: two of six are left, and the outcome is a calm one's."""
+    source, job = DataSource("digits", limit=100), Job(0, RECIPE, {}, 3, 1.0)
+    [(_, calm)] = Train(source).evaluate([job])
+    monkeypatch.setattr(train, "KEEP_EVERY", 0.0)
+    write, make = checkpoint.write, batches.epoch
+    epochs: list[int] = []
+
+    def write_and_die(path: Path, state: checkpoint.Checkpoint) -> None:
+        write(path, state)
+        if state.epoch in (2, 4):
+            raise Killed
+
+    monkeypatch.setattr(checkpoint, "write", write_and_die)
+    monkeypatch.setattr(batches, "epoch", lambda *args: epochs.append(1) or make(*args))
+    for trained in (2, 4):
+        with pytest.raises(Killed):
+            list(Train(source, checkpoints=str(tmp_path)).evaluate([job]))
+        assert len(epochs) == trained
+    [(_, outcome)] = Train(source, checkpoints=str(tmp_path)).evaluate([job])
+    assert len(epochs) == 6
+    assert replace(outcome, seconds=0.0) == replace(calm, seconds=0.0)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("where", ["cuda", "float16"])
+def test_a_checkpoint_of_another_device_or_type_is_not_gone_on_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """`resume --device` may change it between a job's two halves; the job starts anew, to this device's end."""
+    source, job = DataSource("digits", limit=100), Job(0, RECIPE, {}, 3, 1.0)
+    trainer = Train(source, checkpoints=str(tmp_path))
+    [(_, calm)] = Train(source).evaluate([job])
+    list(trainer.evaluate([replace(job, until=0.5)]))
+    path = tmp_path / job.checkpoint_name
+    state = checkpoint.read(path)
+    assert state is not None
+    if where == "cuda":
+        state = state._replace(generators={**state.generators, "cuda": torch.zeros(16, dtype=torch.uint8)})
+    else:
+        state = state._replace(parts={**state.parts, "scaler": torch.amp.GradScaler("cpu").state_dict()})
+    checkpoint.write(path, state)
+    epochs, make = [], batches.epoch
+    monkeypatch.setattr(batches, "epoch", lambda *args: epochs.append(1) or make(*args))
+    [(_, outcome)] = trainer.evaluate([job])
+    assert len(epochs) == 6
+    assert replace(outcome, seconds=0.0) == replace(calm, seconds=0.0)
+
+
+def test_a_checkpoint_that_cannot_be_written_costs_nothing(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    source, job = DataSource("digits", limit=100), Job(0, RECIPE, {}, 3, 1.0)
+    [(_, outcome)] = Train(source, checkpoints=str(tmp_path / "file")).evaluate([replace(job, until=0.5)])
+    assert (outcome.status, outcome.fidelity) == ("ok", 0.5)

@@ -188,6 +188,15 @@ def test_a_run_of_a_cluster_goes_on_without_it():
     assert parse(["fidelity", "RUN", "--engine", "local"]).engine == "local"
 
 
+@pytest.mark.parametrize("option", ["--budget", "--workers", "--gpus"])
+def test_zero_is_a_number_to_resume_with(option, searched, monkeypatch):
+    """It was taken for nothing; `--gpus 0` is for a cluster that has none any more."""
+    told = []
+    monkeypatch.setattr("ma2ml_agents.run.commands.search.drive", lambda run, config, console: told.append(config) or 0)
+    assert main(["resume", str(searched), option, "0"]) == 0
+    assert told[0][option[2:]] == 0
+
+
 def test_workers_that_cannot_start_are_one_line(tmp_path, capsys, monkeypatch):
     """As where a node of a cluster has no data."""
 
@@ -256,7 +265,9 @@ def test_show_tells_values_and_recipe(searched, capsys):
     assert shown["recipe"]["epochs"] == 30
     assert main(["show", str(searched)]) == 0
     best = max(trials(searched), key=lambda trial: trial["reward"])
-    assert f"trial {best['number']}: reward" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert f"trial {best['number']}: reward" in out
+    assert "seed 0" in out.splitlines()[0]
     assert main(["show", str(searched), "99"]) == 2
     assert "no trial 99" in told(capsys)
 

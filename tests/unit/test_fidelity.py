@@ -89,6 +89,21 @@ def test_a_run_is_compared_and_nothing_is_trained_twice(searched, capsys, monkey
     assert result.accuracy["1 epochs"] == first
 
 
+def test_long_trainings_have_no_limit_of_the_searchs(searched, monkeypatch):
+    asked = []
+
+    def build(config, **options):
+        asked.append(config)
+        raise KeyError
+
+    stored = fidelity.trained_run(searched, workers=None, device=None, data=None)
+    monkeypatch.setattr(fidelity, "trained_run", lambda *_, **__: ({**stored[0], "time_limit": 5.0}, stored[1]))
+    monkeypatch.setattr(fidelity, "build", build)
+    with pytest.raises(KeyError):
+        fidelity.compare(searched, (1, 2))
+    assert asked[0]["time_limit"] is None
+
+
 def test_stopped_it_goes_on(searched, monkeypatch):
     done = []
 

@@ -264,6 +264,18 @@ def test_deterministic_restores_the_setting() -> None:
     assert not torch.are_deterministic_algorithms_enabled()
 
 
+@pytest.mark.parametrize("enabled", [True, False])
+def test_deterministic_leaves_a_users_own_setting(enabled: bool) -> None:
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        with numerics.deterministic(enabled):
+            assert torch.is_deterministic_algorithms_warn_only_enabled() != enabled
+        assert torch.are_deterministic_algorithms_enabled()
+        assert torch.is_deterministic_algorithms_warn_only_enabled()
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
 @pytest.mark.gpu
 def test_it_learns_on_cuda() -> None:
     result = loop.fit(TINY, digits(), seed=0, fidelity=0.06, device="cuda")

@@ -12,6 +12,7 @@ from ma2ml_agents.run.results import Results
 from ma2ml_agents.run.retrain import REPEATS_FROM, Finished, best_trials, retrain
 from ma2ml_agents.run.stored import build_without_evaluator, stored_config
 from ma2ml_env.evaluators.base import Job
+from ma2ml_env.evaluators.train import Train
 from ma2ml_env.games import make_game
 from ma2ml_env.recipe import Recipe
 from ma2ml_env.store import TrialStore
@@ -272,6 +273,35 @@ def test_the_baseline_is_the_base_recipe(run):
     stored = json.loads((run / "retrain" / "summary.json").read_text())["baseline"]
     accuracies = [one.outcome.metrics["test_accuracy"] for one in result.baseline]
     assert stored["mean"] == pytest.approx(statistics.fmean(accuracies))
+
+
+def fail_on(monkeypatch, bad):
+    """Trainings that fail: those of which `bad(job, trainer)` is true."""
+    evaluate = Train.evaluate
+
+    def some_fail(self, jobs):
+        for index, job in enumerate(jobs):
+            if bad(job, self):
+                yield index, Outcome("failed", error="CRASH", note="no luck")
+            else:
+                yield index, next(evaluate(self, [job]))[1]
+
+    monkeypatch.setattr(Train, "evaluate", some_fail)
+
+
+def test_a_baseline_that_fails_is_an_error(run, monkeypatch):
+    with TrialStore(run) as store:
+        base = build_without_evaluator(stored_config(store)).base
+    fail_on(monkeypatch, lambda job, trainer: job.recipe == base)
+    with pytest.raises(ValueError, match="all 2 trainings of the base recipe failed; the first: CRASH no luck"):
+        retrain(run, top_k=1, repeats=2, baseline=True)
+
+
+def test_a_repeat_that_fails_is_told(run, monkeypatch, capsys):
+    fail_on(monkeypatch, lambda job, trainer: trainer.train_on_validation and job.number == 0)
+    assert main(["retrain", str(run), "--top-k", "1", "--repeats", "2", "--workers", "1"]) == 0
+    assert "1 of these trainings failed and are not counted" in capsys.readouterr().out
+    assert json.loads((run / "retrain" / "summary.json").read_text())["failed"] == 1
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ma2ml_env.evaluators.base import Evaluator, Job
+from ma2ml_env.evaluators import train
+from ma2ml_env.evaluators.base import DeviceLost, Evaluator, Job, NoWorker
+from ma2ml_env.evaluators.faults import out_of_memory
 from ma2ml_env.evaluators.train import Train
 from ma2ml_env.recipe import Operation, Recipe, Spec
 from ma2ml_env.training import flops, loop, parts
@@ -175,3 +177,46 @@ def test_check_finds_missing_devices_and_data(tmp_path: Path) -> None:
 def test_flops_refuses_what_cannot_be_built() -> None:
     with pytest.raises(parts.InvalidRecipe):
         Train(SOURCE).flops(job(recipe=replace(RECIPE, network=Spec("none"))))
+
+
+def test_a_lost_device_is_no_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every later job of the process would fail as well; the control is a job that is bad by itself."""
+    bad = job(1, replace(RECIPE, network=Spec("nasnet", {**RECIPE.network.args, "filters": -1})))
+    assert train_one(Train(SOURCE), bad).status == "failed"
+    trainer = Train(SOURCE)
+    monkeypatch.setattr(loop, "fit", lambda *_, **__: (_ for _ in ()).throw(RuntimeError("CUDA error: unspecified")))
+    assert train_one(trainer, job()).error == "CRASH"
+    monkeypatch.setattr(train, "lost", lambda device: "CUDA error: unspecified launch failure")
+    with pytest.raises(DeviceLost, match="no longer answers this process"):
+        train_one(trainer, job())
+
+
+def test_weights_that_cannot_be_written_end_the_evaluation(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(NoWorker, match="weights of a finished training cannot be written"):
+        train_one(Train(SOURCE, weights=str(tmp_path / "file")), job())
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("error", "full"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory."), True),
+        (MemoryError(), True),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), True),
+        (RuntimeError("CUDA error: out of memory"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), False),
+        (ValueError("CUDA error: out of memory"), False),
+    ],
+)
+def test_what_counts_as_out_of_memory(error: Exception, full: bool) -> None:
+    assert out_of_memory(error) == full
+
+
+def test_a_workers_twin_has_the_data_and_its_own_first_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading counts against no job's time; cuda:1 of this machine is cuda:0 where one GPU is seen."""
+    assert Train(SOURCE).twin()._dataset is not None
+    monkeypatch.setattr(Train, "dataset", lambda self: None)
+    assert Train(SOURCE, device="cuda:1").twin().device == "cuda"
+    assert Train(SOURCE, device="cpu").twin().device == "cpu"

@@ -127,6 +127,10 @@ class Retrain:
                     f"{mean:.4f} +- {deviation:.4f} (mean and standard deviation)",
                     soft_wrap=True,
                 )
+        if result.failed:
+            console.print(
+                f"{result.failed} of these trainings failed and are not counted; the same command tries them again"
+            )
         console.print(f"next: ma2ml export {shlex.quote(str(self.run))}", soft_wrap=True)
         return 0
 

@@ -67,7 +67,11 @@ class Show:
             )
             return 0
         if self.number is None:
-            told = {name: value for name, value in config.items() if value not in (None, {}, False)}
+            told = {
+                name: value
+                for name, value in config.items()
+                if value is not None and value is not False and value != {}
+            }
             console.print(f"run of {', '.join(f'{name} {value}' for name, value in told.items())}")
             console.print(f"{len(trials)} of {config['budget']} trials; the best one:")
         outcome = trial.outcome

@@ -63,11 +63,11 @@ class Search:
     download: bool = False
     """fetch the data set into --data if it is not there"""
     images: OptionalFolder = None
-    """of own-v0: a folder with train/val/test folders of class folders, or the class folders themselves"""
+    """of own-v0 and own-small-v0: a folder with train/val/test folders of class folders, or the class folders themselves"""
     npz: OptionalFile = None
-    """of own-v0: a file with x_train (uint8 N x H x W [x C]), y_train, optionally x_test, y_test"""
+    """of own-v0 and own-small-v0: a file with x_train (uint8 N x H x W [x C]), y_train, optionally x_test, y_test"""
     size: OptionalNumber = None
-    """of own-v0: side in pixels that images are brought to (32 unless told)"""
+    """side in pixels that images are brought to (unless told: 32 of own images, 272 of ImageNet, else none)"""
     flops_limit: OwnAmount = None
     """MACs of one image that the reward holds a pipeline to, as in 600e6"""
     reward: Annotated[str | None, arg(metavar="NAME", help_behavior_hint=GAMES_OWN)] = None
@@ -88,7 +88,7 @@ class Search:
     address: OptionalText = None
     """of the Ray cluster, as auto or 10.0.0.1:6379; without it Ray is started on this machine"""
     gpus: OptionalAmount = None
-    """of each training on Ray, as in 0.25: four share one; 1 if the cluster has any unless told"""
+    """GPUs of each training on Ray; 0.25 lets four share one. Unless told 1, or 0 where the cluster has none"""
 
     def execute(self, console: Console) -> int:
         """Search, then print what came of it."""
@@ -127,6 +127,8 @@ class Resume:
     """of the Ray cluster"""
     gpus: StoredAmount = None
     """of each training on Ray"""
+    time_limit: StoredAmount = None
+    """seconds after which a training is ended and counts as failed, from here on"""
 
     def execute(self, console: Console) -> int:
         """Resume, then print what came of it."""
@@ -135,9 +137,9 @@ class Resume:
 
         with TrialStore(self.run, create=False) as store:
             config = on_engine(stored_config(store), self.engine)
-        for name in ("budget", "workers", "device", "download", "address", "gpus"):
+        for name in ("budget", "workers", "device", "download", "address", "gpus", "time_limit"):
             value = getattr(self, name)
-            if value not in (None, False):
+            if value is not None and value is not False:
                 config[name] = value
         if self.data is not None:
             config |= at(config, self.data)
