@@ -1,8 +1,8 @@
 """The registry: every named part of the environment, as lazy `"package.module:attr"` strings.
 
 Nothing is imported before it is asked for. Third parties add rows with `register`, or without a line of code by entry points
-of the groups `ma2ml.modules`, `.evaluators`, `.rewards`, `.tables`, `.games` and `.learners`. Conformance tests run over all
-rows.
+of the groups `ma2ml.modules`, `.evaluators`, `.rewards`, `.tables`, `.games`, `.learners`, `.networks`, `.losses` and
+`.optimizers`, which worker processes find as well. Conformance tests run over all rows.
 """
 
 import difflib
@@ -72,7 +72,11 @@ TABLE: dict[str, dict[str, str]] = {
         "hpobench-credit-g-v0": "ma2ml_env.table_games:HPOBENCH_CREDIT_G",
         "nasbench201-cifar10-v0": "ma2ml_env.table_games:NASBENCH201_CIFAR10",
     },
-    "learners": {},  # the project's own stand in ma2ml_agents/registry.py; this row is for those of third parties
+    # The project's own stand in ma2ml_agents/registry.py and in training/parts.py; these are for those of third parties.
+    "learners": {},
+    "networks": {},
+    "losses": {},
+    "optimizers": {},
 }
 
 
@@ -80,7 +84,8 @@ def register(kind: str, name: str, target: str) -> None:
     """Add a row.
 
     Args:
-        kind: `modules`, `evaluators`, `rewards`, `tables`, `games` or `learners` (the singular will do).
+        kind: `modules`, `evaluators`, `rewards`, `tables`, `games`, `learners`, `networks`, `losses` or `optimizers` (the
+            singular will do).
         name: what users will type.
         target: `"package.module:attr"`, imported when it is first used.
 
@@ -92,7 +97,7 @@ def register(kind: str, name: str, target: str) -> None:
     if not module or not attribute:
         raise ValueError(f'a target has the form "package.module:attr", not {target!r}')
     if rows.get(name, target) != target:
-        raise ValueError(f"{_kind(kind)[:-1]} {name!r} is already registered as {rows[name]}")
+        raise ValueError(f"{singular(_kind(kind))} {name!r} is already registered as {rows[name]}")
     rows[name] = target
 
 
@@ -111,7 +116,7 @@ def resolve(kind: str, name: str) -> Any:
     kind = _kind(kind)
     target = TABLE[kind].get(name) or _entry_points(kind).get(name)
     if target is None:
-        raise ValueError(f"unknown {kind[:-1]} {name!r}{closest(name, names(kind))}")
+        raise ValueError(f"unknown {singular(kind)} {name!r}{closest(name, names(kind))}")
     module, _, attribute = target.partition(":")
     return getattr(importlib.import_module(module), attribute)
 
@@ -123,8 +128,13 @@ def closest(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {near[0]!r}?" if near else f"; known are: {', '.join(known)}"
 
 
+def singular(kind: str) -> str:
+    """`game` of `games`."""
+    return "loss" if kind == "losses" else kind.removesuffix("s")
+
+
 def _kind(kind: str) -> str:
-    plural = kind if kind in TABLE else f"{kind}s"
+    plural = kind if kind in TABLE else f"{kind}es" if kind.endswith("s") else f"{kind}s"
     if plural not in TABLE:
         raise ValueError(f"unknown kind {kind!r}{closest(kind, TABLE)}")
     return plural

@@ -1,4 +1,4 @@
-"""Builds the parts of a recipe from their specs, by kind."""
+"""Builds the parts of a recipe from their specs, by kind. Those of third parties are found through the registry."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from ma2ml_env.recipe import Recipe, Spec
+from ma2ml_env.registry import names, resolve, singular
 from ma2ml_env.training import augment
 from ma2ml_env.training.losses import Focal, Poly
 from ma2ml_env.training.networks.mobile import Mobile
@@ -42,7 +43,7 @@ def network(spec: Spec, **image: Any) -> nn.Module:
     Raises:
         InvalidRecipe: if the kind is unknown or does not take these arguments.
     """
-    return _build("network", NETWORKS, spec, **image)
+    return _build("networks", NETWORKS, spec, **image)
 
 
 def optimizer(recipe: Recipe, parameters: Iterable[nn.Parameter], *, fused: bool = True) -> torch.optim.Optimizer:
@@ -60,7 +61,7 @@ def optimizer(recipe: Recipe, parameters: Iterable[nn.Parameter], *, fused: bool
     options: dict[str, Any] = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay}
     if recipe.optimizer.kind in FUSED:
         options["fused"] = fused
-    return _build("optimizer", OPTIMIZERS, recipe.optimizer, list(parameters), **options)
+    return _build("optimizers", OPTIMIZERS, recipe.optimizer, list(parameters), **options)
 
 
 def loss(spec: Spec) -> nn.Module:
@@ -69,7 +70,7 @@ def loss(spec: Spec) -> nn.Module:
     Raises:
         InvalidRecipe: if the kind is unknown or does not take these arguments.
     """
-    return _build("loss", LOSSES, spec)
+    return _build("losses", LOSSES, spec)
 
 
 def check(recipe: Recipe) -> None:
@@ -106,10 +107,12 @@ def check(recipe: Recipe) -> None:
         raise InvalidRecipe(f"recipe field 'augment': {error}") from None
 
 
-def _build(slot: str, table: dict[str, Callable[..., T]], spec: Spec, *args: Any, **extra: Any) -> T:
-    if spec.kind not in table:
-        raise InvalidRecipe(f"unknown {slot} {spec.kind!r}; known are {', '.join(table)}")
+def _build(group: str, table: dict[str, Callable[..., T]], spec: Spec, *args: Any, **extra: Any) -> T:
+    slot, known = singular(group), [*table, *names(group)]
+    if spec.kind not in known:
+        raise InvalidRecipe(f"unknown {slot} {spec.kind!r}; known are {', '.join(known)}")
+    make: Callable[..., T] = table[spec.kind] if spec.kind in table else resolve(group, spec.kind)
     try:
-        return table[spec.kind](*args, **spec.args, **extra)
+        return make(*args, **spec.args, **extra)
     except (TypeError, ValueError) as error:
         raise InvalidRecipe(f"recipe field {slot!r}, kind {spec.kind!r}: {error}") from None
