@@ -1,6 +1,7 @@
 """The SQLite file of a run: schema, transactions, and errors in the user's words. `store.py` says what stands in it."""
 
 import hashlib
+import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -41,6 +42,8 @@ class Database:
         self.path = path
         with self.errors():
             mode = "rwc" if write else "ro"
+            if not write and not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists():
+                mode += "&immutable=1"  # else SQLite wants to put a file beside it
             uri = f"{path.resolve().as_uri()}?mode={mode}"
             self.connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=30)
         try:

@@ -162,7 +162,7 @@ class Game:
                 if on_outcome is not None:
                     on_outcome(number, outcome)
         return [
-            Trial(job.number, job.seed, proposal, outcomes[job.number], self.reward(outcomes[job.number]))
+            Trial(job.number, job.seed, proposal, outcomes[job.number], float(self.reward(outcomes[job.number])))
             for job, proposal in zip(jobs, proposals, strict=True)
         ]
 

@@ -132,7 +132,7 @@ def make_game(
         player = resolve("evaluators", "surrogate")(nvec, intervals, seed=seed, **scale, **options["source"])
     elif evaluator in TRAINED:
         source = _source(named, data, download, images, npz, size, seed, options["source"])
-        max_flops = limit if isinstance(shared, FlopsReward) and shared.hard else None
+        max_flops = shared.limit if isinstance(shared, FlopsReward) and shared.hard else None
         where = {"evaluator": evaluator, "workers": workers, "time_limit": time_limit, "address": address, "gpus": gpus}
         if halving:
             from ma2ml_env.evaluators.halving import check_rungs

@@ -164,7 +164,7 @@ class TrialStore:
             ValueError: if a trial is not the one that was stored, a reward is not finite, or the state cannot be stored.
         """
         text, blob = pack(learner_state)
-        trials = [replace(trial, reward=trial.reward + 0.0) for trial in trials]  # SQLite knows no -0.0
+        trials = [replace(trial, reward=float(trial.reward) + 0.0) for trial in trials]  # SQLite knows no -0.0
         with self._transaction() as db:
             closed = {number for (number,) in db.execute("SELECT number FROM outcomes WHERE reward IS NOT NULL")}
             for trial in trials:

@@ -100,9 +100,10 @@ def check_reward(reward: Reward) -> None:
 
 
 def check_evaluator(evaluator: Evaluator, jobs: Sequence[Job]) -> dict[int, Outcome]:
-    """Every index once, lazily, the same again, and equal to `score` where there is one. Returns the outcomes."""
+    """Every index once, by an iterator, the same again, and equal to `score` where there is one. Returns the outcomes."""
     assert not list(evaluator.evaluate([])), "no jobs, no outcomes"
-    evaluator.evaluate(jobs)  # work starts at the first next(): this must not begin anything
+    unused = evaluator.evaluate(jobs)  # work starts at the first next(): this must not begin anything
+    assert iter(unused) is unused, "outcomes come from an iterator"
     outcomes: dict[int, Outcome] = {}
     for index, outcome in evaluator.evaluate(jobs):
         assert 0 <= index < len(jobs), f"index {index} is not one of the {len(jobs)} jobs"
@@ -111,6 +112,9 @@ def check_evaluator(evaluator: Evaluator, jobs: Sequence[Job]) -> dict[int, Outc
         assert Outcome.from_json(json.loads(json.dumps(outcome.to_json()))) == outcome
         outcomes[index] = outcome
     assert len(outcomes) == len(jobs), f"missing: {sorted(set(range(len(jobs))) - set(outcomes))}"
+    for index, again in evaluator.evaluate(jobs):
+        for what in ("status", "accuracy", "flops", "fidelity"):
+            assert getattr(again, what) == getattr(outcomes[index], what), f"job {index} comes to another {what} again"
     if isinstance(evaluator, VectorEvaluator):
         codes = {agent: np.array([job.codes[agent] for job in jobs]) for agent in jobs[0].codes}
         accuracy, flops = evaluator.score(codes, np.array([job.seed for job in jobs]))

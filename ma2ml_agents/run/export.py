@@ -51,10 +51,11 @@ def export(run: str | Path, *, out: str | Path | None = None, number: int | None
         weights = run / "retrain" / row["weights"]
         recipe = Recipe.from_json(row["recipe"])
         card = _card(config, summary, data, row, number is None and bool(summary["repeats"]))
-        texts = {"model.py": model_source(recipe.network.kind), "card.md": _card_text(card)}
+        told = _card_text(card)
+    texts = {"model.py": model_source(recipe.network.kind), "card.md": told}
     if not weights.resolve().is_relative_to((run / "retrain").resolve()):
         raise ValueError(f"{weights} is not in {run / 'retrain'}: its summary.json was not written by ma2ml")
-    folder = Path(out) if out is not None else run / "export"
+    folder = (Path(out) if out is not None else run / "export").absolute()
     if folder.exists() and any(folder.iterdir()) and not (folder / "card.json").exists():
         raise ValueError(f"{folder} holds something else than an export; name another folder")
     if not weights.exists():
@@ -77,11 +78,15 @@ def export(run: str | Path, *, out: str | Path | None = None, number: int | None
 
 
 def model_source(kind: str) -> str:
-    """Source of `model.py` for a kind of network: the network's own file, and `export_loader.py` behind it."""
+    """Source of `model.py` for a kind of network: the network's own file, and `export_loader.py` behind it.
+
+    Raises:
+        ValueError: if the kind is unknown here.
+    """
     from ma2ml_agents.run import export_loader
     from ma2ml_env.training import parts
 
-    network = parts.NETWORKS[kind]
+    network = parts.network_class(kind)
     source = inspect.getsource(inspect.getmodule(network))  # type: ignore[arg-type]
     lines = inspect.getsource(export_loader).splitlines(keepends=True)[1:]  # without its docstring
     loader = "".join(line for line in lines if not line.startswith("from ma2ml_env")).lstrip()

@@ -25,6 +25,10 @@ _MAY_DIFFER = {"learner", "learner_set", "seed", *SAFE_KEYS} - {"time_limit"}
 """of the configs of runs whose curves stand in one picture"""
 
 
+_TOLD = ("size", "reward", "flops_limit", "halving")
+"""of a run's config: what makes a named game another one, where it is given"""
+
+
 @dataclass(frozen=True)
 class Table:
     """Columns, and rows of as many cells."""
@@ -63,9 +67,13 @@ class Stored:
         return _with_settings(f"{self.config['learner']} (ours, {self.folder.name})", self.unlike(papers))
 
     def unlike(self, papers: Sequence[str]) -> list[str]:
-        """What differs from the paper: another game than these, and whatever `--set` changed."""
+        """What differs from the paper: another game than these, and whatever was told beside it."""
         game = [] if self.config["game"] in papers else [self.config["game"]]
-        return [*game, *(f"{name}={json.dumps(value)}" for name, value in self.config["set"].items())]
+        own = {"budget": self.game.protocol.budget, "batch": self.game.protocol.batch}
+        told = {name: self.config[name] for name, usual in own.items() if self.config[name] != usual}
+        told |= {name: self.config[name] for name in _TOLD if self.config.get(name)}
+        told |= {**self.config["set"], **self.config["learner_set"]}
+        return [*game, *(f"{name}={json.dumps(value)}" for name, value in told.items())]
 
     def levels(self) -> list[tuple[str, float, float]]:
         """(letter, test accuracy in percent, millions of MACs) of the best under each limit.
@@ -179,7 +187,10 @@ def table_4(runs: Sequence[Stored]) -> Table:
         unlike, network = run.unlike(published.CIFAR100), run.game.base.network.kind
         if "nas" not in run.agents and network != "resnet_cifar":
             unlike.append(f"network {network}")
-        row = ours.setdefault(_with_settings("ours", unlike), {})
+        name = _with_settings(f"{run.config['learner']} (ours)", unlike)
+        if column in ours.get(name, {}):  # another run of the same
+            name += f", {run.folder.name}"
+        row = ours.setdefault(name, {})
         row[column] = run.accuracy
         baseline = run.retrained["baseline"]
         if baseline and baseline["mean"] is not None and "nas" not in run.agents:

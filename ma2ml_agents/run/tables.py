@@ -19,7 +19,7 @@ def amount(number: float) -> str:
     if number == 0:
         return "-"
     for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if number >= size:
+        if number >= 0.9995 * size:  # it is rounded up
             return f"{number / size:.3g}{unit}"
     return f"{number:.0f}"
 

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 VALIDATION_FOLDERS = ("val", "validation", "valid")
+PARTS = {"train", "training", *VALIDATION_FOLDERS, "test", "testing"}
+"""in small letters: no class is called so that holds folders"""
 
 # What numpy and zipfile raise on files of another kind, and on members that cannot be unpacked or lie about their size.
 _NO_ARRAYS = (
@@ -43,10 +45,12 @@ def read_images(folder: Path, size: int) -> Raw:
 
     Raises:
         FileNotFoundError: if the folder or its images are missing.
-        ValueError: if a file cannot be read as an image, or a class of val or test is not among those of train.
+        ValueError: if a file cannot be read as an image, a class of val or test is not among those of train, or a folder looks
+            like a part of the data under a name that is not read.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder {folder}: --images takes a folder of class folders")
+    _check_names(folder)
     parts = {"train": folder}
     if (folder / "train").is_dir():
         parts = {"train": folder / "train"}
@@ -86,6 +90,24 @@ def read_images(folder: Path, size: int) -> Raw:
         stacked.get("test"),
         labels.get("test"),
     )
+
+
+def _check_names(folder: Path) -> None:
+    """Refuse `Train`, `testing`, ... that hold class folders: they would be taken for classes, or left out."""
+    read = {"train", "test", *VALIDATION_FOLDERS} if (folder / "train").is_dir() else set()
+    odd = sorted(
+        path.name
+        for path in folder.iterdir()
+        if path.is_dir()
+        and path.name not in read
+        and path.name.lower() in PARTS
+        and any(p.is_dir() for p in path.iterdir())
+    )
+    if odd:
+        raise ValueError(
+            f"{folder}: {', '.join(odd)} would be {'left out' if read else 'taken for classes'}; the parts of the data are "
+            "folders named train, val and test"
+        )
 
 
 def read_image(path: Path, size: int) -> NDArray[np.uint8]:

@@ -46,6 +46,15 @@ def network(spec: Spec, **image: Any) -> nn.Module:
     return _build("networks", NETWORKS, spec, **image)
 
 
+def network_class(kind: str) -> Callable[..., nn.Module]:
+    """What a kind of network is made by.
+
+    Raises:
+        InvalidRecipe: if the kind is unknown.
+    """
+    return _maker("networks", NETWORKS, kind)
+
+
 def optimizer(recipe: Recipe, parameters: Iterable[nn.Parameter], *, fused: bool = True) -> torch.optim.Optimizer:
     """The update rule. The decay acts on all weights, those of batch norm and biases included, as in DARTS.
 
@@ -107,12 +116,16 @@ def check(recipe: Recipe) -> None:
         raise InvalidRecipe(f"recipe field 'augment': {error}") from None
 
 
+def _maker(group: str, table: dict[str, Callable[..., T]], kind: str) -> Callable[..., T]:
+    if kind not in (known := [*table, *names(group)]):
+        raise InvalidRecipe(f"unknown {singular(group)} {kind!r}; known are {', '.join(known)}")
+    made: Callable[..., T] = table[kind] if kind in table else resolve(group, kind)
+    return made
+
+
 def _build(group: str, table: dict[str, Callable[..., T]], spec: Spec, *args: Any, **extra: Any) -> T:
-    slot, known = singular(group), [*table, *names(group)]
-    if spec.kind not in known:
-        raise InvalidRecipe(f"unknown {slot} {spec.kind!r}; known are {', '.join(known)}")
-    make: Callable[..., T] = table[spec.kind] if spec.kind in table else resolve(group, spec.kind)
+    make = _maker(group, table, spec.kind)
     try:
         return make(*args, **spec.args, **extra)
     except (TypeError, ValueError) as error:
-        raise InvalidRecipe(f"recipe field {slot!r}, kind {spec.kind!r}: {error}") from None
+        raise InvalidRecipe(f"recipe field {singular(group)!r}, kind {spec.kind!r}: {error}") from None

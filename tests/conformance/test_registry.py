@@ -12,7 +12,7 @@ from ma2ml_env.games import NamedGame, make_game
 from ma2ml_env.registry import TABLE, names, register, resolve
 from ma2ml_env.reward import FlopsReward
 from ma2ml_env.testing import check_env, check_evaluator, check_module, check_reward, random_codes, random_proposals
-from ma2ml_env.trial import Proposal, trial_seed, trial_seeds
+from ma2ml_env.trial import Outcome, Proposal, trial_seed, trial_seeds
 
 
 def jobs_of(game: Game, n: int) -> list[Job]:
@@ -38,6 +38,23 @@ def test_reward(reward):
 
 def test_every_reward_is_checked_above():
     assert names("rewards") == ["accuracy", "flops"]
+
+
+class Eager:
+    """What `check_evaluator` refuses: all at once, or another number each time."""
+
+    def __init__(self, fault):
+        self.fault, self.rng = fault, np.random.default_rng(0)
+
+    def evaluate(self, jobs):
+        outcomes = [(i, Outcome(accuracy=float(self.rng.random()))) for i in range(len(jobs))]
+        return outcomes if self.fault == "no iterator" else iter(outcomes)
+
+
+@pytest.mark.parametrize(("fault", "message"), [("no iterator", "iterator"), ("random", "another accuracy again")])
+def test_bad_evaluators_are_refused(fault, message):
+    with pytest.raises(AssertionError, match=message):
+        check_evaluator(Eager(fault), jobs_of(make_game("digits-v0", "surrogate"), 3))
 
 
 @pytest.mark.parametrize("id", names("games"))

@@ -151,6 +151,26 @@ def test_train_val_test_folders_and_grey_images(tmp_path: Path) -> None:
     assert DataSource("images", str(tmp_path), size=8).load().channels == 3
 
 
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        (("Train", "Test"), "Test, Train would be taken for classes"),
+        (("training", "validation"), "training, validation would be taken for classes"),
+        (("train", "testing"), "testing would be left out"),
+    ],
+)
+def test_parts_under_other_names_are_refused(tmp_path: Path, parts: tuple[str, ...], message: str) -> None:
+    for part in parts:
+        write_images(tmp_path / part, {"a": 4, "b": 4})
+    with pytest.raises(ValueError, match=message):
+        DataSource("images", str(tmp_path), size=8).load()
+
+
+def test_a_class_may_be_called_test(tmp_path: Path) -> None:
+    write_images(tmp_path, {"test": 9, "other": 9})
+    assert DataSource("images", str(tmp_path), size=8).load().class_names == ("other", "test")
+
+
 def test_bad_folders_of_images(tmp_path: Path) -> None:
     def load(size: int | None = 8) -> Dataset:
         return DataSource("images", str(tmp_path / "data"), size=size).load()

@@ -181,6 +181,24 @@ def test_a_trial_of_the_top_can_be_exported(run, tmp_path, capsys):
     assert "was not trained to the end" in capsys.readouterr().err
 
 
+def test_an_export_may_be_the_folder_that_one_stands_in(run, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert main(["export", str(run), "--out", "."]) == 0
+    assert (tmp_path / "here" / "model.py").exists()
+
+
+def test_a_network_that_nobody_knows_here_is_named(run, tmp_path, capsys):
+    """Of a package that is not installed any more, say; the retraining is whole."""
+    copy = shutil.copytree(run, tmp_path / "run")
+    path = copy / "retrain" / "summary.json"
+    path.write_text(path.read_text().replace('"nasnet"', '"mynet"'))
+    assert main(["export", str(copy)]) == 2
+    told = capsys.readouterr().err
+    assert "unknown network 'mynet'; known are nasnet" in told
+    assert "damaged" not in told
+
+
 def test_an_export_is_replaced_and_another_folder_is_not(run, exported, tmp_path, capsys):
     assert main(["export", str(run)]) == 0
     assert not list(run.glob(".export*"))

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 
 from ma2ml_env.evaluators.surrogate import Surrogate
@@ -40,6 +41,12 @@ def test_trials_come_in_the_order_of_proposals_and_outcomes_as_they_arrive():
     assert [t.proposal for t in trials] == asked
     assert [t.reward for t in trials] == [0.10, 0.11, 0.12, 0.13]
     assert arrived == [13, 12, 11, 10]
+
+
+def test_a_reward_is_a_float_whatever_made_it():
+    made = game(Backwards())
+    made.reward = lambda outcome: np.float64(outcome.accuracy)
+    assert [type(trial.reward) for trial in made.play(proposals(2), [0, 0])] == [float, float]
 
 
 def test_known_outcomes_are_not_evaluated_again():

@@ -1,5 +1,6 @@
 import pytest
 
+from ma2ml_env.evaluators.wrap import Feasible
 from ma2ml_env.games import make_game
 from ma2ml_env.modules.hpo_sgd import HpoSgd
 from ma2ml_env.reward import Accuracy, FlopsReward
@@ -45,6 +46,13 @@ def test_modules_and_rewards():
     assert make_game("cifar10-v0", "surrogate", reward="hard", flops_limit=1e6).reward.hard
     assert isinstance(make_game("cifar10-600m-v0", "surrogate", reward="accuracy").reward, Accuracy)
     assert make_game("cifar10-v0", "surrogate", modules=["nas_cell"]).spec.nvec.keys() == {"nas"}
+
+
+def test_a_hard_reward_refuses_by_its_own_limit():
+    """Not by the game's: what it pays is trained, and what it does not pay is not."""
+    game = make_game("digits-v0", reward=FlopsReward(1e6, hard=True), device="cpu")  # whose own limit is 215e3
+    assert isinstance(game.evaluator.inner, Feasible)
+    assert game.evaluator.inner.max_flops == 1e6
 
 
 def test_the_landscape_depends_on_the_games_seed_alone():

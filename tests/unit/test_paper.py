@@ -10,6 +10,8 @@ from ma2ml_agents.run.cli import main
 from ma2ml_env.recipe import Recipe
 from ma2ml_env.trial import Outcome
 
+SHORT = "budget=12, batch=4"
+"""what is not the paper's setting in every search here"""
 SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -51,12 +53,12 @@ def test_published_numbers_are_the_papers():
 def test_tables_1_and_2_put_ours_beside_theirs(tmp_path):
     run = trained(search(tmp_path / "a"), levels=[(500e6, 0), (600e6, 1), (700e6, 2)])
     ours = paper.table_2([run]).rows[-1]
-    assert ours == ("random (ours, a): digits-v0", "70.0 / 71.0 / 72.0", "490 / 590 / 690", "A / B / C")
+    assert ours == (f"random (ours, a): digits-v0, {SHORT}", "70.0 / 71.0 / 72.0", "490 / 590 / 690", "A / B / C")
     assert paper.table_2([run]).rows[0][1] == "78.6 / 79.1 / 79.5"
     assert [row[:3] for row in paper.table_1([run]).rows[-3:]] == [
-        ("random (ours, a): digits-v0-A", "70.0", "490"),
-        ("random (ours, a): digits-v0-B", "71.0", "590"),
-        ("random (ours, a): digits-v0-C", "72.0", "690"),
+        (f"random (ours, a): digits-v0, {SHORT}-A", "70.0", "490"),
+        (f"random (ours, a): digits-v0, {SHORT}-B", "71.0", "590"),
+        (f"random (ours, a): digits-v0, {SHORT}-C", "72.0", "690"),
     ]
 
 
@@ -67,7 +69,7 @@ def test_levels_without_a_letter_and_folders_of_one_name_keep_their_rows(tmp_pat
     game = "imagenet200-600m-v0"
     runs = [trained(search(tmp_path / name / "run", "random", game), levels=levels) for name in "xy"]
     rows = paper.table_2(runs).rows[2:]
-    assert [row[0] for row in rows] == ["random (ours, run)"] * 2
+    assert [row[0] for row in rows] == [f"random (ours, run): {SHORT}"] * 2
     assert [row[3] for row in rows] == ["40M / 50M / B"] * 2
     assert len(paper.table_1(runs).rows) == 20 + 6
     svg = ElementTree.fromstring(paper.figure_3(runs))
@@ -84,9 +86,9 @@ def test_table_3_says_which_data(tmp_path):
     cifar100 = trained(search(tmp_path / "c100", "random", "cifar100-small-v0"))
     other = trained(search(tmp_path / "d"))
     rows = paper.table_3([cifar10, cifar100, other]).rows[-3:]
-    assert rows[0][:5] == ("random (ours, c10): cifar10-small-v0", "74.44+-0.12", "1.5", "-", "-")
+    assert rows[0][:5] == (f"random (ours, c10): cifar10-small-v0, {SHORT}", "74.44+-0.12", "1.5", "-", "-")
     assert rows[1][1:5] == ("-", "-", "74.44+-0.12", "1.5")
-    assert rows[2][0] == "random (ours, d): digits-v0"
+    assert rows[2][0] == f"random (ours, d): digits-v0, {SHORT}"
 
 
 def test_table_3_of_a_run_without_repeats_shows_its_winner(tmp_path):
@@ -103,8 +105,14 @@ def test_table_4_is_by_the_modules_that_are_searched(tmp_path):
     ]
     (theirs, fixed, searched) = paper.table_4(runs).rows
     assert theirs == ("paper", "73.50", "74.39", "77.37", "85.08")
-    assert fixed == ("ours: digits-v0, network nasnet", "70.00+-0.10", "74.44+-0.12", "74.44+-0.12", "-")
-    assert searched == ("ours: digits-v0", "-", "-", "-", "74.44+-0.12")
+    assert fixed == (
+        f"random (ours): digits-v0, {SHORT}, network nasnet",
+        "70.00+-0.10",
+        "74.44+-0.12",
+        "74.44+-0.12",
+        "-",
+    )
+    assert searched == (f"random (ours): digits-v0, {SHORT}", "-", "-", "-", "74.44+-0.12")
     for name, modules in {"a": ["aug"], "l": ["aug", "hpo", "loss"]}.items():
         other = trained(search(tmp_path / name, "random", "digits-v0", "--modules", *modules))
         with pytest.raises(ValueError, match="no column of Table 4"):
@@ -116,9 +124,22 @@ def test_table_4_of_the_papers_own_games_is_one_row(tmp_path):
     runs = [trained(search(tmp_path / name, "random", game), baseline=0.7) for name, game in games.items()]
     registered = ["--modules", "aug", "nas_cell", "hpo_sgd"]  # the registry's names of the same agents
     runs[2] = trained(search(tmp_path / "again", "random", "cifar100-v0", *registered))
-    assert paper.table_4(runs).rows[1:] == [("ours", "70.00+-0.10", *["74.44+-0.12"] * 3)]
+    assert paper.table_4(runs).rows[1:] == [(f"random (ours): {SHORT}", "70.00+-0.10", *["74.44+-0.12"] * 3)]
     told = trained(search(tmp_path / "told", "random", "cifar100-v0", "--set", "filters=4"))
-    assert paper.table_4([told]).rows[1][0] == "ours: filters=4"
+    assert paper.table_4([told]).rows[1][0] == f"random (ours): {SHORT}, filters=4"
+
+
+def test_table_4_mixes_no_learners_and_drops_no_run(tmp_path):
+    game = "cifar100-resnet56-hpo-v0"
+    runs = [trained(search(tmp_path / name, name.rstrip("2"), game)) for name in ("random", "evolution", "evolution2")]
+    names = [row[0] for row in paper.table_4(runs).rows[1:]]
+    assert names == [f"random (ours): {SHORT}", f"evolution (ours): {SHORT}", f"evolution (ours): {SHORT}, evolution2"]
+
+
+def test_a_setting_that_is_not_the_papers_is_told(tmp_path):
+    options = ["--flops-limit", "5e8", "--learner-set", "population=7"]
+    run = trained(search(tmp_path / "a", "evolution", "cifar10-v0", *options))
+    assert run.unlike(published.CIFAR) == ["budget=12", "batch=4", "flops_limit=500000000.0", "population=7"]
 
 
 def test_figure_3_draws_what_was_published_and_ours(tmp_path):

@@ -5,6 +5,7 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -56,6 +57,29 @@ def test_mirror_holds_a_digested_line_for_each_finished_trial(tmp_path):
     lines = (tmp_path / "trials.jsonl").read_text().splitlines()
     assert [json.loads(line)["number"] for line in lines] == list(range(8))
     assert read_mirror(tmp_path / "trials.jsonl") == (played() + played(4), [])
+
+
+@pytest.mark.parametrize("kind", [np.float64, np.float32, int])
+def test_a_reward_of_any_kind_of_number_comes_back_whole(tmp_path, kind):
+    """numpy's have another `repr`, which the digest is of."""
+    trials = [replace(trial, reward=kind(trial.outcome.accuracy)) for trial in played(rewards=(0.5, 1.0, 0.0, 0.25))]
+    with TrialStore(tmp_path) as store:
+        store.propose(0, 0, PROPOSALS, SEEDS)
+        for trial in trials:
+            store.add_outcome(trial.number, trial.outcome)
+        store.close_batch(0, trials, {})
+        assert store.check() == []
+        assert [trial.reward for trial in store.trials()] == [float(trial.reward) for trial in trials]
+
+
+def test_a_reader_leaves_a_folder_that_it_may_not_write_as_it_is(tmp_path, monkeypatch):
+    with TrialStore(tmp_path / "run") as store:
+        fill(store)
+    before = sorted((tmp_path / "run").iterdir())
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    with TrialStore(tmp_path / "run", create=False) as store:
+        assert list(store.trials()) == played()
+        assert sorted((tmp_path / "run").iterdir()) == before  # SQLite would have put two files beside its own
 
 
 def test_a_proposed_batch_must_be_the_stored_one_byte_for_byte(tmp_path):

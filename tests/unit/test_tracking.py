@@ -74,6 +74,7 @@ def test_pareto():
 
 def test_amounts():
     assert [amount(n) for n in (0, 999, 8022, 1.234e6, 600e6, 2e9)] == ["-", "999", "8.02k", "1.23M", "600M", "2G"]
+    assert [amount(n) for n in (999_400, 999_600, 999.6e6)] == ["999k", "1M", "1G"]
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 8, 209])
