@@ -173,16 +173,15 @@ def _trainer(
     from ma2ml_env.evaluators.train import Train  # torch is imported by those who train
     from ma2ml_env.evaluators.wrap import Cached, Feasible
 
-    folder = None if checkpoints is None else Path(checkpoints)
-    if halving and folder is None:
-        folder = Path(tempfile.mkdtemp(prefix="ma2ml-"))
+    temporary = Path(tempfile.mkdtemp(prefix="ma2ml-")) if halving and checkpoints is None else None
+    folder = temporary if checkpoints is None else Path(checkpoints)
     trainer = Train(source, device=device, checkpoints=None if folder is None else str(folder.absolute()))
     trainer.check()
     player = _pooled(trainer, **where)
     if halving:
         player = Halving(player, halving, folder=folder)
-        if checkpoints is None:  # the temporary one
-            weakref.finalize(player, shutil.rmtree, folder, ignore_errors=True)
+    if temporary is not None:
+        weakref.finalize(player, shutil.rmtree, temporary, ignore_errors=True)
     if max_flops is not None:
         player = Feasible(player, max_flops, trainer.flops)
     return Cached(player)

@@ -21,7 +21,7 @@ def lost(device: str) -> str:
 
     After an illegal access or an error of the hardware every call fails until the process has ended (CUDA's "sticky" errors).
     """
-    if not torch.cuda.is_initialized():
+    if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         return ""
     try:
         torch.cuda.synchronize(device if device.startswith("cuda") else None)
