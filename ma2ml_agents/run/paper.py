@@ -23,8 +23,6 @@ from ma2ml_env.trial import Outcome
 Row = tuple[str, ...]
 _MAY_DIFFER = {"learner", "learner_set", "seed", *SAFE_KEYS} - {"time_limit"}
 """of the configs of runs whose curves stand in one picture"""
-
-
 _TOLD = ("size", "reward", "flops_limit", "halving")
 """of a run's config: what makes a named game another one, where it is given"""
 

@@ -222,6 +222,8 @@ class Train:
                 save_weights(fitted.network, Path(self.weights) / f"{job.number}.safetensors")
             except OSError as error:  # not the job's fault, nor would the next one's be written
                 raise NoWorker(f"the weights of a finished training cannot be written: {error}") from error
+        if fitted.checkpoint is None:
+            _drop(self._checkpoint(job))
         return Outcome(
             accuracy=accuracy,
             flops=macs,
@@ -234,9 +236,8 @@ class Train:
     def _fit(self, job: Job, data: Dataset, micro_batch: int | None) -> loop.Fitted:
         """Train, from the job's checkpoint if there is one, and leave others on the way."""
         options: dict[str, Any] = {"device": self._resolve_device(), "micro_batch": micro_batch}
-        path = None
-        if self.checkpoints is not None:
-            path = Path(self.checkpoints) / job.checkpoint_name
+        path = self._checkpoint(job)
+        if path is not None:
             until = epoch_at(job.until, loop.epochs(job.recipe, job.fidelity))
             before = checkpoint.read(path)
             if before and before.epoch <= until and loop.goes_on(before, job.recipe, self._resolve_device()):
@@ -253,9 +254,11 @@ class Train:
             raise
         if path is not None and fitted.checkpoint is not None:
             _keep(path, fitted.checkpoint)
-        else:
-            _drop(path)
         return fitted
+
+    def _checkpoint(self, job: Job) -> Path | None:
+        """Where it would lie, if there are any."""
+        return None if self.checkpoints is None else Path(self.checkpoints) / job.checkpoint_name
 
     def _resolve_device(self) -> torch.device:
         if self.device == "auto":

@@ -198,6 +198,18 @@ def test_weights_that_cannot_be_written_end_the_evaluation(tmp_path: Path) -> No
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+def test_weights_that_cannot_be_written_leave_the_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two epochs, a checkpoint after the first: who makes room and starts again loses what came after it, and no more."""
+    monkeypatch.setattr(train, "KEEP_EVERY", 0.0)
+    (tmp_path / "file").touch()
+    whole, checkpoints = job(fidelity=1.0), tmp_path / "checkpoints"
+    with pytest.raises(NoWorker):
+        train_one(Train(SOURCE, weights=str(tmp_path / "file"), checkpoints=str(checkpoints)), whole)
+    assert (checkpoints / whole.checkpoint_name).exists()
+    train_one(Train(SOURCE, weights=str(tmp_path / "weights"), checkpoints=str(checkpoints)), whole)
+    assert list(checkpoints.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("error", "full"),
     [

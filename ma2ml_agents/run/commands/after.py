@@ -128,9 +128,7 @@ class Retrain:
                     soft_wrap=True,
                 )
         if result.failed:
-            console.print(
-                f"{result.failed} of these trainings failed and are not counted; the same command tries them again"
-            )
+            console.print(f"{result.failed} of these trainings failed and are not counted")
         console.print(f"next: ma2ml export {shlex.quote(str(self.run))}", soft_wrap=True)
         return 0
 

@@ -193,10 +193,9 @@ class List:
             counts = str(module["decisions"]), f"{module['log10_size']:.2f}", str(module["intervals"])
             made.add_row(module["name"], module["agent"], *counts)
         console.print(made)
-        evaluators = [
-            name for name in names("evaluators") if name not in ("pool", "ray_pool")
-        ]  # --workers and --engine
-        rewards = [*names("rewards"), "hard"]  # flops with a hard limit
+        # Pools are chosen by --workers and --engine; hard is flops with a hard limit.
+        evaluators = [name for name in names("evaluators") if name not in ("pool", "ray_pool")]
+        rewards = [*names("rewards"), "hard"]
         for kind, rows in (("learners", learner_names()), ("evaluators", evaluators), ("rewards", rewards)):
             console.print(f"{kind}: {', '.join(rows)}")
         return 0
