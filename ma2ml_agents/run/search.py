@@ -62,7 +62,8 @@ def search(
         game: what is played.
         learner: proposes and learns.
         budget: trials in all, those of earlier sessions of the run included.
-        batch: trials that are proposed at a time; the last batch is smaller if it does not divide the budget.
+        batch: trials that are proposed at a time; the last batch is smaller if it does not divide the budget. Where a run
+            goes on to a larger one, the next batch is what that one lacked, and later ones are where they would have been.
         seed: of the trials, see `trial_seed`; the learner has its own.
         store: remembers the run; if it holds one already, the search goes on from there. None keeps nothing.
         callbacks: told in order.
@@ -88,7 +89,7 @@ def search(
     while len(trials) < budget:
         began = time.monotonic()
         first = len(trials)
-        n = min(batch, budget - first)
+        n = min(batch - first % batch, budget - first)
         known: dict[int, Outcome] = {}
         if store is not None and (stored := len(store.stored_proposals(index))):
             if first + stored > budget:

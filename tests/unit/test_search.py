@@ -138,7 +138,7 @@ def test_an_open_batch_keeps_its_size_when_the_budget_changes(tmp_path):
             search(Game(), Learner(), budget=5, batch=4, store=store)
         learner = Learner()
         search(Game(), learner, budget=11, batch=4, store=store)
-        assert learner.told == [[4, 5], [6, 7, 8, 9], [10]]
+        assert learner.told == [[4, 5], [6, 7], [8, 9, 10]]  # the first that is new fills up what 6 had cut
 
 
 def test_a_learner_that_proposes_something_else_is_refused(tmp_path):
