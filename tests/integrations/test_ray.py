@@ -109,7 +109,8 @@ class TestOnRay:
         assert {i: replace(o, seconds=0.0) for i, o in found.items()} == {
             i: replace(o, seconds=0.0) for i, o in here.items()
         }
-        assert pool._schedule.predictor.seconds(Cost(macs=1e9)) not in (0.0, 1e9)  # it has learned
+        cost = Cost(macs=1e9, calls=1e3)  # jobs this small may be explained by their calls alone
+        assert pool._schedule.predictor.seconds(cost) not in (0.0, 1e9)  # it has learned
 
     def test_closed_it_cancels_and_leaves_nothing(self, make):
         from parts import Faulty, group, job, until
