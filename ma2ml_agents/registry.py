@@ -1,21 +1,25 @@
 """The learners, as lazy `"package.module:attr"` strings; those of third parties are found through `ma2ml_env.registry`."""
 
 import importlib
+from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any
+from typing import Any, TypeVar
 
 from ma2ml_agents.learner import Learner
-from ma2ml_env.registry import closest, names, resolve
+from ma2ml_env.registry import closest, names, resolve, target
 from ma2ml_env.settings import check_settings
 from ma2ml_env.trial import GameSpec
 
+Config = TypeVar("Config", bound=Any)
+
 LEARNERS: dict[str, str] = {
+    "hybrid": "ma2ml_agents.hybrid:Hybrid",
     "ma2ml": "ma2ml_agents.ma2ml:MA2ML",
-    "ma2ml_paper": "ma2ml_agents.ma2ml.paper:MA2MLPaper",
-    "on_policy": "ma2ml_agents.baselines.on_policy:OnPolicy",
-    "ma2ml_lite": "ma2ml_agents.baselines.lite:MA2MLLite",
-    "entropy": "ma2ml_agents.baselines.entropy:Entropy",
-    "single_agent": "ma2ml_agents.baselines.single_agent:SingleAgent",
+    "ma2ml_paper": "ma2ml_agents.variants.ma2ml_paper:MA2MLPaper",
+    "on_policy": "ma2ml_agents.variants.on_policy:OnPolicy",
+    "ma2ml_lite": "ma2ml_agents.variants.ma2ml_lite:MA2MLLite",
+    "entropy": "ma2ml_agents.variants.entropy:Entropy",
+    "single_agent": "ma2ml_agents.variants.single_agent:SingleAgent",
     "random": "ma2ml_agents.baselines.random_search:RandomSearch",
     "evolution": "ma2ml_agents.baselines.evolution:Evolution",
     "local_search": "ma2ml_agents.baselines.local_search:LocalSearch",
@@ -25,6 +29,20 @@ LEARNERS: dict[str, str] = {
     "ippo": "ma2ml_agents.baselines.ippo:IPPO",
     "mappo": "ma2ml_agents.baselines.mappo:MAPPO",
 }
+
+
+EARLIER: dict[str, str] = {
+    "ma2ml_agents.baselines.lite.MA2MLLite": "ma2ml_lite",
+    "ma2ml_agents.baselines.random_search.RandomSearch": "random",
+    "ma2ml_agents.baselines.evolution.Evolution": "evolution",
+    "ma2ml_agents.baselines.local_search.LocalSearch": "local_search",
+    "ma2ml_agents.baselines.tpe.TPE": "tpe",
+    "ma2ml_agents.baselines.predictor.Predictor": "predictor",
+    "ma2ml_agents.baselines.ppo.PPO": "ppo",
+    "ma2ml_agents.baselines.ippo.IPPO": "ippo",
+    "ma2ml_agents.baselines.mappo.MAPPO": "mappo",
+}
+"""learners that propose what they did in version 0.1.0, whose runs name a learner by its class"""
 
 
 def learner_names() -> list[str]:
@@ -46,6 +64,20 @@ def learner_class(name: str) -> Any:
     return getattr(importlib.import_module(module), attribute)
 
 
+def learner_title(name: str) -> str:
+    """What a learner is, in one line: the first of its class's docstring; "" if it has none."""
+    return (learner_class(name).__doc__ or "").strip().partition("\n")[0].rstrip(".")
+
+
+def registry_name(kind: type) -> str:
+    """The name under which a learner's class is registered; its module and class if it is not."""
+    for name in learner_names():
+        row = LEARNERS.get(name) or target("learners", name)
+        if row.endswith(f":{kind.__qualname__}") and learner_class(name) is kind:
+            return name
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
 def make_learner(name: str, spec: GameSpec, *, seed: int = 0, device: str = "cpu", **config: Any) -> Learner:
     """A learner by name.
 
@@ -62,10 +94,19 @@ def make_learner(name: str, spec: GameSpec, *, seed: int = 0, device: str = "cpu
     if not -(2**63) <= seed < 2**63:
         raise ValueError(f"a seed is an integer of 64 bits, not {seed}")
     cls = learner_class(name)
-    known = [field.name for field in fields(cls.Config)]
-    for key in config:
-        if key not in known:
-            raise ValueError(f"learner {name!r} has no setting {key!r}{closest(key, known) if known else ''}")
-    check_settings(cls.Config, config, f"{name}'s setting")
-    learner: Learner = cls(spec, cls.Config(**config), seed=seed, device=device)
+    learner: Learner = cls(spec, make_config(cls.Config, config, name), seed=seed, device=device)
     return learner
+
+
+def make_config(kind: type[Config], settings: Mapping[str, Any], learner: str) -> Config:
+    """The settings of a learner, as its dataclass.
+
+    Raises:
+        ValueError: if there is no such setting, with the closest name, or a value is of another kind or out of its range.
+    """
+    known = [field.name for field in fields(kind)]
+    for key in settings:
+        if key not in known:
+            raise ValueError(f"learner {learner!r} has no setting {key!r}{closest(key, known) if known else ''}")
+    check_settings(kind, settings, f"{learner}'s setting")
+    return kind(**settings)

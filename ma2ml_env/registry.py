@@ -113,12 +113,21 @@ def resolve(kind: str, name: str) -> Any:
         ValueError: if there is no such name; the closest one is offered.
         ImportError: if its module cannot be imported.
     """
-    kind = _kind(kind)
-    target = TABLE[kind].get(name) or _entry_points(kind).get(name)
-    if target is None:
-        raise ValueError(f"unknown {singular(kind)} {name!r}{closest(name, names(kind))}")
-    module, _, attribute = target.partition(":")
+    module, _, attribute = target(kind, name).partition(":")
     return getattr(importlib.import_module(module), attribute)
+
+
+def target(kind: str, name: str) -> str:
+    """The `"package.module:attr"` behind a name, which is not imported.
+
+    Raises:
+        ValueError: if there is no such name; the closest one is offered.
+    """
+    kind = _kind(kind)
+    found = TABLE[kind].get(name) or _entry_points(kind).get(name)
+    if found is None:
+        raise ValueError(f"unknown {singular(kind)} {name!r}{closest(name, names(kind))}")
+    return found
 
 
 def closest(name: str, known: Iterable[str]) -> str:

@@ -86,7 +86,7 @@ class TrialStore:
     @property
     def config(self) -> dict[str, Any]:
         """What the run was configured with; {} if it was not."""
-        return self._config("run")
+        return self.section("run")
 
     def configure(self, config: Mapping[str, Any], section: str = "run") -> None:
         """Store what the run is, or make sure that it is still the same; the safe keys are updated.
@@ -100,7 +100,7 @@ class TrialStore:
         """
         self._drive()  # who sets a run up is going to drive it
         config = json.loads(canonical(config))
-        before = self._config(section)
+        before = self.section(section)
         changes = [line for key, line in _differences(before, config) if key not in SAFE_KEYS] if before else []
         if changes:
             raise ValueError(f"{self.folder} is a run of another game: {'; '.join(changes)}")
@@ -257,7 +257,8 @@ class TrialStore:
     ) -> None:
         self.close()
 
-    def _config(self, section: str) -> dict[str, Any]:
+    def section(self, section: str) -> dict[str, Any]:
+        """What stands under a name of `configure`; {} if nothing does."""
         rows = self._rows("SELECT * FROM meta WHERE key = ?", (section,))
         config = read_json(rows[0][1]) if rows else {}
         if not isinstance(config, dict):

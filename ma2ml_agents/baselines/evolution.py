@@ -36,7 +36,9 @@ class EvolutionConfig:
 
 
 class Evolution:
-    """Aging evolution by batches: all children of a batch have their parents in the population as it was told.
+    """Regularised evolution (Real et al. 2019) in batches.
+
+    All children of a batch have their parents in the population as it was told.
 
     The first P trials are random; foreign ones count. A mutation sets one decision, drawn uniformly, to another of its
     choices, as the paper's mutations change one thing each, or moves an interval by a step; its identity mutation (probability

@@ -4,9 +4,6 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-ACTIONS = ("fresh", "mixed", "buffer")
-"""where the actions of eq. 13's outer expectation may come from; see `take`"""
-
 QFunction = Callable[[Tensor], Tensor]
 """Q(S, A) of joint actions: (K, n, L) -> (K, n); row b of every block belongs to the same S"""
 
@@ -44,25 +41,3 @@ def advantage(q_taken: Tensor, q_baseline: Tensor, log_ratio: Tensor, kl: Tensor
 def policy_loss(log_prob: Tensor, advantages: Tensor) -> Tensor:
     """The scalar whose descent is eq. 13's ascent: log pi_i(A_i|S_i) (n,) with gradient, advantages (n,) without."""
     return -(log_prob * advantages).mean()
-
-
-def take(mode: str, fresh: Tensor, stored: Tensor, columns: slice) -> Tensor:
-    """The joint actions of eq. 13's outer expectation for one agent, (n, L); the paper leaves open where they come from.
-
-    Args:
-        mode: `fresh`, all agents' actions from the current policies; `mixed`, A_i from the current policy and A_-i from the
-            replay; `buffer`, all from the replay (biased: the baseline is the current policy's, and nothing is reweighted).
-        fresh: (n, L) sampled now.
-        stored: (n, L) from the replay.
-        columns: agent i's columns.
-
-    Raises:
-        ValueError: if there is no such mode.
-    """
-    if mode == "fresh":
-        return fresh
-    if mode == "buffer":
-        return stored
-    if mode == "mixed":
-        return counterfactuals(stored, columns, fresh[None, :, columns])[0]
-    raise ValueError(f"actions are one of {', '.join(ACTIONS)}, not {mode!r}")

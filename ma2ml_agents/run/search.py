@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from ma2ml_agents.learner import Learner
+from ma2ml_agents.registry import EARLIER, registry_name
 from ma2ml_agents.run.guard import tell
 from ma2ml_env.store import TrialStore
 from ma2ml_env.trial import GameSpec, Outcome, Proposal, Trial, trial_seed
@@ -124,7 +125,9 @@ def _resume(
     if store is None:
         return [], 0
     nvec = {agent: list(sizes) for agent, sizes in game.spec.nvec.items()}
-    kind = f"{type(learner).__module__}.{type(learner).__qualname__}"
+    refuse_earlier_learner(store)
+    stored, name = store.section("search").get("learner"), registry_name(type(learner))
+    kind = stored if EARLIER.get(str(stored)) == name else name
     intervals = {"intervals": dict(game.spec.intervals)} if game.spec.intervals else {}
     run = {**protocol, "nvec": nvec, **intervals, "state_dim": game.spec.state_dim, "learner": kind}
     store.configure(run, section="search")
@@ -144,6 +147,20 @@ def _resume(
     if remember is not None and trials:
         remember(trials)
     return trials, closed.batch + 1
+
+
+def refuse_earlier_learner(store: TrialStore) -> None:
+    """Make sure that a run's learner is one of this version.
+
+    Raises:
+        ValueError: if an earlier version wrote the run, and its learner has changed since.
+    """
+    stored = str(store.section("search").get("learner", ""))
+    if stored.startswith("ma2ml_agents.") and stored not in EARLIER:
+        raise ValueError(
+            f"{store.folder} was searched by an earlier version's {stored.rpartition('.')[2]}, which has changed. Nothing was "
+            "done; `ma2ml retrain`, `export` and `report` take this run. To search on, use that version, or start a new run"
+        )
 
 
 def _best(game: Any, trials: Sequence[Trial], store: TrialStore | None) -> Trial | None:

@@ -55,7 +55,7 @@ def test_f1_killed_at_random_moments(tmp_path):
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_f1_killed_twenty_times_with_ma2ml(tmp_path):
-    storm(tmp_path, "ma2ml", budget=480, kills=20, seed=1)
+    storm(tmp_path, "hybrid", budget=480, kills=20, seed=1)
 
 
 def test_f1_control_a_change_is_seen(tmp_path):

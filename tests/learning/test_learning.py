@@ -1,8 +1,8 @@
 """Every learner finds the optimum of small noisy games; random search, and a learner that is told the opposite, do not.
 
 Thresholds lie several standard deviations from what was measured: the spread over seeds stands beside each. Seeds are fixed, so
-a test that passes once passes always on one build of torch. MA2ML's `distinct` and `restart` are off where the mean of the last
-batches is compared: with them a learner that has found the optimum leaves it again.
+a test that passes once passes always on one build of torch. MA2ML's `distinct` is off where the mean of the last
+batches is compared: with it a learner that has found the optimum leaves it again.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from tests.learning.games import CLIMBING, TARGET, XOR, climbing, hidden_target,
 
 LAST = 3  # batches that count
 LEARNERS: dict[str, tuple[int, dict[str, Any]]] = {
-    "ma2ml": (27, {"distinct": False, "restart": 0.0}),
+    "ma2ml": (27, {"distinct": False}),
     "on_policy": (30, {}),
     "ma2ml_lite": (60, {}),
 }
@@ -57,9 +57,9 @@ def test_control_a_learner_that_is_told_the_opposite_goes_there(name: str) -> No
     assert level(name, "hidden target", batches, flipped=True, **config) < 0.15  # .00 to .03 over seeds
 
 
-def test_ma2ml_with_its_defaults_finds_the_one_best_code_of_millions() -> None:
+def test_the_hybrid_with_its_defaults_finds_the_one_best_code_of_millions() -> None:
     """2.5 million codes, 480 proposals; the best reward of 480 random ones is .67 to .83 over 8 seeds."""
-    best = {"ma2ml": 0.0, "random": 0.0}
+    best = {"hybrid": 0.0, "random": 0.0}
 
     for name in best:
 
@@ -68,7 +68,7 @@ def test_ma2ml_with_its_defaults_finds_the_one_best_code_of_millions() -> None:
             return hidden_target(codes)
 
         play(make_learner(name, TARGET, seed=0), seen, 20)
-    assert best["ma2ml"] == 1.0
+    assert best["hybrid"] == 1.0
     assert best["random"] < 0.85
 
 

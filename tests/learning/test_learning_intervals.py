@@ -20,7 +20,7 @@ LAST = 3  # batches that count
 # seeds), .954 to .961 for ma2ml (three seeds); while the constants of `intervals.py` were chosen it was .981 to .990 on-policy.
 # Random has .34 to .40; the decisions alone are worth .625.
 LEARNERS: dict[str, tuple[int, dict[str, Any], float]] = {
-    "ma2ml": (21, {"distinct": False, "restart": 0.0}, 0.93),
+    "ma2ml": (21, {"distinct": False}, 0.93),
     "on_policy": (30, {}, 0.93),
     "ma2ml_lite": (60, {}, 0.88),
 }

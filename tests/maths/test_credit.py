@@ -70,12 +70,3 @@ def test_advantage_has_mean_zero_over_the_own_action() -> None:
     for agent in AGENTS:
         gain = game.q(JOINT) - game.exact_baseline(agent, JOINT)
         assert abs(float((probability * gain).sum())) < EXACT
-
-
-def test_where_the_actions_come_from() -> None:
-    fresh, stored, nas = torch.zeros(4, 5).long(), torch.ones(4, 5).long(), COLUMNS["nas"]
-    assert credit.take("fresh", fresh, stored, nas).sum() == 0
-    assert credit.take("buffer", fresh, stored, nas).sum() == 20
-    assert credit.take("mixed", fresh, stored, nas)[0].tolist() == [1, 1, 0, 0, 1]
-    with pytest.raises(ValueError, match="fresh, mixed, buffer"):
-        credit.take("stale", fresh, stored, nas)

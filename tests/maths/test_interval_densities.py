@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal, SigmoidTransform, TransformedDistribution
 
-from ma2ml_agents.baselines.lite import reinforce_loss
 from ma2ml_agents.controllers import MixedController, chosen, controller, entropy
 from ma2ml_agents.intervals import RESOLUTION, START, Gaussians, MixedTable
 from ma2ml_agents.ma2ml import MA2ML, MA2MLConfig, divergence
 from ma2ml_agents.saving import seeded
+from ma2ml_agents.variants.ma2ml_lite import reinforce_loss
 from ma2ml_env.trial import GameSpec
 
 CASES = [(0.0, 1.6), (0.0, 0.05), (2.5, 0.4), (-4.0, 1.0), (1.0, 2.5)]
@@ -162,11 +162,13 @@ def test_the_learners_own_update_is_the_gradient_of_eq_5(agent: str) -> None:
         ensemble=1, critic_hidden=(8,),
     )  # fmt: skip
     learner = MA2ML(MIXED, config, seed=0)
-    for k, net in enumerate([*learner.policies.values(), *learner.rho.values(), learner.critic]):
+    actors = learner.actors
+    nets = [*(actor.policy for actor in actors.values()), *(actor.rho for actor in actors.values()), learner.critic]
+    for k, net in enumerate(nets):
         wild(net, k, 0.4)
     states = torch.randn(1, 2, 3, generator=seeded(2)).expand(ROWS, -1, -1)
-    learner._update_policies(torch.zeros(ROWS, 4, dtype=torch.float64), states)
-    policy = learner.policies[agent]
+    learner._update_policies(states)
+    policy = actors[agent].policy
     found = -torch.cat([p.grad.flatten() for p in policy.parameters() if p.grad is not None])
 
     def exact(weight: float) -> Tensor:
@@ -179,7 +181,7 @@ def test_the_learners_own_update_is_the_gradient_of_eq_5(agent: str) -> None:
         log_pi, ratio = {}, {}
         for i, name in enumerate(MIXED.nvec):
             s, codes = states[:1, i].expand(len(rows[name]), -1), rows[name].double()
-            table, target = learner.policies[name].log_probs(s, codes), learner.rho[name].log_probs(s, codes)
+            table, target = actors[name].policy.log_probs(s, codes), actors[name].rho.log_probs(s, codes)
             log_pi[name], ratio[name] = chosen(table, codes), divergence.log_ratio(table, target, codes)
         m, k = len(rows["a"]), len(rows["b"])
         joint = torch.cat([rows["a"].repeat_interleave(k, 0), rows["b"].repeat(m, 1)], dim=1).double()

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from ma2ml_agents import make_learner
+from ma2ml_agents.hybrid import additive
+from ma2ml_agents.hybrid.additive import Additive
 from ma2ml_agents.intervals import cosines
-from ma2ml_agents.ma2ml import additive
-from ma2ml_agents.ma2ml.additive import Additive
 from ma2ml_env.trial import GameSpec, Outcome, Proposal, Trial
 
 NVEC = (4, 3, 1, 5, 2)
@@ -137,15 +137,15 @@ def batch(learner: object, number: int, n: int = 24) -> list[str]:
 
 def test_three_quarters_of_a_batch_are_responses_after_the_first() -> None:
     spec = GameSpec({"a": (7,) * 30, "b": (5,) * 30})
-    learner = make_learner("ma2ml", spec, seed=0)
+    learner = make_learner("hybrid", spec, seed=0)
     assert "response" not in batch(learner, 0)
     assert batch(learner, 1).count("response") == 18
-    assert "response" not in batch(make_learner("ma2ml", spec, seed=0, response_share=0.0), 1)
+    assert "response" not in batch(make_learner("hybrid", spec, seed=0, response_share=0.0), 1)
 
 
 def test_a_game_whose_main_effects_are_settled_is_left_to_the_others() -> None:
     """Twelve codes, all but one known: a response that is known is not proposed."""
-    learner = make_learner("ma2ml", GameSpec({"a": (3, 2), "b": (2,)}), seed=0)
+    learner = make_learner("hybrid", GameSpec({"a": (3, 2), "b": (2,)}), seed=0)
     for number in range(2):
         batch(learner, number)
     assert batch(learner, 2).count("response") <= 1
@@ -156,7 +156,7 @@ def test_many_trials_at_once_are_learned_from_as_if_they_had_come_in_batches() -
     spec = GameSpec({"a": (4,) * 6})
     codes = uniform(480, (4,) * 6)
     rewards = (codes == 1).double().sum(1)
-    once, seldom = make_learner("ma2ml", spec, seed=0), make_learner("ma2ml", spec, seed=0)
+    once, seldom = make_learner("hybrid", spec, seed=0), make_learner("hybrid", spec, seed=0)
     trials = [
         Trial(i, 0, Proposal({"a": tuple(code)}), Outcome(), reward)
         for i, (code, reward) in enumerate(zip(codes.tolist(), rewards.tolist(), strict=True))

@@ -5,10 +5,9 @@ import pytest
 import torch
 
 from ma2ml_agents import make_learner
+from ma2ml_agents.hybrid import HybridConfig, behaviour
+from ma2ml_agents.hybrid.behaviour import Behaviour
 from ma2ml_agents.joint import Joint
-from ma2ml_agents.ma2ml import behaviour
-from ma2ml_agents.ma2ml.behaviour import Behaviour
-from ma2ml_agents.ma2ml.config import MA2MLConfig
 from ma2ml_env.trial import GameSpec, Outcome, Trial
 
 SPEC = GameSpec({"a": (7,) * 6, "b": (5,) * 6})
@@ -30,7 +29,7 @@ def value(codes: torch.Tensor) -> torch.Tensor:
 
 def proposed(seed: int = 0, n: int = 24, trials: int = 300, **config: float) -> tuple[torch.Tensor, list[str]]:
     """A batch after so many random trials that were learned from ten times."""
-    made = Behaviour(MA2MLConfig(**config), Joint(SPEC), generator(seed))  # type: ignore[arg-type]
+    made = Behaviour(HybridConfig(**config), Joint(SPEC), generator(seed))  # type: ignore[arg-type]
     known = uniform(trials, seed=1)
     for _ in range(10):
         made.learn(known, value(known))
@@ -93,7 +92,7 @@ def test_parents_are_distinct_and_half_of_them_the_best_by_expectation(monkeypat
         return others
 
     monkeypatch.setattr(behaviour.screening, "descendants", spy)
-    made = Behaviour(MA2MLConfig(response_share=0.0, policy_share=0.0), Joint(SPEC), generator())
+    made = Behaviour(HybridConfig(response_share=0.0, policy_share=0.0), Joint(SPEC), generator())
     known = uniform(300, seed=1)
     true = -(known - 2).square().double().sum(1) / 10
     rewards = true + 2.0 * torch.randn(300, generator=generator(4), dtype=torch.float64)
@@ -131,12 +130,12 @@ def test_the_settings_of_both_exact_critics_are_learned_and_kept() -> None:
         )
         return [dict(p.codes) for p in proposals]
 
-    first = make_learner("ma2ml", SPEC, seed=0)
+    first = make_learner("hybrid", SPEC, seed=0)
     for number in range(2):
         told(first, number)
     process = first.behaviour.process
     assert not torch.equal(process.settings.detach(), process.about)
-    second = make_learner("ma2ml", SPEC, seed=5)
+    second = make_learner("hybrid", SPEC, seed=5)
     second.load_state_dict(first.state_dict())
     assert second.behaviour.additive.log_ratio == first.behaviour.additive.log_ratio
     assert [told(first, n) for n in (2, 3)] == [told(second, n) for n in (2, 3)]
@@ -144,7 +143,7 @@ def test_the_settings_of_both_exact_critics_are_learned_and_kept() -> None:
 
 
 def test_what_is_not_used_is_not_learned() -> None:
-    learner = make_learner("ma2ml", SPEC, distinct=False)
+    learner = make_learner("hybrid", SPEC, candidates=1)
     proposals = learner.ask(6)
     learner.tell([Trial(i, i, p, Outcome(accuracy=i / 6), i / 6) for i, p in enumerate(proposals)])
     assert torch.equal(learner.behaviour.process.settings.detach(), learner.behaviour.process.about)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from ma2ml_agents.ma2ml import gaussian
-from ma2ml_agents.ma2ml.gaussian import GaussianProcess
+from ma2ml_agents.hybrid import gaussian
+from ma2ml_agents.hybrid.gaussian import GaussianProcess
 
 NVEC = (4, 3, 1, 5, 0)
 

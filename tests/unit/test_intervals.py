@@ -29,6 +29,7 @@ from tests.unit.test_learners import assert_plain, equal
 SPEC = GameSpec({"aug": (3, 4), "nas": (2, 5, 3), "hpo": ()}, state_dim=4, intervals={"nas": 1, "hpo": 2})
 QUICK = {"hidden": 12, "updates": 2, "critic_steps": 2}
 TAKE_BOTH: dict[str, dict[str, Any]] = {
+    "hybrid": {"policy_settings": QUICK, "rounds": 2},
     "ma2ml": QUICK,
     "ma2ml_paper": QUICK,
     "on_policy": QUICK,
@@ -321,9 +322,7 @@ def test_ends_are_learned_from_and_bad_positions_refused(name):
     assert equal(before, learner.state_dict())
 
 
-@pytest.mark.parametrize(
-    "config", [{"kl": "sampled"}, {"actions": "mixed"}, {"actions": "buffer"}, {"capacity": 5}], ids=str
-)
+@pytest.mark.parametrize("config", [{"credit": "shared"}, {"critic_sees_states": True}, {"capacity": 5}], ids=str)
 def test_settings_of_ma2ml(config):
     learner = make_learner("ma2ml", SPEC, **QUICK, **config)
     for k in range(3):
@@ -352,7 +351,7 @@ def search(run: Path, learner: str, budget: int) -> None:
     assert main(["search", "digits-continuous-v0", "--run", str(run), *args]) == 0
 
 
-@pytest.mark.parametrize("learner", [pytest.param("ma2ml", marks=pytest.mark.slow), "ma2ml_lite", "evolution"])
+@pytest.mark.parametrize("learner", [pytest.param("hybrid", marks=pytest.mark.slow), "ma2ml_lite", "evolution"])
 def test_a_run_resumes_and_reads_back(tmp_path, capsys, learner):
     calm, resumed = tmp_path / "calm", tmp_path / "resumed"
     search(calm, learner, 12)

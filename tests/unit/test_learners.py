@@ -156,8 +156,6 @@ def test_seeds(name: str) -> None:
 @pytest.mark.parametrize(
     "config",
     [
-        {"actions": "mixed"},
-        {"actions": "buffer"},
         {"targets": "raw", "ensemble": 1, "linear": False, "lambda_per_decision": False, "distinct": False},
         {"critic_sees_states": True, "targets": "standardised", "critic_hidden": ()},
         {"updates": 0},
@@ -172,9 +170,7 @@ def test_settings_of_ma2ml(config: dict[str, Any]) -> None:
     assert all(math.isfinite(v) for v in metrics.values())
 
 
-@pytest.mark.parametrize(
-    "setting", [{"actions": "stale"}, {"targets": "rank"}, {"tau": 0.0}, {"samples": 0}, {"ensemble": 0}]
-)
+@pytest.mark.parametrize("setting", [{"targets": "rank"}, {"tau": 0.0}, {"samples": 0}, {"ensemble": 0}])
 def test_settings_out_of_range(setting: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(setting))):
         make_learner("ma2ml", SPEC, **setting)

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from ma2ml_agents.baselines.ippo import FURTHEST, IPPO, IPPOConfig, behaviour, clipped_loss, near
-from ma2ml_agents.baselines.lite import reinforce_loss
 from ma2ml_agents.baselines.mappo import MAPPO, MAPPOConfig
 from ma2ml_agents.baselines.ppo import PPO, PPOConfig
 from ma2ml_agents.learner import Learner
 from ma2ml_agents.registry import make_learner
+from ma2ml_agents.variants.ma2ml_lite import reinforce_loss
 from ma2ml_env.testing import check_learner
 from ma2ml_env.trial import GameSpec, Outcome, Proposal, Trial
 from tests.maths.enumerable import COLUMNS, JOINT, NVEC, Enumerated, differ, gradient

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from ma2ml_agents.replay import Replay, repeated
+from ma2ml_agents.ma2ml.replay import Replay, repeated
 from ma2ml_agents.returns import MovingAverage, blend, ranks, raw, standardised
 from ma2ml_agents.saving import seeded
 
@@ -19,8 +19,11 @@ def test_the_oldest_go() -> None:
     assert replay.rewards.tolist() == [3, 4, 5, 6]
     assert replay.codes[:, 0].tolist() == [3, 4, 5, 6]
     assert replay.states[:, 0, 0].tolist() == [3, 4, 5, 6]
-    replay.clear()
-    assert len(replay) == 0
+    replay.keep_newest(2)
+    assert replay.rewards.tolist() == [5, 6]
+    assert replay.codes[:, 0].tolist() == [5, 6]
+    replay.keep_newest(9)
+    assert len(replay) == 2
 
 
 def test_capacity_must_be_positive() -> None:

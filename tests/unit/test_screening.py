@@ -1,12 +1,11 @@
-"""Screening: candidates, shares, and what `MA2ML.ask` makes of them."""
+"""Screening: candidates, shares, and what `Hybrid.ask` makes of them."""
 
 import numpy as np
 import pytest
 import torch
 
 from ma2ml_agents import make_learner
-from ma2ml_agents.controllers import INIT_BOUND
-from ma2ml_agents.ma2ml.screening import best_by_member, descendants, elite, mutants
+from ma2ml_agents.hybrid.screening import best_by_member, descendants, elite, mutants
 from ma2ml_env.trial import GameSpec, Outcome, Proposal, Trial
 
 SPEC = GameSpec({"a": (4, 3, 1), "b": (5, 2)})
@@ -71,13 +70,13 @@ def played(learner, batches=3, batch=12):
 
 
 def test_a_batch_has_no_repeat_and_the_policies_their_share():
-    learner = played(make_learner("ma2ml", SPEC, seed=1, response_share=0.0))
+    learner = played(make_learner("hybrid", SPEC, seed=1, response_share=0.0))
     proposals = learner.ask(12)
     origins = [p.origin for p in proposals]
     assert sum(origin in ("screened", "mutant") for origin in origins) in (10, 11)  # nine tenths
     assert sum(origin in ("policy", "redraw") for origin in origins) in (1, 2)
     codes = [tuple(p.codes.values()) for p in proposals]
-    known = {tuple(map(tuple, (row[:3], row[3:]))) for row in learner.replay.codes.tolist()}
+    known = {tuple(map(tuple, (row[:3], row[3:]))) for row in learner.inner.replay.codes.tolist()}
     assert len(set(codes)) == 12
     assert not known & set(codes)
 
@@ -97,52 +96,28 @@ def test_descendants_of_more_rounds_are_better_by_the_opinions_that_chose_them()
     assert best(rounds=6) >= best(rounds=1) + 4
 
 
-def test_settled_policies_are_drawn_anew_and_replay_and_critic_stay():
-    learner = played(make_learner("ma2ml", SPEC, seed=1, response_share=0.0, restart=0.0), batches=6)
-    weights = {agent: policy.head.clone() for agent, policy in learner.policies.items()}
-    critic = [parameter.clone() for parameter in learner.critic.parameters()]
-    learner._restart(entropy=0.5)
-    assert learner.restarts == 0
-    assert all(torch.equal(policy.head, weights[agent]) for agent, policy in learner.policies.items())
-    eager = make_learner("ma2ml", SPEC, seed=1, response_share=0.0, restart=0.9)
-    eager.load_state_dict(learner.state_dict())
-    eager._restart(entropy=0.5)
-    assert eager.restarts == 1
-    eager._restart(entropy=5.0)
-    assert eager.restarts == 1
-    for agent, policy in eager.policies.items():
-        assert weights[agent].abs().max() > INIT_BOUND >= policy.head.abs().max()
-        assert torch.equal(policy.head, eager.rho[agent].head)
-        assert not eager.policy_optimizers[agent].state
-        assert eager.policy_optimizers[agent].param_groups[0]["params"][0] is next(policy.parameters())
-    assert len(eager.replay) == len(learner.replay)
-    assert all(torch.equal(a, b) for a, b in zip(eager.critic.parameters(), critic, strict=True))
-
-
 def test_the_whole_space_tried_asks_go_on():
     spec = GameSpec({"a": (2,), "b": (2,)})
-    learner = make_learner("ma2ml", spec)
+    learner = make_learner("hybrid", spec)
     for number in range(4):
         proposals = learner.ask(6)
         assert len(proposals) == 6
         learner.tell([trial(number * 6 + i, p.codes, 0.5) for i, p in enumerate(proposals)])
 
 
-@pytest.mark.parametrize("config", [{"candidates": 1}, {"distinct": False}])
-def test_without_screening_what_is_trained_is_what_the_policies_draw(config):
-    proposals = played(make_learner("ma2ml", SPEC, seed=1, response_share=0.0, **config)).ask(12)
+def test_without_responses_and_candidates_the_policies_draw_everything():
+    proposals = played(make_learner("hybrid", SPEC, seed=1, response_share=0.0, candidates=1)).ask(12)
     assert {p.origin for p in proposals} <= {"policy", "redraw"}
-    assert all(p.log_probs is not None for p in proposals)
 
 
 def test_screened_candidates_are_better_by_the_critic_than_draws():
-    learner = played(make_learner("ma2ml", SPEC, seed=1, response_share=0.0, mutant_share=0.0), batches=2)
+    learner = played(make_learner("hybrid", SPEC, seed=1, response_share=0.0, mutant_share=0.0), batches=2)
     proposals = learner.ask(24)
 
     def value(origins):
         rows = [[c for code in p.codes.values() for c in code] for p in proposals if p.origin in origins]
         with torch.no_grad():
-            return learner._q(torch.tensor(rows), None).mean().item()
+            return learner.inner.q(torch.tensor(rows), torch.zeros(len(rows), 2, 8)).mean().item()
 
     assert value({"screened"}) > value({"policy", "redraw"})
 
@@ -155,11 +130,10 @@ def test_screened_candidates_are_better_by_the_critic_than_draws():
         {"parents": 0},
         {"rounds": 0},
         {"mutant_share": 1.1},
-        {"restart": -0.1},
         {"response_share": 1.1},
         {"response_spread": -0.1},
     ],
 )
 def test_impossible_settings_are_refused(bad):
     with pytest.raises(ValueError, match=next(iter(bad))):
-        make_learner("ma2ml", SPEC, **bad)
+        make_learner("hybrid", SPEC, **bad)

@@ -171,7 +171,7 @@ class List:
 
     def execute(self, console: Console) -> int:
         """Print the tables."""
-        from ma2ml_agents.registry import learner_names
+        from ma2ml_agents.registry import learner_names, learner_title
         from ma2ml_agents.run.tables import amount, table
 
         games, modules = [_game(name) for name in names("games")], [_module(name) for name in names("modules")]
@@ -196,7 +196,9 @@ class List:
         # Pools are chosen by --workers and --engine; hard is flops with a hard limit.
         evaluators = [name for name in names("evaluators") if name not in ("pool", "ray_pool")]
         rewards = [*names("rewards"), "hard"]
-        for kind, rows in (("learners", learner_names()), ("evaluators", evaluators), ("rewards", rewards)):
+        for name in learner_names():
+            console.print(f"learner {name}: {learner_title(name)}", soft_wrap=True, markup=False)
+        for kind, rows in (("evaluators", evaluators), ("rewards", rewards)):
             console.print(f"{kind}: {', '.join(rows)}")
         return 0
 

@@ -44,7 +44,7 @@ class Search:
     """id of the game; `ma2ml list` shows them"""
     run: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: runs/GAME-LEARNER-SEED)")] = None
     """folder of the run, new or of the same search"""
-    learner: Annotated[str, arg(metavar="NAME")] = "ma2ml"
+    learner: Annotated[str, arg(metavar="NAME")] = "hybrid"
     """who proposes; `ma2ml list` shows them"""
     budget: OwnNumber = None
     """pipelines in all"""
@@ -150,8 +150,8 @@ def drive(folder: Path, config: Mapping[str, Any], console: Console) -> int:
     """Search or resume what `config` says in `folder`; a signal stops it cleanly."""
     import torch
 
-    from ma2ml_agents.registry import make_learner
-    from ma2ml_agents.run.search import search
+    from ma2ml_agents.registry import learner_title, make_learner
+    from ma2ml_agents.run.search import refuse_earlier_learner, search
     from ma2ml_agents.run.standing import recipe_key
     from ma2ml_agents.run.stop import Interruptible, Stopped, stoppable
     from ma2ml_agents.run.stored import build
@@ -166,6 +166,7 @@ def drive(folder: Path, config: Mapping[str, Any], console: Console) -> int:
         try:
             game = build(config, checkpoints=folder / "checkpoints")
             game.evaluator = Interruptible(game.evaluator, stop)
+            refuse_earlier_learner(store)
             try:
                 learner = make_learner(config["learner"], game.spec, seed=config["seed"], **config["learner_set"])
             except TypeError as error:  # a text where a number belongs
@@ -179,7 +180,8 @@ def drive(folder: Path, config: Mapping[str, Any], console: Console) -> int:
                 raise ValueError(f"{folder} has {done} trials already; a budget of {config['budget']} is too small")
             store.configure(config)
             key, top_k = recipe_key(game), game.protocol.top_k
-            console.print(f"{config['game']}, learner {config['learner']}, in {folder}", soft_wrap=True)
+            title = learner_title(config["learner"])
+            console.print(f"{config['game']}, learner {config['learner']} ({title}), in {folder}", soft_wrap=True)
             tensorboard = TensorBoard(folder / "tensorboard", top_k, key)
             try:
                 with SearchProgress(console, top_k, key, game.reward) as progress:

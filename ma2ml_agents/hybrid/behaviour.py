@@ -14,13 +14,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ma2ml_agents.hybrid import screening
+from ma2ml_agents.hybrid.additive import Additive
+from ma2ml_agents.hybrid.config import HybridConfig
+from ma2ml_agents.hybrid.gaussian import GaussianProcess, Posterior
 from ma2ml_agents.joint import Joint
-from ma2ml_agents.ma2ml import screening
-from ma2ml_agents.ma2ml.additive import Additive
-from ma2ml_agents.ma2ml.config import MA2MLConfig
-from ma2ml_agents.ma2ml.gaussian import GaussianProcess, Posterior
-from ma2ml_agents.replay import repeated
+from ma2ml_agents.ma2ml.replay import repeated
 
+_BATCH = 24
+"""trials that the critics' steps are meant for; of more that are told at once, each so many have their steps"""
 _DRAWS, _MOST_DRAWS = 24, 64
 """draws of the Gaussian process: as many as proposals, within these"""
 _SPREADS = (0.2, 1.0)
@@ -38,15 +40,15 @@ class Behaviour:
         generator: draws everything.
     """
 
-    def __init__(self, config: MA2MLConfig, joint: Joint, generator: torch.Generator) -> None:
+    def __init__(self, config: HybridConfig, joint: Joint, generator: torch.Generator) -> None:
         self.config, self.generator = config, generator
         self.nvec = torch.tensor(joint.nvec)
         self.additive = Additive(joint.nvec)
         self.process = GaussianProcess(joint.nvec)
 
-    def learn(self, codes: Tensor, targets: Tensor, batches: int = 1) -> None:
-        """Fit the exact critics that are used to all trials, after so many new batches: codes (N, L), targets (N,)."""
-        c = self.config
+    def learn(self, codes: Tensor, targets: Tensor, new: int = _BATCH) -> None:
+        """Fit the exact critics that are used to all trials, of which so many are new: codes (N, L), targets (N,)."""
+        c, batches = self.config, max(1, new // _BATCH)
         if c.response_share:
             self.additive.learn(codes, targets, batches)
         if c.candidates > 1 and c.mutant_share and c.policy_share < 1:

@@ -34,9 +34,10 @@ class Replay:
         self.states = np.concatenate([self.states, states])[-self.capacity :]
         self.rewards = np.concatenate([self.rewards, np.asarray(rewards, dtype=np.float64)])[-self.capacity :]
 
-    def clear(self) -> None:
-        """Forget everything."""
-        self.codes, self.states, self.rewards = self.codes[:0], self.states[:0], self.rewards[:0]
+    def keep_newest(self, n: int) -> None:
+        """Forget all but the newest n."""
+        first = max(0, len(self) - n)
+        self.codes, self.states, self.rewards = self.codes[first:], self.states[first:], self.rewards[first:]
 
     def rows(self, n: int, generator: torch.Generator, newest: int | None = None) -> Tensor:
         """Row numbers of a minibatch B: n of all or of the newest so many, uniformly with replacement (line 9)."""

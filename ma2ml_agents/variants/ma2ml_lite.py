@@ -33,7 +33,7 @@ class MA2MLLiteConfig:
 
 
 class MA2MLLite:
-    """REINFORCE with a moving-average baseline: one update per batch of trials, no critic, no replay, no entropy term."""
+    """MA2ML-Lite (eq. 2): REINFORCE with a moving average for each agent; no critic, no replay."""
 
     Config = MA2MLLiteConfig
 

@@ -20,12 +20,6 @@ class MA2MLPaperConfig(MA2MLConfig):
     """lambda is lambda"""
     tau: float = 0.01
     """how far the target policies follow at each update (eq. 14)"""
-    restart: float = 0.0
-    """never"""
-    response_share: float = 0.0
-    """none"""
-    candidates: int = 1
-    """what the policies draw is trained"""
     distinct: bool = False
     """repeats included"""
     targets: str = "raw"
@@ -45,6 +39,6 @@ class MA2MLPaperConfig(MA2MLConfig):
 
 
 class MA2MLPaper(MA2ML):
-    """Equations 3 and 11 to 14 and Algorithm 1, and nothing else; `MA2ML` is measured against it."""
+    """MA2ML to the letter: equations 3 and 11 to 14 and Algorithm 1, and no part that the paper does not name."""
 
     Config: type[MA2MLConfig] = MA2MLPaperConfig
