@@ -19,7 +19,7 @@ from ma2ml_agents.hybrid.additive import Additive
 from ma2ml_agents.hybrid.config import HybridConfig
 from ma2ml_agents.hybrid.gaussian import GaussianProcess, Posterior
 from ma2ml_agents.joint import Joint
-from ma2ml_agents.ma2ml.replay import repeated
+from ma2ml_agents.ma2ml.distinct import repeated
 
 _BATCH = 24
 """trials that the critics' steps are meant for; of more that are told at once, each so many have their steps"""

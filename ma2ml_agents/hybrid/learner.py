@@ -14,6 +14,7 @@ from torch import Tensor
 from ma2ml_agents.hybrid.behaviour import Behaviour
 from ma2ml_agents.hybrid.config import POLICIES, HybridConfig
 from ma2ml_agents.learner import States
+from ma2ml_agents.ma2ml.distinct import redraw
 from ma2ml_env.trial import GameSpec, Proposal, Trial
 
 
@@ -41,7 +42,7 @@ class Hybrid:
             more = partial(self._draw, s=s)
             origins = self.behaviour.propose(codes, known, targets, more, partial(self._opinions, s=s))
         origins += ["policy"] * (n - len(origins))
-        inner.redraw(codes, log_probs, s, origins)
+        redraw(codes, log_probs, inner.replay.codes, lambda rows, heat: inner.act(s[rows], heat), origins)
         return inner.proposals(codes, s, None, origins)
 
     def _draw(self, m: int, s: Tensor) -> Tensor:

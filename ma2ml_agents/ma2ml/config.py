@@ -38,29 +38,20 @@ class MA2MLConfig:
     """how far the target policies follow at each update (eq. 14), in (0, 1]"""
     grad_clip: float = 10.0
     """largest norm of a policy's gradient"""
-
     distinct: bool = True
-    """draw a proposal anew, each time from hotter policies, while its code is in the replay; False, the paper's letter, also
-    means that nothing is screened"""
-
+    """draw a proposal again, from hotter policies, while its code is known; False, the paper's letter: repeats are trained"""
     targets: str = "blend"
     """what the critics learn of the rewards: blend, ranks, standardised or raw (the paper's letter; see `returns.py`)"""
     critic_hidden: tuple[int, ...] = (32, 32)
     """widths of the critic's hidden layers"""
-    shallow: float = 0.5
-    """share of the ensemble whose members end after the first of them"""
     critic_lr: float = 3e-3
-    """AdamW's step size of the critic, eta_phi"""
+    """Adam's step size of the critic, eta_phi"""
     critic_steps: int = 24
     """steps of the critic per update; 1 is the paper's letter"""
     critic_minibatch: int = 64
     """experiences in a step of the critic; one step on as many as `minibatch` takes the same ones, the paper's letter"""
-    weight_decay: float = 2.0
-    """of the critic, AdamW"""
     ensemble: int = 4
     """critics with initial weights of their own, of which the mean is used; 1 is the paper's letter"""
-    linear: bool = True
-    """a linear term beside the critic's network; False: the network alone"""
     critic_sees_states: bool = False
     """True: Q(S, A) to the letter; False: Q(A), as S says nothing about the reward"""
     capacity: int = 10_000
@@ -83,10 +74,8 @@ class MA2MLConfig:
         ):
             if settings[name] < 1:
                 raise ValueError(f"{name} is at least 1, not {settings[name]}")
-        for name in ("updates", "lambda_", "policy_lr", "critic_lr", "weight_decay"):
+        for name in ("updates", "lambda_", "policy_lr", "critic_lr"):
             if settings[name] < 0:
                 raise ValueError(f"{name} is not negative; it is {settings[name]}")
-        if not 0 <= self.shallow <= 1:
-            raise ValueError(f"shallow lies in [0, 1], not {self.shallow}")
         if not 0 < self.tau <= 1:
             raise ValueError(f"tau lies in (0, 1], not {self.tau}")

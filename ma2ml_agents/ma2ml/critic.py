@@ -13,16 +13,13 @@ from ma2ml_agents.intervals import COSINES, cosines
 class Critic(nn.Module):
     """An ensemble of M networks over the one-hot decisions of all agents; M = 1 is the paper's single critic.
 
-    Each member is a multi-layer perceptron, plus a linear term of its own if wanted: main effects of single decisions are found
-    from the first hundred pipelines on, and the perceptron is left with the interactions. All members are evaluated at once.
-    Some members may be shallow: they end after the first hidden layer (docs/ma2ml.md says what that gained, and where).
-    An interval enters as a few cosines of its position (`intervals.py`).
+    Each member is a multi-layer perceptron, plus a linear term of its own if wanted. All members are evaluated at once. An
+    interval enters as a few cosines of its position (`intervals.py`).
 
     Args:
         nvec: number of choices of every decision of the joint action, L entries; 0 stands for an interval.
         hidden: widths of the hidden layers.
         members: M.
-        shallow: how many of them have the first hidden layer alone; nothing else than the others where there is no second.
         linear: whether a linear term stands beside the perceptron.
         state_size: length of all agents' states S together; 0 where Q ignores S, which says nothing about the reward.
         generator: draws the initial weights.
@@ -36,8 +33,7 @@ class Critic(nn.Module):
         *,
         hidden: Sequence[int],
         members: int,
-        shallow: int = 0,
-        linear: bool,
+        linear: bool = False,
         state_size: int,
         generator: torch.Generator,
     ) -> None:
@@ -51,18 +47,11 @@ class Critic(nn.Module):
         widths = [inputs, *hidden, 1]
         # Inputs of a layer that are not zero; the cosines of an interval have half the square of as many ones.
         active = [len(self.decisions) + COSINES * len(self.intervals) / 2 + state_size, *hidden]
-        self.shallow = shallow if len(hidden) > 1 else 0
-        deep = members - self.shallow
-        owners = [members, *(deep for _ in widths[2:])]  # the first layer is everybody's
-        self.weights = nn.ParameterList(
-            torch.empty(m, a, b) for m, (a, b) in zip(owners, pairwise(widths), strict=True)
-        )
-        self.biases = nn.ParameterList(torch.zeros(m, 1, b) for m, b in zip(owners, widths[1:], strict=True))
+        self.weights = nn.ParameterList(torch.empty(members, a, b) for a, b in pairwise(widths))
+        self.biases = nn.ParameterList(torch.zeros(members, 1, b) for b in widths[1:])
         for weight, fan_in in zip(self.weights, active, strict=True):
             nn.init.normal_(weight, std=math.sqrt(2 / fan_in), generator=generator)
         nn.init.zeros_(self.weights[-1])  # Q starts at 0: what it says later was learned
-        self.early = nn.Parameter(torch.zeros(self.shallow, widths[1], 1)) if self.shallow else None
-        self.early_bias = nn.Parameter(torch.zeros(self.shallow, 1, 1)) if self.shallow else None
         self.linear = nn.Parameter(torch.zeros(members, inputs, 1)) if linear else None
 
     def forward(self, codes: Tensor, states: Tensor | None = None) -> Tensor:
@@ -74,15 +63,9 @@ class Critic(nn.Module):
         if states is not None:
             x = torch.cat([x, states], dim=1)
         inputs = x.expand(self.members, *x.shape)
-        value, early = inputs, None
+        value = inputs
         for depth, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            layer = torch.relu(value) if depth else value
-            if depth == 1 and self.early is not None and self.early_bias is not None:
-                early = torch.baddbmm(self.early_bias, layer[: self.shallow], self.early)
-                layer = layer[self.shallow :]
-            value = torch.baddbmm(bias, layer, weight)
-        if early is not None:
-            value = torch.cat([early, value])
+            value = torch.baddbmm(bias, torch.relu(value) if depth else value, weight)
         if self.linear is not None:
             value = value + torch.bmm(inputs, self.linear)
         return value[:, :, 0]

@@ -20,7 +20,8 @@ from ma2ml_agents.ma2ml import credit, divergence
 from ma2ml_agents.ma2ml.actor import Actor
 from ma2ml_agents.ma2ml.config import MA2MLConfig
 from ma2ml_agents.ma2ml.critic import Critic, critic_loss
-from ma2ml_agents.ma2ml.replay import Replay, repeated
+from ma2ml_agents.ma2ml.distinct import redraw
+from ma2ml_agents.ma2ml.replay import Replay
 from ma2ml_agents.returns import TARGETS
 from ma2ml_agents.saving import load_optimizer, optimizer_state, seeded
 from ma2ml_env.trial import GameSpec, Proposal, Trial
@@ -29,9 +30,6 @@ _KNOWN = 10_000
 """newest trials, at least, that are remembered: no code of theirs is proposed again"""
 _BATCH = 24
 """trials that the updates are meant for; of more that are told at once, each so many have their updates"""
-_REDRAWS = 48
-_HEAT = 1.15
-"""a known code is drawn again at most so often, from policies that get hotter by this factor each time"""
 
 
 class MA2ML:
@@ -61,14 +59,10 @@ class MA2ML:
             self.joint.nvec,
             hidden=c.critic_hidden,
             members=c.ensemble,
-            shallow=int(c.ensemble * c.shallow),
-            linear=c.linear,
             state_size=agents * spec.state_dim if c.critic_sees_states else 0,
             generator=g,
         ).to(self.device)
-        self.critic_optimizer = torch.optim.AdamW(
-            self.critic.parameters(), lr=c.critic_lr, weight_decay=c.weight_decay, fused=True
-        )
+        self.critic_optimizer = torch.optim.Adam(self.critic.parameters(), lr=c.critic_lr, fused=True)
         self.replay = Replay(max(c.capacity, _KNOWN), decisions, agents, spec.state_dim, self.joint.dtype)
         self.weight = c.lambda_ / decisions if c.lambda_per_decision else c.lambda_
 
@@ -86,7 +80,7 @@ class MA2ML:
         codes, log_probs = self.act(s)
         origins = ["policy"] * n
         if self.config.distinct:
-            self.redraw(codes, log_probs, s, origins)
+            redraw(codes, log_probs, self.replay.codes, lambda rows, heat: self.act(s[rows], heat), origins)
         return self.proposals(codes, s, log_probs, origins)
 
     def act(self, s: Tensor, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
@@ -94,16 +88,6 @@ class MA2ML:
         policies = [actor.policy for actor in self.actors.values()]
         codes, log_probs = act(policies, s.to(self.device), self.generator, temperature)
         return codes.cpu(), log_probs.cpu()
-
-    def redraw(self, codes: Tensor, log_probs: Tensor, s: Tensor, origins: list[str]) -> None:
-        """Draw the known ones among codes (n, L) again, in place, from hotter and hotter policies."""
-        for redraw in range(1, _REDRAWS + 1):
-            again = repeated(codes.numpy(), self.replay.codes)
-            if not again:
-                break
-            codes[again], log_probs[again] = self.act(s[again], temperature=_HEAT**redraw)
-            for row in again:
-                origins[row] = "redraw"
 
     def proposals(self, codes: Tensor, s: Tensor, log_probs: Tensor | None, origins: Sequence[str]) -> list[Proposal]:
         """Rows (n, L) as proposals; the log-probabilities are None where the policies did not draw them."""

@@ -53,15 +53,3 @@ class Replay:
         self.codes = np.array(state["codes"], dtype=self.codes.dtype)
         self.states = np.array(state["states"], dtype=np.float32)
         self.rewards = np.array(state["rewards"], dtype=np.float64)
-
-
-def repeated(codes: Codes, known: Codes) -> list[int]:
-    """Positions of the rows of `codes` (n, L) that stand in `known` (N, L) or further up in `codes`."""
-    seen = {row.tobytes() for row in known}
-    again = []
-    for position, row in enumerate(codes):
-        key = row.tobytes()
-        if key in seen:
-            again.append(position)
-        seen.add(key)
-    return again

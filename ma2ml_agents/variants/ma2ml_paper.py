@@ -28,12 +28,8 @@ class MA2MLPaperConfig(MA2MLConfig):
     """one step of the critic per update of the policies (line 10)"""
     critic_minibatch: int = 24
     """the same B: line 9 draws one for critic and policies"""
-    weight_decay: float = 0.0
-    """none"""
     ensemble: int = 1
     """one critic"""
-    linear: bool = False
-    """a network alone"""
     critic_sees_states: bool = True
     """Q(S, A)"""
 

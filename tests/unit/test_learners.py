@@ -156,7 +156,7 @@ def test_seeds(name: str) -> None:
 @pytest.mark.parametrize(
     "config",
     [
-        {"targets": "raw", "ensemble": 1, "linear": False, "lambda_per_decision": False, "distinct": False},
+        {"targets": "raw", "ensemble": 1, "lambda_per_decision": False, "distinct": False},
         {"critic_sees_states": True, "targets": "standardised", "critic_hidden": ()},
         {"updates": 0},
         {"capacity": 5, "critic_steps": 1},

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from ma2ml_agents.ma2ml.replay import Replay, repeated
+from ma2ml_agents.ma2ml.distinct import repeated
+from ma2ml_agents.ma2ml.replay import Replay
 from ma2ml_agents.returns import MovingAverage, blend, ranks, raw, standardised
 from ma2ml_agents.saving import seeded
 
