@@ -44,14 +44,6 @@ def raw(rewards: Floats) -> Floats:
     return rewards
 
 
-def scaled(rewards: Floats) -> Floats:
-    """Unit variance, the level as it is; the rewards themselves where all are equal."""
-    if not np.ptp(rewards) > 0:
-        return rewards
-    units: Floats = rewards / rewards.std()
-    return units
-
-
 def standardised(rewards: Floats) -> Floats:
     """Zero mean, unit variance; zeros where all rewards are equal."""
     if not np.ptp(rewards) > 0:  # the mean of equal floats can be another one, and so have a deviation
@@ -84,7 +76,6 @@ def blend(rewards: Floats) -> Floats:
 
 TARGETS: dict[str, Callable[[Floats], Floats]] = {
     "raw": raw,
-    "scaled": scaled,
     "standardised": standardised,
     "ranks": ranks,
     "blend": blend,

@@ -1,4 +1,4 @@
-"""MA2ML to the letter of the paper: no part of it that the paper does not name."""
+"""MA2ML to the letter of the paper: no part that it does not name, but for Adam and the clipping of gradients."""
 
 from dataclasses import dataclass
 
@@ -8,30 +8,31 @@ from ma2ml_agents.ma2ml.learner import MA2ML
 
 @dataclass(frozen=True)
 class MA2MLPaperConfig(MA2MLConfig):
-    """Settings of `MA2MLPaper`. Where the paper gives no number, a plain one; its symbols are named."""
+    """Settings of `MA2MLPaper`. The paper publishes none of them; one configuration serves all games."""
 
-    updates: int = 24
-    """one per trial of a batch of 24 (Algorithm 1, lines 5 to 12)"""
-    minibatch: int = 24
-    """experiences in an update's minibatch B"""
-    lambda_: float = 1e-3
-    """weight of the divergence, in units of the reward"""
+    updates: int = 8
+    """updates U after each batch of 24: one for each trial (lines 5 to 12) settles the policies within a few batches"""
+    minibatch: int = 64
+    """experiences in a minibatch B"""
+    critic_minibatch: int = 64
+    """the same B: line 9 draws one for critic and policies"""
+    critic_steps: int = 1
+    """one step of the critic for each update of the policies (line 10)"""
+    targets: str = "standardised"
+    """R in units of its standard deviation, about its mean, over the rewards so far. The paper names no unit; this one gives
+    lambda the same meaning on every game, and the shift changes no gradient of eq. 13"""
+    lambda_: float = 0.03
+    """weight of the divergence, in that unit"""
     lambda_per_decision: bool = False
     """lambda is lambda"""
-    tau: float = 0.01
+    tau: float = 0.05
     """how far the target policies follow at each update (eq. 14)"""
-    distinct: bool = False
-    """repeats included"""
-    targets: str = "raw"
-    """R itself (eq. 11)"""
-    critic_steps: int = 1
-    """one step of the critic per update of the policies (line 10)"""
-    critic_minibatch: int = 24
-    """the same B: line 9 draws one for critic and policies"""
     ensemble: int = 1
     """one critic"""
     critic_sees_states: bool = True
     """Q(S, A)"""
+    distinct: bool = False
+    """repeats are trained"""
 
 
 class MA2MLPaper(MA2ML):
