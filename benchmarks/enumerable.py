@@ -5,6 +5,8 @@
 - `entropy_loss`, `divergence_loss`: expected reward that one agent alone could still gain, with eq. 4 and eq. 5 at the same
   lambda, after 400 exact steps of one agent after another: mean and half its interval of 95 %. Eq. 4 ends at the Boltzmann
   policies of its lambda, eq. 5 at an optimum.
+- `divergence_loss_of_lambda`: the same loss of eq. 5 for each lambda (Remark 1), and `divergence_below_best`: how far the
+  expected reward then lies below the game's best, as no agent alone can leave what may be a local optimum.
 - `violations_exact`: share of exact steps after which the expected reward is lower (Theorem 1 says 0);
   `violations_entropy`: the control, the same steps of eq. 4 from a policy that is already good.
 - `violations_sampled`: the same for steps on Q of the others' sampled actions, n at a time.
@@ -63,6 +65,21 @@ def left(q: Floats, policies: list[Floats]) -> float:
     return max(float(marginal(q, policies, agent).max()) for agent in range(3)) - expected(q, policies)
 
 
+def ascend(q: Floats, start: list[Floats], weight: float) -> list[Floats]:
+    """Policies after 400 exact steps of eq. 5, one agent after another."""
+    policies = list(start)
+    for step in range(400):
+        agent = step % 3
+        policies[agent] = tilt(policies[agent], marginal(q, policies, agent), weight)
+    return policies
+
+
+def interval(values: list[float]) -> list[float]:
+    """Mean and half its interval of 95 %."""
+    error = np.std(values, ddof=1) / np.sqrt(len(values))
+    return [round(float(np.mean(values)), 6), round(float(1.96 * error), 6)]
+
+
 def probabilities(rho: Floats, pi: Floats) -> Floats:
     """Eq. 14 on tables of probabilities."""
     return (1 - TAU) * rho + TAU * pi
@@ -96,6 +113,8 @@ def main() -> None:
     lower = {"exact": [0, 0], "entropy": [0, 0], **{f"sampled_{n}": [0, 0] for n in (4, 16, 64)}}
     follows = {"simultaneous": lambda rho, pi: pi, "following": probabilities, "following_logits": logits}
     together = {kind: dict.fromkeys(LAMBDAS, 0) for kind in follows}
+    loss_of: dict[float, list[float]] = {weight: [] for weight in LAMBDAS}
+    below_best: dict[float, list[float]] = {weight: [] for weight in LAMBDAS}
     for _ in range(args.games):
         q = rng.normal(size=SHAPE)
         start = [rng.dirichlet(np.ones(n)) for n in SHAPE]
@@ -124,13 +143,18 @@ def main() -> None:
                 policies[agent] = tilt(policies[agent], sampled(q, policies, agent, n, rng), args.weight)
                 lower[f"sampled_{n}"][0] += expected(q, policies) < before - ROUNDING
                 lower[f"sampled_{n}"][1] += 1
+        for weight in LAMBDAS:
+            policies = ascend(q, start, weight)
+            loss_of[weight].append(left(q, policies))
+            below_best[weight].append(float(q.max()) - expected(q, policies))
         for kind, follow in follows.items():
             for weight in LAMBDAS:
                 together[kind][weight] += at_once(q, start, weight, follow)
     report: dict[str, object] = {"games": args.games, "lambda": args.weight}
     for kind, values in losses.items():
-        error = np.std(values, ddof=1) / np.sqrt(len(values))
-        report[f"{kind}_loss"] = [round(float(np.mean(values)), 6), round(float(1.96 * error), 6)]
+        report[f"{kind}_loss"] = interval(values)
+    report["divergence_loss_of_lambda"] = {f"{weight:g}": interval(values) for weight, values in loss_of.items()}
+    report["divergence_below_best"] = {f"{weight:g}": interval(values) for weight, values in below_best.items()}
     for kind, (count, steps) in lower.items():
         report[f"violations_{kind}"] = f"{count} of {steps}"
     for kind, counts in together.items():
