@@ -34,7 +34,8 @@ def digits(choices: Sequence[float], picked: Sequence[int]) -> float:
     place = 0
     for digit in picked:
         place = place * len(choices) + digit
-    below, rest = divmod(place * (len(choices) - 1), last := len(choices) ** len(picked) - 1)
+    last: int = len(choices) ** len(picked) - 1
+    below, rest = divmod(place * (len(choices) - 1), last)
     if not rest:
         return choices[below]
     return float(f"{choices[below] * (choices[below + 1] / choices[below]) ** (rest / last):.12g}")
