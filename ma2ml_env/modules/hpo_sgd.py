@@ -5,8 +5,8 @@
 CIFAR (DARTS 0.025 and 3e-4, NASNet 0.025 and 5e-4, ENAS 0.05 and 2e-4, wide ResNets 0.1 and 5e-4).
 
 What the ten picks come to has two readings. Their mean, the default, is what the sentence says, and gathers in the middle: the
-codes have 66 x 79 = 5,214 pairs of rate and decay, and 90 % of uniform codes have a rate within [0.030, 0.065]. As digits of a number
-they reach the ends: each code is a recipe of its own, and 90 % of uniform codes have a rate within [0.014, 0.090].
+codes have 66 x 79 = 5,214 pairs of rate and decay, and 90 % of uniform codes have a rate within [0.030, 0.065]. As digits of a
+number they reach the ends: each code is a recipe of its own, and 90 % of uniform codes have a rate within [0.014, 0.090].
 """
 
 from collections.abc import Callable, Mapping, Sequence
