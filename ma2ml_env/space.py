@@ -1,8 +1,8 @@
 """Search spaces: what one agent decides.
 
 A *decision* is one categorical choice; a *space* is an agent's ordered decisions; a *code* is its integer vector, one index
-per decision. Spaces are declared once and never depend on what was chosen (FACTS of the paper: all published spaces are
-products of categorical choices), so a code can be drawn, stored and learned from without knowing what it means.
+per decision. Spaces are declared once and never depend on what was chosen (all published spaces are products of
+categorical choices), so a code can be drawn, stored and learned from without knowing what it means.
 
 An *interval* is a continuous decision, which REINFORCE handles as well (paper, section 3.3). A code holds its *position* u in
 [0, 1] between the ends; positions follow the indices, so what reads the decisions of a code need not know of intervals.

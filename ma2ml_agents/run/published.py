@@ -56,15 +56,15 @@ TABLE_2 = {
 }
 """model -> letter -> (accuracy, MACs)"""
 
-FIGURE_3 = {
+FIGURE_3: dict[str, tuple[float, float | None]] = {
     "A": (79.3, 490.0),
     "B": (79.7, 596.0),
     "C": (80.1, 694.0),
-    "D": (80.5, 800.0),
-    "E": (80.7, 900.0),
-    "F": (81.1, 1000.0),
+    "D": (80.5, None),
+    "E": (80.7, None),
+    "F": (81.1, None),
 }
-"""letter -> (accuracy, MACs); of D, E and F the text gives the limit only"""
+"""letter -> (accuracy, MACs); of D, E and F the paper prints no MACs but their limit, which stands in `LEVELS`"""
 
 TABLE_3 = (
     CifarRow("NASNet-A", "97.60", 27.6, "-", None, "RL"),

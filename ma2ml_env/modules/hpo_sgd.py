@@ -1,11 +1,15 @@
 """HPO on CIFAR: learning rate and weight decay of SGD.
 
 "We discretize the search space of them into 4 concrete values and use 10 steps to determine them on average" (paper, section
-4.2): each is the mean of ten four-way picks, 4^20 = 10^12.04 codes. The four values are not published; these bracket the
-usual recipes on CIFAR (DARTS 0.025 and 3e-4, NASNet 0.025 and 5e-4, ENAS 0.05 and 2e-4, wide ResNets 0.1 and 5e-4).
+4.2): ten four-way picks for each, 4^20 = 10^12.04 codes. The four values are not published; these bracket the usual recipes on
+CIFAR (DARTS 0.025 and 3e-4, NASNet 0.025 and 5e-4, ENAS 0.05 and 2e-4, wide ResNets 0.1 and 5e-4).
+
+What the ten picks come to has two readings. Their mean, the default, is what the sentence says, and gathers in the middle: the
+codes have 66 x 79 = 5,214 pairs of rate and decay, and 90 % of uniform codes have a rate within [0.030, 0.065]. As digits of a
+number they reach the ends: each code is a recipe of its own, and 90 % of uniform codes have a rate within [0.014, 0.090].
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from math import fsum
 from typing import Any
 
@@ -16,6 +20,31 @@ LEARNING_RATES = (0.0125, 0.025, 0.05, 0.1)
 WEIGHT_DECAYS = (1e-4, 3e-4, 5e-4, 1e-3)
 
 
+def mean(choices: Sequence[float], picked: Sequence[float]) -> float:
+    """The mean of the choices that were picked."""
+    return fsum(picked) / len(picked)  # rounded once, so the order of the picks cannot show in the last bit
+
+
+def digits(choices: Sequence[float], picked: Sequence[int]) -> float:
+    """The value at a place between the lowest and the highest choice; the picks are the place's digits, the first the largest.
+
+    The scale is logarithmic between two neighbouring choices. Twelve digits of it, as the last bits of a power differ between
+    machines and a recipe's key must not.
+    """
+    place = 0
+    for digit in picked:
+        place = place * len(choices) + digit
+    last: int = len(choices) ** len(picked) - 1
+    below, rest = divmod(place * (len(choices) - 1), last)
+    if not rest:
+        return choices[below]
+    return float(f"{choices[below] * (choices[below + 1] / choices[below]) ** (rest / last):.12g}")
+
+
+DECODINGS: dict[str, Callable[[Sequence[float], Sequence[Any]], float]] = {"mean": mean, "digits": digits}
+"""name -> (choices of a hyper-parameter, what its decisions picked) -> its value"""
+
+
 class HpoSgd:
     """The hyper-parameter agent of the paper's CIFAR games.
 
@@ -23,7 +52,11 @@ class HpoSgd:
         picks: four-way picks for each hyper-parameter; 10 in the paper.
         learning_rates: the values to pick from: peak rate after the warm-up.
         weight_decays: the values to pick from.
+        decoding: what the picks come to: `mean`, that of the named games, or `digits`, which reaches the ends of the range.
         name: agent id.
+
+    Raises:
+        ValueError: if there is no pick, the decoding is unknown, or `digits` has values that are not positive and rising.
     """
 
     def __init__(
@@ -31,22 +64,35 @@ class HpoSgd:
         picks: int = 10,
         learning_rates: tuple[float, ...] = LEARNING_RATES,
         weight_decays: tuple[float, ...] = WEIGHT_DECAYS,
+        decoding: str = "mean",
         name: str = "hpo",
     ) -> None:
         if picks < 1:
             raise ValueError(f"a hyper-parameter needs at least one pick, not {picks}")
+        if decoding not in DECODINGS:
+            raise ValueError(f"unknown decoding {decoding!r}; known are {', '.join(DECODINGS)}")
         self.name = name
         self.picks = picks
+        self.decoding = decoding
+        self._choices = {"learning_rate": tuple(learning_rates), "weight_decay": tuple(weight_decays)}
+        for slot, choices in self._choices.items():
+            if decoding == "digits" and not (choices[0] > 0.0 and list(choices) == sorted(set(choices))):
+                raise ValueError(
+                    f"digits go from the lowest to the highest {slot}: {choices} are not positive and rising"
+                )
         self.space = SearchSpace(
-            [Decision(f"learning_rate.{i}", tuple(learning_rates)) for i in range(picks)]
-            + [Decision(f"weight_decay.{i}", tuple(weight_decays)) for i in range(picks)]
+            [
+                # A digit alone is no value of the hyper-parameter, so it is shown as a digit.
+                Decision(f"{slot}.{i}", tuple(range(len(choices))) if decoding == "digits" else choices)
+                for slot, choices in self._choices.items()
+                for i in range(picks)
+            ]
         )
 
     def apply(self, recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
         """Writes `learning_rate` and `weight_decay`."""
-        flat = list(values.values())
+        flat, decode = list(values.values()), DECODINGS[self.decoding]
         return recipe.with_slots(
-            # fsum rounds once, so the order of the picks cannot show in the last bit.
-            learning_rate=fsum(flat[: self.picks]) / self.picks,
-            weight_decay=fsum(flat[self.picks :]) / self.picks,
+            learning_rate=decode(self._choices["learning_rate"], flat[: self.picks]),
+            weight_decay=decode(self._choices["weight_decay"], flat[self.picks :]),
         )

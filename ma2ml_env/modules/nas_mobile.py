@@ -2,7 +2,8 @@
 
 The table below is reconstructed: public transcriptions confirm a part of it, and the released architectures A to C fit it, but
 the original could not be read. With ranges without their highest value and one kernel a stage it has 10^17.36 codes, the 10^17
-of the paper (section 4.1, where exponents are floored); inclusive ranges have 10^19.90.
+of the paper (section 4.1, where exponents are floored); inclusive ranges have 10^19.90. Widths are rounded when a network is
+built, so there are at most 10^15.40 networks.
 """
 
 from collections.abc import Mapping

@@ -74,6 +74,22 @@ def test_the_papers_page_has_the_figures_that_were_measured():
     assert exact.replace("4800", "4,800") in text
     assert entropy in text
     assert f"with 4, 16, 64 samples, {of_sampled}" in text
+    for kind in ("simultaneous", "following", "following_logits"):
+        assert ", ".join(told.split()[0] for told in measured[f"violations_{kind}"].values()) in text
+    losses = ", ".join(f"{loss:.3f}".lstrip("0") for loss, _ in measured["divergence_loss_of_lambda"].values())
+    assert f"could still gain {losses}" in text
+    below = sorted(loss for loss, _ in measured["divergence_below_best"].values())
+    assert f"{below[0]:.2f} to {below[-1]:.2f}".replace("0.", ".") in text
+    for suite, arms in (
+        ("policies", ("without-credit", "without-replay", "without-divergence", "entropy", "single_agent",
+                      "critic-sees-states", "lambda-undivided")),
+        ("ablations", ("without-credit", "without-replay", "without-divergence", "untrained")),
+    ):  # fmt: skip
+        rows = json.loads((ROOT / "benchmarks" / "results" / f"{suite}.json").read_text())["landscapes"]["all"]
+        for arm in arms:
+            low, high = rows[arm]["interval"]
+            told = f"{rows[arm]['geometric_mean']:.2f} ({low:.2f} to {high:.2f})"
+            assert re.sub(r"(?<!\d)0\.", ".", told) in text, (suite, arm)
     tables = json.loads((ROOT / "benchmarks" / "results" / "tables.json").read_text())
     seen = [part for part in tables["landscapes"].values() if "levels" in part]
     assert len(seen) == 7

@@ -52,6 +52,10 @@ def test_f19_no_source_reads_the_wall_clock():
     assert {str(path): wall_clock(path.read_text()) for path in SOURCES if wall_clock(path.read_text())} == {}
 
 
+JUMP = 3600.0
+"""seconds that the clock jumps at least; no test takes as long, so what is below was not measured by it"""
+
+
 @pytest.fixture
 def jumps(monkeypatch):
     """Each look at the wall clock finds it elsewhere: an hour back, then two forward."""
@@ -59,7 +63,7 @@ def jumps(monkeypatch):
 
     def jumping():
         times.append(0)
-        return now + (-3600.0 if len(times) % 2 else 7200.0)
+        return now + (-JUMP if len(times) % 2 else 2 * JUMP)
 
     monkeypatch.setattr(time, "time", jumping)
     return jumping
@@ -78,7 +82,7 @@ def test_f19_a_search_measures_and_ends_as_ever(tmp_path, monkeypatch, jumps):
     monkeypatch.undo()
     run(tmp_path / "calm")
     assert result(tmp_path / "jumping") == result(tmp_path / "calm")
-    assert all(0.0 <= each < 60.0 for each in seconds)
+    assert all(0.0 <= each < JUMP for each in seconds)
 
 
 def test_f19_the_limit_of_a_job_is_not_moved(jumps):
@@ -88,7 +92,7 @@ def test_f19_the_limit_of_a_job_is_not_moved(jumps):
     finally:
         pool.close()
     assert [found[index].error for index in range(2)] == ["", "TIMEOUT"]
-    assert 1.0 <= found[1].seconds < 10.0
+    assert 1.0 <= found[1].seconds < JUMP
 
 
 def test_f19_a_training_measures_its_own_time(jumps):
@@ -96,4 +100,4 @@ def test_f19_a_training_measures_its_own_time(jumps):
     recipe = Recipe(epochs=1, crop_padding=0, cutout=0, batch_size=32)
     recipe = recipe.with_slots(network=recipe.network.with_args(cells=2, reductions=(1,), filters=2))
     fitted = fit(recipe, data, seed=0, fidelity=1.0)
-    assert 0.0 < fitted.seconds < 60.0
+    assert 0.0 < fitted.seconds < JUMP

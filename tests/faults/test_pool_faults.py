@@ -5,7 +5,6 @@ import random
 import signal
 import subprocess
 import threading
-import time
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -93,12 +92,18 @@ def test_f2_an_idle_worker_that_was_killed_is_replaced(pool):
 
 @pytest.mark.parametrize("order", [{"sleep": 600}, {"stop": 1}])
 def test_f10_a_hanging_job_is_stopped_at_the_limit_and_the_others_are_not(pool, order):
-    began = time.monotonic()
+    """A test may take half as long as the job would sleep, so it was stopped; when, tells the slow test below."""
     found = dict(pool(Faulty, 2, time_limit=1.0).evaluate([job(0, **order), job(1), job(2), job(3)]))
     assert [found[index].error for index in range(4)] == ["TIMEOUT", "", "", ""]
-    assert 1.0 <= found[0].seconds < 3.0
-    assert "stopped after 1." in found[0].note
-    assert time.monotonic() - began < 30
+    assert "stopped after" in found[0].note
+    assert found[0].seconds >= 1.0
+
+
+@pytest.mark.slow  # not for its length: the clock is the point, and other tests beside it would slow it down
+@pytest.mark.parametrize("limit", [1.0, 3.0])
+def test_f10_the_limit_is_kept_to_two_seconds(pool, limit):
+    (_, outcome), = pool(Faulty, 1, time_limit=limit).evaluate([job(0, sleep=600)])  # fmt: skip
+    assert limit <= outcome.seconds < limit + 2.0
 
 
 def test_f15_a_straggler_holds_its_batch_to_the_limit_and_the_other_worker_not_at_all(pool):
@@ -107,7 +112,6 @@ def test_f15_a_straggler_holds_its_batch_to_the_limit_and_the_other_worker_not_a
     arrived = list(pool(Faulty, 2, time_limit=3.0).evaluate(jobs))
     assert arrived[-1][0] == 0
     assert arrived[-1][1].error == "TIMEOUT"
-    assert 3.0 <= arrived[-1][1].seconds < 5.0
     others = [outcome for _, outcome in arrived[:-1]]
     assert [outcome.status for outcome in others] == ["ok"] * 23
     assert len({outcome.metrics["pid"] for outcome in others}) == 1  # all by the worker that was free

@@ -38,6 +38,21 @@ def test_overrides_go_to_the_one_place_that_has_them():
     assert game.evaluator.landscape.noise == 0.0
 
 
+def test_crop_and_cutout_of_own_images_grow_with_their_side():
+    """The paper's 4 and 16 pixels are of images of 32; what is said by hand stands."""
+
+    def base(id="own-v0", **options):
+        recipe = make_game(id, "surrogate", **options).base
+        return recipe.crop_padding, recipe.cutout
+
+    assert base() == base(size=32) == (4, 16)
+    assert base(size=64) == (8, 32)
+    assert base(size=8) == (1, 4)
+    assert base(size=64, cutout=10) == (8, 10)
+    assert base(size=64, crop_padding=0) == (0, 32)
+    assert base("imagenet200-v0", size=64) == base("imagenet200-v0"), "whose recipe is made for its own side"
+
+
 def test_modules_and_rewards():
     game = make_game("cifar10-v0", "surrogate", modules=["aug", HpoSgd(3)], flops_limit=1e6)
     assert list(game.spec.nvec) == ["aug", "hpo"]

@@ -215,8 +215,12 @@ def test_a_search_and_a_retraining_by_levels_of_the_small_sibling(folder, tmp_pa
     assert {one.outcome.flops - searched[one.trial.number] for one in result.top} == {2 * 1984}  # two more classes
     steps = [one.outcome.metrics["steps"] for one in (*result.top, *result.repeats, *result.baseline)]
     assert steps == [3.0, 3.0, 3.0, 3.0], "44 images, and 48 with the validation images, in batches of 16"
-    again = retrain(run, levels=(max(searched.values()),), top_k=2)
-    assert again.levels[0].best.outcome.flops <= max(searched.values()), "the larger one fits no more"
+    limit = max(searched.values())
+    again = retrain(run, levels=(limit,), top_k=2)
+    fitting = {one.trial.number for one in result.top if one.outcome.flops <= limit}
+    assert 0 < len(fitting) < len(searched)
+    assert {one.trial.number for one in again.top} == fitting, "the larger one fits no more, and is not trained"
+    assert again.levels[0].best.outcome.flops <= limit
 
 
 def test_the_papers_settings():

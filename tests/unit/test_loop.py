@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from ma2ml_env.recipe import Operation, Recipe, Spec
+from ma2ml_env.recipe import Operation, Recipe, Spec, SubPolicy
 from ma2ml_env.training import batches, loop, numerics, parts
 from ma2ml_env.training.data import Dataset, DataSource
 
@@ -55,6 +55,33 @@ def test_it_learns_digits_and_not_shuffled_labels() -> None:
     assert control.accuracy < 0.25
     assert learned.accuracy == loop.accuracy(learned.network, data, data.validation_x, data.validation_y)
     assert not learned.network.training
+
+
+@pytest.mark.parametrize("drawn", ["augmentation", "order"])
+def test_each_seed_trains_on_other_batches(drawn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One image over and over shows the draws of the augmentation; images that are left as they are show their order."""
+    data = digits()
+    if drawn == "augmentation":
+        recipe, data = TINY, replace(data, train_x=data.train_x[:1].expand(64, -1, -1, -1), train_y=data.train_y[:64])
+    else:
+        recipe, data = replace(TINY, augment=(), crop_padding=0, cutout=0), replace(data, train_x=data.train_x[:64])
+    build = loop.build
+
+    def inputs(seed: int) -> torch.Tensor:
+        seen: list[torch.Tensor] = []
+
+        def watched(recipe: Recipe, dataset: Dataset, *, final: bool) -> nn.Module:
+            network = build(recipe, dataset, final=final)
+            network.register_forward_pre_hook(lambda module, args: seen.append(args[0]) if module.training else None)
+            return network
+
+        monkeypatch.setattr(loop, "build", watched)
+        fit(recipe, data, seed=seed)
+        return torch.cat(seen)
+
+    first = inputs(3)
+    assert torch.equal(first, inputs(3))
+    assert not torch.equal(first, inputs(4))
 
 
 STAGE = {"kernel": (3, 3), "expansion": (2, 2), "channels": 16, "depth": 2, "stride": 2, "se": True}
@@ -118,6 +145,19 @@ def test_rate_warms_up_and_falls_to_zero() -> None:
     assert rates[10:] == sorted(rates[10:], reverse=True)
     assert rates[-1] < 1e-4
     assert loop.rate(replace(TINY, warmup=0.0), 0, 10) == 0.1
+
+
+@pytest.mark.parametrize(("side", "policy"), [(4, ()), (0, ((Operation("cutout", 1.0, 9),),))], ids=["fixed", "policy"])
+def test_what_is_cut_out_is_the_data_sets_mean(side: int, policy: tuple[SubPolicy, ...]) -> None:
+    """White images: what is left of them is far above 0 after normalisation, the mean is 0 but for its rounding to a byte."""
+    white = torch.full((32, 3, 8, 8), 255, dtype=torch.uint8)
+    data = replace(digits(), train_x=white, train_y=digits().train_y[:32], mean=(0.2, 0.5, 0.8), std=(0.25,) * 3)
+    recipe = replace(TINY, augment=policy, crop_padding=0, cutout=side)
+    [(images, _)] = batches.epoch(recipe, data, 32, torch.Generator().manual_seed(0), CPU)
+    kept = images > 0.5
+    assert kept.any()
+    assert not kept.all()
+    assert float(images[~kept].abs().max()) <= 0.5 / 255 / 0.25 + 1e-6
 
 
 @pytest.mark.parametrize(("count", "expected"), [(9, [4, 4]), (10, [4, 4, 2]), (3, [3])])

@@ -1,11 +1,16 @@
 """What makes two codes the same pipeline shows in the recipe, and nothing else does."""
 
+import itertools
+import math
+
+import numpy as np
 import pytest
 
 from ma2ml_env.modules.aug import OPERATIONS, Aug, canonical_operation, canonical_policy
-from ma2ml_env.modules.hpo_sgd import HpoSgd
+from ma2ml_env.modules.hpo_sgd import LEARNING_RATES, WEIGHT_DECAYS, HpoSgd, digits
 from ma2ml_env.modules.nas_cell import NasCell
 from ma2ml_env.recipe import Operation, Recipe
+from ma2ml_env.testing import check_module
 
 
 def test_an_operation_without_effect_is_not_there():
@@ -55,3 +60,66 @@ def test_rates_are_means_whose_order_does_not_show():
     assert one.key == other.key
     assert one.learning_rate == pytest.approx((4 * 0.0125 + 2 * 0.025 + 2 * 0.05 + 2 * 0.1) / 10)
     assert one.weight_decay == pytest.approx((9 * 1e-3 + 1e-4) / 10)
+
+
+def test_digits_reach_the_ends_and_each_code_is_a_recipe_of_its_own():
+    """10^12 codes, and two neighbours differ; the means of the same codes have 66 rates."""
+    hpo, old = HpoSgd(decoding="digits"), HpoSgd()
+    assert hpo.space.nvec == old.space.nvec
+
+    def both(module, *picks):
+        recipe = module.apply(Recipe(), module.space.decode(picks))
+        assert recipe == Recipe().with_slots(learning_rate=recipe.learning_rate, weight_decay=recipe.weight_decay)
+        return recipe.learning_rate, recipe.weight_decay
+
+    assert both(hpo, *[0] * 20) == both(old, *[0] * 20) == (0.0125, 1e-4)
+    assert both(hpo, *[3] * 20) == (0.1, 1e-3)
+    first, last = [1, *[0] * 9], [0] * 9 + [1]
+    assert both(hpo, *first, *last)[0] == pytest.approx(0.0125 * 8**0.25, rel=1e-5)  # the first digit is the largest
+    assert both(hpo, *last, *first)[0] == pytest.approx(0.0125 * 8 ** (1 / (4**10 - 1)), rel=1e-9)
+    assert both(hpo, *last, *first)[1] == pytest.approx(3e-4**0.75 * 1e-4**0.25, rel=1e-5)  # a quarter of the way
+    small = HpoSgd(picks=5, decoding="digits")
+    rates = [digits(LEARNING_RATES, code) for code in itertools.product(range(4), repeat=5)]
+    assert rates == sorted(set(rates))
+    assert set(LEARNING_RATES) <= set(rates), "thirds of the way are places of their own"
+    assert small.space.log10_size == pytest.approx(10 * math.log10(4))
+    uniform = np.quantile(
+        [digits(LEARNING_RATES, code) for code in np.random.default_rng(0).integers(0, 4, (4000, 10)).tolist()],
+        [0.05, 0.95],
+    )
+    assert uniform == pytest.approx([0.0139, 0.0901], rel=0.02)
+
+
+def test_means_gather_in_the_middle():
+    """What the module and docs/paper.md say of the default, counted over multisets of picks."""
+    counts = {}
+    for choices in (LEARNING_RATES, WEIGHT_DECAYS):
+        whole = [round(choice / choices[0]) for choice in choices]  # in units of the lowest: sums of these are exact
+        shares = {}
+        for picks in itertools.combinations_with_replacement(range(4), 10):
+            orders = math.factorial(10) // math.prod(math.factorial(picks.count(i)) for i in range(4))
+            value = sum(whole[i] for i in picks) * choices[0] / 10
+            shares[value] = shares.get(value, 0) + orders / 4**10
+        counts[choices] = shares
+    assert [len(counts[choices]) for choices in (LEARNING_RATES, WEIGHT_DECAYS)] == [66, 79]
+    rates = sorted(counts[LEARNING_RATES])
+    below = np.cumsum([counts[LEARNING_RATES][rate] for rate in rates])
+    assert [rates[int(np.searchsorted(below, share))] for share in (0.05, 0.95)] == pytest.approx([0.030, 0.065])
+
+
+@pytest.mark.parametrize("picks", [1, 10])
+def test_digits_pass_the_check_of_modules(picks):
+    check_module(HpoSgd(picks, decoding="digits"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"decoding": "median"}, "known are mean, digits"),
+        ({"decoding": "digits", "learning_rates": (0.1, 0.05)}, "learning_rate.*not positive and rising"),
+        ({"decoding": "digits", "weight_decays": (0.0, 1e-4)}, "weight_decay.*not positive and rising"),
+    ],
+)
+def test_impossible_decodings(settings, message):
+    with pytest.raises(ValueError, match=message):
+        HpoSgd(**settings)

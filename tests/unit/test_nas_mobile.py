@@ -1,5 +1,6 @@
 """The mobile space: its size, what shows in a recipe, and where the released architectures lie."""
 
+import itertools
 import math
 from dataclasses import replace
 
@@ -9,6 +10,7 @@ import torch
 from ma2ml_env.modules.fbnetv3 import FBNETV3
 from ma2ml_env.modules.nas_mobile import STAGES, NasMobile
 from ma2ml_env.recipe import Recipe, Spec
+from ma2ml_env.space import Decision
 from ma2ml_env.testing import check_module, random_codes
 from ma2ml_env.training import parts
 
@@ -31,6 +33,20 @@ def test_size_by_hand() -> None:
     stem = 6 * 4  # resolutions, widths
     stages = (2 * 4 * 3, 2 * 9 * 3 * 3, 2 * 9 * 6 * 3, 2 * 9 * 7 * 4, 2 * 9 * 12 * 4, 2 * 9 * 11 * 4, 2 * 11)
     assert math.prod(NasMobile().space.nvec) == stem * math.prod(stages)
+
+
+def test_widths_that_round_to_one_leave_fewer_networks_than_codes() -> None:
+    """10^15.40 with their resolutions. A stage's part of the recipe depends on its own decisions, so counts multiply."""
+    module = NasMobile()
+    groups: dict[str, list[Decision]] = {}
+    for decision in module.space.decisions:
+        groups.setdefault(decision.name.partition(".")[0], []).append(decision)
+    first = module.space.decode([0] * len(module.space.nvec))
+    count = 1
+    for decisions in groups.values():
+        named = [[(decision.name, choice) for choice in decision.choices] for decision in decisions]
+        count *= len({module.apply(Recipe(), {**first, **dict(some)}).key for some in itertools.product(*named)})
+    assert math.log10(count) == pytest.approx(15.40, abs=0.005)
 
 
 def test_what_an_upper_end_means() -> None:

@@ -129,7 +129,11 @@ def test_a_pool_starts_the_longest_first_and_results_do_not_depend_on_it():
     assert sorted(range(4), key=lambda i: began["o"][i]) == [3, 1, 2, 0]
     assert sorted(range(4), key=lambda i: began["p"][i]) == [0, 1, 2, 3]  # the control
     assert [ordered[i].accuracy for i in range(4)] == [plain[i].accuracy for i in range(4)]
-    assert schedule.predictor.seconds(Cost(macs=40.0)) == pytest.approx(0.04, rel=0.3)  # it has learned
+    taught = Predictor()
+    for i, each in enumerate(jobs):
+        taught.learn(cost_of_code(each), ordered[i].seconds)
+    untaught = Predictor().seconds(Cost(macs=40.0))
+    assert schedule.predictor.seconds(Cost(macs=40.0)) == pytest.approx(taught.seconds(Cost(macs=40.0))) != untaught
 
 
 def test_a_pool_spreads_over_devices_and_never_overfills_one(tmp_path):

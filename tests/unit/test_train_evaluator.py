@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
 from ma2ml_env.evaluators import train
 from ma2ml_env.evaluators.base import DeviceLost, Evaluator, Job, NoWorker
@@ -14,7 +15,7 @@ from ma2ml_env.evaluators.faults import out_of_memory
 from ma2ml_env.evaluators.train import Train
 from ma2ml_env.recipe import Operation, Recipe, Spec
 from ma2ml_env.training import flops, loop, parts
-from ma2ml_env.training.data import DataSource
+from ma2ml_env.training.data import Dataset, DataSource
 from ma2ml_env.trial import Outcome
 
 SOURCE = DataSource("digits", limit=200)
@@ -172,6 +173,31 @@ def test_check_finds_missing_devices_and_data(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="'cuda:99' is not on this machine"):
         Train(SOURCE, device="cuda:99").check()
     assert train_one(Train(SOURCE, device="cuda:99"), job()).error == "CRASH"
+
+
+@pytest.mark.parametrize(
+    ("changes", "fidelity"), [({}, 0.5), ({}, 1.0), ({"batch_size": 20}, 0.5), ({"epochs": 4, "auxiliary": 0.4}, 1.0)]
+)
+def test_predicted_calls_are_the_layers_that_training_calls(
+    changes: dict[str, float], fidelity: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluator, asked = Train(SOURCE, device="cpu"), job(recipe=replace(RECIPE, **changes), fidelity=fidelity)  # type: ignore[arg-type]
+    build, called = loop.build, 0
+
+    def count(layer: nn.Module, *_: object) -> None:
+        nonlocal called
+        called += layer.training
+
+    def watched(recipe: Recipe, dataset: Dataset, *, final: bool) -> nn.Module:
+        network = build(recipe, dataset, final=final)
+        for layer in network.modules():
+            if not list(layer.children()):
+                layer.register_forward_hook(count)
+        return network
+
+    monkeypatch.setattr(loop, "build", watched)
+    assert train_one(evaluator, asked).status == "ok"
+    assert evaluator.cost(asked).calls == called > 0
 
 
 def test_flops_refuses_what_cannot_be_built() -> None:
