@@ -23,7 +23,7 @@ from rich.console import Console
 from ma2ml_agents.run.results import Results, Wanted, train
 from ma2ml_agents.run.standing import by_accuracy, first_of_each, recipe_key
 from ma2ml_agents.run.stored import HERE, build, trained_run
-from ma2ml_env.evaluators.base import Evaluator, Job, close
+from ma2ml_env.evaluators.base import Evaluator, Job
 from ma2ml_env.files import FolderLock, write_atomic
 from ma2ml_env.game import Game
 from ma2ml_env.games import NamedGame
@@ -244,7 +244,7 @@ class _Trainings:
         try:
             outcomes = train(stage, wanted, evaluator, results, self.console, self.on_outcome)
         finally:
-            close(evaluator)
+            evaluator.close()
         return [Finished(*each) for each in zip(trials, jobs, outcomes, paths, strict=True)]
 
     def _evaluator(self, weights: Path, workers: int, how: dict[str, Any]) -> Evaluator:

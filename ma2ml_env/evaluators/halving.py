@@ -11,8 +11,8 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
-from ma2ml_env.evaluators.base import Evaluator, Job, epoch_at
-from ma2ml_env.evaluators.wrap import CACHED, Wrapper, evaluate_some
+from ma2ml_env.evaluators.base import Evaluates, Evaluator, Job, Wrapper, epoch_at
+from ma2ml_env.evaluators.wrap import CACHED, evaluate_some
 from ma2ml_env.trial import Outcome
 
 BATCH_END = "batch_end"
@@ -42,7 +42,9 @@ class Halving(Wrapper):
         ValueError: if a share is out of its range.
     """
 
-    def __init__(self, inner: Evaluator, rungs: Sequence[float], keep: float = 0.5, folder: Path | None = None) -> None:
+    def __init__(
+        self, inner: Evaluator | Evaluates, rungs: Sequence[float], keep: float = 0.5, folder: Path | None = None
+    ) -> None:
         super().__init__(inner)
         _check_shares(rungs)
         if not 0.0 < keep < 1.0:

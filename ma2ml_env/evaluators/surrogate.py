@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ma2ml_env.evaluators.base import Job
+from ma2ml_env.evaluators.base import GroundTruth, Job
 from ma2ml_env.evaluators.peaks import Peaks
 from ma2ml_env.trial import Code, Outcome, mix64
 
@@ -66,8 +66,8 @@ class Landscape:
             raise ValueError("noise and delay are not negative, flops at least 1, flops_link in [-1, 1]")
 
 
-class Surrogate:
-    """The synthetic evaluator; a `VectorEvaluator`.
+class Surrogate(GroundTruth):
+    """The synthetic evaluator.
 
     Args:
         nvec: agent -> number of choices of each decision.

@@ -16,7 +16,7 @@ from safetensors.torch import save
 from torch import nn
 
 from ma2ml_env.evaluators import memory
-from ma2ml_env.evaluators.base import DeviceLost, Job, NoWorker, epoch_at
+from ma2ml_env.evaluators.base import DeviceLost, Evaluator, Job, NoWorker, epoch_at
 from ma2ml_env.evaluators.faults import free_memory, given_back, lost, out_of_memory
 from ma2ml_env.evaluators.schedule import Cost, Device
 from ma2ml_env.files import write_atomic
@@ -34,7 +34,7 @@ SAFETY = 1.5
 """predicted bytes over counted ones: what lies between two layers, and the allocator's rounding"""
 
 
-class Train:
+class Train(Evaluator):
     """Trains each job and measures its accuracy on the validation images.
 
     Picklable; the data are read at the first job (or by `check`) and kept, and do not travel in the pickle.

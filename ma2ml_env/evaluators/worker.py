@@ -16,7 +16,7 @@ from typing import Any
 
 from pebble import ProcessExpired, ProcessPool
 
-from ma2ml_env.evaluators.base import DeviceLost, Evaluator, Job, NoWorker, close
+from ma2ml_env.evaluators.base import DeviceLost, Evaluator, Job, NoWorker, closing
 from ma2ml_env.evaluators.schedule import Cost
 from ma2ml_env.trial import Error, Outcome
 
@@ -81,8 +81,8 @@ class Worker:
             result = self.future.result(timeout=1.0)  # pebble never tells of one that left with status 0
         except (ProcessExpired, RuntimeError, TimeoutError) as error:
             self.stop()
-            code = getattr(error, "exitcode", None)
-            return run, f"the worker process died{'' if code is None else f' (exit code {code})'}"
+            code = f" (exit code {error.exitcode})" if isinstance(error, ProcessExpired) else ""
+            return run, f"the worker process died{code}"
         if run is None:
             self._pid, result = result
             if result:
@@ -149,11 +149,8 @@ def _ready() -> tuple[int, str]:
 def _evaluate(job: Job) -> Outcome | NoWorker:
     assert _evaluator is not None
     try:
-        outcomes = _evaluator.evaluate([job])
-        try:
+        with closing(_evaluator.evaluate([job])) as outcomes:
             ((_, outcome),) = outcomes
-        finally:
-            close(outcomes)
         return outcome
     except DeviceLost as error:  # in a process of its own it may be there again
         print(error, file=sys.stderr, flush=True)

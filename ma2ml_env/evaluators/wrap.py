@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from ma2ml_env.evaluators.base import Evaluator, Job, close
+from ma2ml_env.evaluators.base import Evaluates, Evaluator, Job, Wrapper, closing
 from ma2ml_env.trial import Outcome, trial_seed
 
 CACHED = "cached"
@@ -15,21 +15,6 @@ CACHED = "cached"
 
 
 _Key = tuple[str, float, float]
-
-
-class Wrapper:
-    """An evaluator around another one, `inner`."""
-
-    def __init__(self, inner: Evaluator) -> None:
-        self.inner = inner
-
-    def remember(self, job: Job, outcome: Outcome) -> None:
-        """What came of a job in an earlier session of this run."""
-        remember(self.inner, job, outcome)
-
-    def close(self) -> None:
-        """Close what is inside."""
-        close(self.inner)
 
 
 class Cached(Wrapper):
@@ -43,7 +28,7 @@ class Cached(Wrapper):
     Put it outside `Repeated`: seeds do not enter the key.
     """
 
-    def __init__(self, inner: Evaluator) -> None:
+    def __init__(self, inner: Evaluator | Evaluates) -> None:
         super().__init__(inner)
         self._outcomes: dict[_Key, Outcome] = {}
 
@@ -87,7 +72,7 @@ class Feasible(Wrapper):
         ValueError: if the limit is not positive.
     """
 
-    def __init__(self, inner: Evaluator, max_flops: float, flops: Callable[[Job], int]) -> None:
+    def __init__(self, inner: Evaluator | Evaluates, max_flops: float, flops: Callable[[Job], int]) -> None:
         super().__init__(inner)
         if max_flops <= 0:
             raise ValueError(f"the limit is a positive number of MACs, not {max_flops!r}")
@@ -122,7 +107,7 @@ class Repeated(Wrapper):
         ValueError: if n < 1, or if the inner evaluator is a cache, which would answer n times the same.
     """
 
-    def __init__(self, inner: Evaluator, n: int) -> None:
+    def __init__(self, inner: Evaluator | Evaluates, n: int) -> None:
         super().__init__(inner)
         if n < 1:
             raise ValueError(f"the number of repeats is at least 1, not {n!r}")
@@ -159,13 +144,6 @@ class Repeated(Wrapper):
         return replace(outcomes[0], accuracy=mean, seconds=seconds, attempts=attempts, metrics=metrics)
 
 
-def remember(evaluator: object, job: Job, outcome: Outcome) -> None:
-    """Tell an evaluator that keeps outcomes what came of a job in an earlier session; others need nothing."""
-    method = getattr(evaluator, "remember", None)
-    if callable(method):
-        method(job, outcome)
-
-
 def evaluate_some(
     inner: Evaluator, jobs: Sequence[Job], indices: Sequence[int], done: Callable[[Job, Outcome], None] | None = None
 ) -> Generator[tuple[int, Outcome], None, None]:
@@ -175,15 +153,12 @@ def evaluate_some(
     """
     if not indices:
         return
-    outcomes = inner.evaluate([jobs[index] for index in indices])
-    try:
+    with closing(inner.evaluate([jobs[index] for index in indices])) as outcomes:
         for position, outcome in outcomes:
             index = indices[position]
             yield index, outcome
             if done is not None:
                 done(jobs[index], outcome)
-    finally:
-        close(outcomes)
 
 
 def _key(job: Job) -> _Key:

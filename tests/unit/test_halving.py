@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ma2ml_agents.run.cli import main
-from ma2ml_env.evaluators.base import Job
+from ma2ml_env.evaluators.base import Evaluator, Job
 from ma2ml_env.evaluators.halving import Halving
 from ma2ml_env.evaluators.pool import Pool
 from ma2ml_env.evaluators.train import Train
@@ -22,7 +22,7 @@ from ma2ml_env.training.data import DataSource
 from ma2ml_env.trial import Outcome
 
 
-class Growing:
+class Growing(Evaluator):
     """Accuracy grows with `until`, seeds differ in how; remembers what it was asked. Seeds of `failing` fail at a share."""
 
     def __init__(self, failing=None):
@@ -58,7 +58,7 @@ def test_the_worst_go_and_the_others_go_on():
 
 
 def test_ties_go_to_the_lower_number_and_failures_go_first():
-    class Same:
+    class Same(Evaluator):
         def evaluate(self, jobs):
             for index, job in enumerate(jobs):
                 yield index, Outcome(accuracy=0.5, fidelity=job.fidelity * job.until)

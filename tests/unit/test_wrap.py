@@ -12,7 +12,7 @@ def job(number, epochs=1, seed=None, fidelity=1.0):
     return Job(number, Recipe(epochs=epochs), {"a": (epochs,)}, 100 + number if seed is None else seed, fidelity)
 
 
-class Fake:
+class Fake(Evaluator):
     """Yields in reverse order; the accuracy tells the seed, `results` overrule it by number."""
 
     def __init__(self, results=()):
