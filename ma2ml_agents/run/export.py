@@ -20,11 +20,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from ma2ml_agents.run.results import tested
 from ma2ml_agents.run.stored import stored_config
 from ma2ml_env.files import write_atomic
 from ma2ml_env.reading import expected, read_json
 from ma2ml_env.recipe import Recipe
 from ma2ml_env.store import TrialStore
+from ma2ml_env.trial import Outcome
 
 
 def export(run: str | Path, *, out: str | Path | None = None, number: int | None = None) -> tuple[Path, dict[str, Any]]:
@@ -184,7 +186,7 @@ def _card(
         "trial": row["trial"],
         "seed": row["seed"],
         "search_seed": config["seed"],
-        "test_accuracy": outcome["metrics"]["test_accuracy"],
+        "test_accuracy": tested(Outcome.from_json(outcome)),
         "flops": outcome["flops"],
         "params": outcome["params"],
         "trained_on": "training and validation images" if repeat else "training images",

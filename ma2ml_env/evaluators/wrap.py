@@ -10,18 +10,14 @@ from dataclasses import replace
 from ma2ml_env.evaluators.base import Evaluates, Evaluator, Job, Wrapper, closing
 from ma2ml_env.trial import Outcome, trial_seed
 
-CACHED = "cached"
-"""key in an outcome's metrics, with value 1.0, that marks a hit of `Cached`"""
-
-
 _Key = tuple[str, float, float]
 
 
 class Cached(Wrapper):
     """Trains equal jobs once: same recipe key, same fidelity.
 
-    Equal jobs of a batch are trained under the seed of the lowest number. A hit is the stored outcome with `metrics["cached"]`
-    1.0, seconds 0.0 and attempts 0; it is a trial like any other. What is reused: ok, infeasible, and failures that lie in the
+    Equal jobs of a batch are trained under the seed of the lowest number. A hit is the stored outcome with `cached`
+    true, seconds 0.0 and attempts 0; it is a trial like any other. What is reused: ok, infeasible, and failures that lie in the
     recipe (NAN, INVALID). CRASH, TIMEOUT and OOM may lie in the machine: the next equal job, of the same batch or a later one,
     is trained again under its own seed. So a resumed batch comes out as an undisturbed one, whatever was done when it stopped.
 
@@ -51,7 +47,7 @@ class Cached(Wrapper):
 
     def remember(self, job: Job, outcome: Outcome) -> None:
         """Fill the cache on resume, in the order of trial numbers; what it holds already stays, a hit is no news."""
-        if CACHED not in outcome.metrics:
+        if not outcome.cached:
             self._store(job, outcome)
         super().remember(job, outcome)
 
@@ -100,7 +96,7 @@ class Feasible(Wrapper):
 class Repeated(Wrapper):
     """Trains every job n times, under the seeds `trial_seed(job.seed, k)`, and averages.
 
-    Accuracy and the other metrics are means; `metrics["accuracy_sd"]` is the sample's standard deviation (0.0 if n is 1);
+    Accuracies and metrics are means; `metrics["accuracy_sd"]` is the sample's standard deviation (0.0 if n is 1);
     seconds and attempts are sums. If a repeat is not ok, the job's outcome is that of the first such repeat.
 
     Raises:
@@ -140,8 +136,16 @@ class Repeated(Wrapper):
         accuracies = [outcome.accuracy for outcome in outcomes]
         mean = min(1.0, math.fsum(accuracies) / self.n)
         variance = math.fsum((accuracy - mean) ** 2 for accuracy in accuracies) / max(1, self.n - 1)
-        metrics = {**_mean_metrics([o.metrics for o in outcomes]), "accuracy_sd": math.sqrt(variance)}
-        return replace(outcomes[0], accuracy=mean, seconds=seconds, attempts=attempts, metrics=metrics)
+        tests = [outcome.test_accuracy for outcome in outcomes if outcome.test_accuracy is not None]
+        return replace(
+            outcomes[0],
+            accuracy=mean,
+            seconds=seconds,
+            attempts=attempts,
+            test_accuracy=math.fsum(tests) / self.n if len(tests) == self.n else None,
+            rungs=tuple(math.fsum(reached) / self.n for reached in zip(*(o.rungs for o in outcomes), strict=False)),
+            metrics={**_mean_metrics([o.metrics for o in outcomes]), "accuracy_sd": math.sqrt(variance)},
+        )
 
 
 def evaluate_some(
@@ -166,7 +170,7 @@ def _key(job: Job) -> _Key:
 
 
 def _hit(outcome: Outcome) -> Outcome:
-    return replace(outcome, seconds=0.0, attempts=0, metrics={**outcome.metrics, CACHED: 1.0})
+    return replace(outcome, seconds=0.0, attempts=0, cached=True)
 
 
 def _mean_metrics(metrics: Sequence[Mapping[str, float]]) -> dict[str, float]:
