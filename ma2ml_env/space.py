@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from numbers import Real
-from typing import Any, cast
+from typing import Any, SupportsIndex, cast
 
 from ma2ml_env.trial import Code
 
@@ -149,7 +149,7 @@ class SearchSpace:
             values = None
         if values is None or min(code, default=0) < 0:  # a negative index would wrap around silently
             for name, size, index in zip(self._names, self.nvec, code, strict=True):
-                if not (isinstance(index, int) or hasattr(index, "__index__")) or not 0 <= index < size:
+                if not isinstance(index, SupportsIndex) or not 0 <= index < size:
                     raise ValueError(f"decision {name!r} takes an index in 0..{size - 1}, not {index!r}")
         assert values is not None
         return values

@@ -114,7 +114,7 @@ def check_evaluator(evaluator: Evaluator, jobs: Sequence[Job]) -> dict[int, Outc
     assert len(outcomes) == len(jobs), f"missing: {sorted(set(range(len(jobs))) - set(outcomes))}"
     for index, again in evaluator.evaluate(jobs):
         for what in ("status", "accuracy", "flops", "fidelity"):
-            assert getattr(again, what) == getattr(outcomes[index], what), f"job {index} comes to another {what} again"
+            assert vars(again)[what] == vars(outcomes[index])[what], f"job {index} comes to another {what} again"
     if isinstance(evaluator, VectorEvaluator):
         codes = {agent: np.array([job.codes[agent] for job in jobs]) for agent in jobs[0].codes}
         accuracy, flops = evaluator.score(codes, np.array([job.seed for job in jobs]))

@@ -21,6 +21,7 @@ from ma2ml_env.recipe import Recipe, Spec
 from ma2ml_env.training import parts
 from ma2ml_env.training.batches import normalise, resize
 from ma2ml_env.training.data import DataSource
+from ma2ml_env.training.networks.base import Image
 from ma2ml_env.training.own_data import read_image
 
 TINY = (
@@ -100,7 +101,7 @@ def test_logits_are_those_of_the_trained_network(exported):
     folder, _ = exported
     model = load_model_file(folder / "model.py")
     recipe = Recipe.from_json(json.loads((folder / "recipe.json").read_text()))
-    network = parts.network(recipe.network, classes=10, channels=1, size=8, auxiliary=False, drop_path=0.0).eval()
+    network = parts.network(recipe.network, Image(10, 1, 8)).eval()
     network.load_state_dict(load_file(folder / "weights.safetensors"))
     data = DataSource("digits", validation=60, limit=64).load()
     images = data.test_x[:20]
@@ -266,8 +267,7 @@ def test_source_of_every_network_stands_alone(kind):
 )  # fmt: skip
 def test_other_networks_come_back_from_their_folder(recipe, tmp_path):
     card = {"classes": 5, "channels": 3, "size": 32, "mean": [0.5] * 3, "std": [0.2] * 3}
-    image = {"classes": 5, "channels": 3, "size": recipe.resolution or 32}
-    network = parts.network(recipe.network, **image, auxiliary=False, drop_path=0.0).eval()
+    network = parts.network(recipe.network, Image(5, size=recipe.resolution or 32)).eval()
     save_weights(network, tmp_path / "weights.safetensors")
     (tmp_path / "model.py").write_text(model_source(recipe.network.kind))
     (tmp_path / "card.json").write_text(json.dumps(card))
