@@ -214,7 +214,7 @@ def _check_proposal(proposal: Proposal, spec: GameSpec) -> None:
 
 def _trial(number: int, proposal: Proposal) -> Trial:
     """A made-up result: the share of first choices."""
-    codes: list[int] = [c for code in proposal.codes.values() for c in code]
+    codes = [c for code in proposal.codes.values() for c in code]
     accuracy = sum(c == 0 for c in codes) / len(codes)
     return Trial(number, trial_seed(0, number), proposal, Outcome(accuracy=accuracy), accuracy)
 

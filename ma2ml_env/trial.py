@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from ma2ml_env.reading import check_fields, is_number
 
-Code = tuple[int, ...]
-"""An agent's choice: one index per decision of its space. Where the space has intervals, their positions follow as floats: the
-alias names what most codes are, and a reader of indices never meets a position."""
+Code = tuple[int | float, ...]
+"""An agent's choice: one index (int) per decision of its space and, where it has intervals, a position in [0, 1] (float) of
+each after them."""
 
 Status = Literal["ok", "infeasible", "failed"]
 Error = Literal["", "OOM", "NAN", "TIMEOUT", "CRASH", "INVALID"]
@@ -123,9 +123,10 @@ class Outcome:
             raise ValueError(f"accuracy lies in [0, 1], not {self.accuracy!r}")
         if self.accuracy and self.status != "ok":
             raise ValueError(f"accuracy is 0.0 unless the outcome is ok; it is {self.status!r}")
-        for name, shares in (("test_accuracy", (self.test_accuracy or 0.0,)), ("rungs", self.rungs)):
-            if not all(0.0 <= share <= 1.0 for share in shares):
-                raise ValueError(f"{name}: an accuracy lies in [0, 1], not {shares}")
+        if self.test_accuracy is not None and not 0.0 <= self.test_accuracy <= 1.0:
+            raise ValueError(f"test_accuracy lies in [0, 1], not {self.test_accuracy!r}")
+        if self.rungs and not all(0.0 <= accuracy <= 1.0 for accuracy in self.rungs):
+            raise ValueError(f"rungs: an accuracy lies in [0, 1], not {self.rungs}")
         if self.flops < 0 or self.params < 0 or self.attempts < 0 or self.batch_end < 0:
             raise ValueError("flops, params, attempts and batch_end are not negative")
         if self.metrics and not all(math.isfinite(value) for value in self.metrics.values()):
@@ -197,7 +198,7 @@ class Trial:
 
 def code_of(row: Sequence[float], decisions: int) -> Code:
     """A code of plain numbers from a row of which the first `decisions` entries are indices, in floats perhaps."""
-    return (*map(int, row[:decisions]), *row[decisions:])  # type: ignore[arg-type]
+    return (*map(int, row[:decisions]), *row[decisions:])
 
 
 def _without_none(data: Any, name: str) -> Any:
@@ -219,7 +220,7 @@ def _of_metrics(metrics: Mapping[str, float]) -> dict[str, Any]:
     }
 
 
-def _number(entry: Any) -> Any:
+def _number(entry: Any) -> int | float:
     """An index or a position, as JSON tells them apart."""
     return entry if isinstance(entry, float) else int(entry)
 

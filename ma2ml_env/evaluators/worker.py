@@ -16,7 +16,7 @@ from typing import Any
 
 from pebble import ProcessExpired, ProcessPool
 
-from ma2ml_env.evaluators.base import DeviceLost, Evaluator, Job, NoWorker, closing
+from ma2ml_env.evaluators.base import DeviceLost, Evaluator, Job, NoWorker, as_evaluator, closing
 from ma2ml_env.evaluators.schedule import Cost
 from ma2ml_env.trial import Error, Outcome
 
@@ -128,7 +128,7 @@ def _initialize(environment: dict[str, str], factory: Callable[[], Evaluator], t
     os.environ.update(environment)  # before the factory, so before a GPU is first looked for
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)
     try:
-        _evaluator = factory()
+        _evaluator = as_evaluator(factory())
     except Exception as error:  # told by _ready, once, instead of worker after worker
         _problem = f"{NOT_MADE}: {type(error).__name__}: {error}"
     if "torch" in sys.modules:

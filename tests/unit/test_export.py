@@ -1,5 +1,6 @@
 """The exported folder: whole, verified, and usable without this project."""
 
+import importlib
 import json
 import runpy
 import shutil
@@ -21,7 +22,7 @@ from ma2ml_env.recipe import Recipe, Spec
 from ma2ml_env.training import parts
 from ma2ml_env.training.batches import normalise, resize
 from ma2ml_env.training.data import DataSource
-from ma2ml_env.training.networks.base import Image
+from ma2ml_env.training.networks.base import BaseNetwork, Image
 from ma2ml_env.training.own_data import read_image
 
 TINY = (
@@ -259,6 +260,35 @@ def test_source_of_every_network_stands_alone(kind):
     compile(source, "model.py", "exec")
     assert "ma2ml_env" not in source
     assert "ma2ml_agents" not in source
+
+
+OWN = """
+import torch
+
+from ma2ml_env.training.networks.base import BaseNetwork, Drops, Image
+
+
+class Plain(BaseNetwork):
+    def __init__(self, width, *, image: Image, drops: Drops = Drops(), auxiliary=False):
+        super().__init__(drops)
+        self.stem = torch.nn.Conv2d(image.channels, width, 3)
+        self.head = torch.nn.Linear(width, image.classes)
+
+    def forward(self, x):
+        return self.head(self.stem(x).mean(dim=(2, 3)))
+"""
+
+
+def test_a_network_of_somebody_elses_is_exported_with_its_base(tmp_path, monkeypatch):
+    (tmp_path / "plain_network.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(parts.NETWORKS, "plain", importlib.import_module("plain_network").Plain)
+    source = model_source("plain")
+    assert "ma2ml_env" not in source
+    (tmp_path / "model.py").write_text(source)
+    network = load_model_file(tmp_path / "model.py").Network
+    assert network.__name__ == "Plain"
+    assert not issubclass(network, BaseNetwork), "the folder has a base of its own"
 
 
 @pytest.mark.parametrize(
