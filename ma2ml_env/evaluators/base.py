@@ -64,7 +64,7 @@ class Evaluator(ABC):
         """Let go of processes and files. A later `evaluate` may take them again."""
 
     def remember(self, job: Job, outcome: Outcome) -> None:  # noqa: B027 (most keep nothing)
-        """Hear what came of a job in an earlier session of this run."""
+        """Hear what came of a job before this run was resumed."""
 
 
 class VectorEvaluator(Evaluator):
@@ -93,10 +93,19 @@ class GroundTruth(VectorEvaluator):
         """
 
 
+@runtime_checkable
+class Evaluates(Protocol):
+    """An object of a user's that has `evaluate` and nothing else of an `Evaluator`."""
+
+    def evaluate(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Outcome]]:
+        """See `Evaluator.evaluate`."""
+        ...
+
+
 class Wrapper(Evaluator):
     """An evaluator around another one, `inner`: what it does not say otherwise, that one hears."""
 
-    def __init__(self, inner: "Evaluator | Evaluates") -> None:
+    def __init__(self, inner: Evaluator | Evaluates) -> None:
         self.inner = as_evaluator(inner)
 
     def close(self) -> None:
@@ -106,15 +115,6 @@ class Wrapper(Evaluator):
     def remember(self, job: Job, outcome: Outcome) -> None:
         """Tell what is inside."""
         self.inner.remember(job, outcome)
-
-
-@runtime_checkable
-class Evaluates(Protocol):
-    """An object of a user's that has `evaluate` and nothing else of an `Evaluator`."""
-
-    def evaluate(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Outcome]]:
-        """See `Evaluator.evaluate`."""
-        ...
 
 
 def as_evaluator(given: Evaluator | Evaluates) -> Evaluator:

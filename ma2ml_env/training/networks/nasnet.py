@@ -314,8 +314,6 @@ class NASNet(BaseNetwork):
 
     def drop(self, position: int) -> float | Tensor:
         """Probability of losing a path of the cell at this position now, in [0, 1)."""
-        if (
-            self.drops.drop_path == self.drops.stochastic_depth == 0.0
-        ):  # a number, and not a tensor that has to be waited for
-            return 0.0
+        if self.drops.drop_path == self.drops.stochastic_depth == 0.0:
+            return 0.0  # a number even while progress is a tensor
         return self.drops.path((position + 1) / len(self.cells), self.progress)
