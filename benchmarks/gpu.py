@@ -36,6 +36,7 @@ from ma2ml_env.recipe import Recipe
 from ma2ml_env.testing import random_codes
 from ma2ml_env.training import batches, loop, parts
 from ma2ml_env.training.data import Dataset, DataSource
+from ma2ml_env.training.networks.base import Image
 from ma2ml_env.trial import trial_seed
 
 CUDA = torch.device("cuda")
@@ -101,9 +102,7 @@ def augmentation(recipe: Recipe, data: Dataset) -> float:
 
 def plain(recipe: Recipe, data: Dataset) -> float:
     """Seconds of an epoch of a script."""
-    network = parts.network(
-        recipe.network, classes=data.classes, channels=3, size=data.size, auxiliary=False, drop_path=0.0
-    )
+    network = parts.network(recipe.network, Image(data.classes, 3, data.size))
     network = network.to(CUDA, memory_format=torch.channels_last)
     criterion = parts.loss(recipe.loss).to(CUDA)
     optimizer = torch.optim.SGD(

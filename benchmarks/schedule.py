@@ -56,12 +56,13 @@ def measure(devices: int, draws: int, seed: int = 0, kind: str = "uniform") -> d
 def measure_predictor(game_id: str, pipelines: int, data: str | None) -> dict[str, Any]:
     """Relative errors of predicted seconds on real trainings."""
     import ma2ml_env
+    from ma2ml_env.evaluators.base import Wrapper
     from ma2ml_env.evaluators.schedule import Predictor
     from ma2ml_env.testing import random_codes
 
     game = ma2ml_env.make_game(game_id, data=data)
     trainer: Any = game.evaluator
-    while not hasattr(trainer, "cost"):
+    while isinstance(trainer, Wrapper):
         trainer = trainer.inner
     codes = random_codes(game.spec.nvec, pipelines, seed=0)
     found: list[tuple[Cost, float]] = []

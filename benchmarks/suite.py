@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from ma2ml_agents.registry import learner_class
 from ma2ml_agents.run.search import Playable
+from ma2ml_env.evaluators.base import GroundTruth
 from ma2ml_env.evaluators.surrogate import Surrogate
 from ma2ml_env.files import write_atomic
 from ma2ml_env.game import Game
@@ -198,7 +199,7 @@ def judged_by(game: Playable) -> str:
 
 def is_known(game: Game) -> bool:
     """Whether rewards without noise can be asked for: of tables and synthetic landscapes, not of real trainings."""
-    return hasattr(game.evaluator, "noise_free")
+    return isinstance(game.evaluator, GroundTruth)
 
 
 def elite_level(game: Game, share: float = 0.001) -> float:
@@ -226,5 +227,5 @@ def elite_level(game: Game, share: float = 0.001) -> float:
 
 def noise_free(game: Game, codes: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float64]:
     """Rewards (n,) without noise of agent -> codes (n, L_i)."""
-    evaluator: Any = game.evaluator
-    return game.reward.vector(*evaluator.noise_free(codes))
+    assert isinstance(game.evaluator, GroundTruth)
+    return game.reward.vector(*game.evaluator.noise_free(codes))

@@ -51,6 +51,7 @@ from ma2ml_env.recipe import Recipe
 from ma2ml_env.testing import random_codes
 from ma2ml_env.training import loop, parts
 from ma2ml_env.training.data import Dataset, DataSource
+from ma2ml_env.training.networks.base import Image
 from ma2ml_env.trial import Outcome, trial_seed
 
 GAME, WORKERS = "fashion-mnist-small-v0", 2
@@ -100,7 +101,7 @@ def plain(recipe: Recipe, data: Dataset, epochs: int, seed: int, loaders: int = 
     """
     layout = layout or torch.contiguous_format
     torch.manual_seed(seed)
-    network = parts.network(recipe.network, classes=10, channels=1, size=data.size, auxiliary=False, drop_path=0.0)
+    network = parts.network(recipe.network, Image(10, 1, data.size))
     network = network.to(memory_format=layout)
     criterion = parts.loss(recipe.loss)
     optimizer = torch.optim.SGD(

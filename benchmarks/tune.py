@@ -27,7 +27,7 @@ import torch
 from provenance import tell
 from training import WORKERS, parser_of, random_jobs, source_of
 
-from ma2ml_env.evaluators.base import Evaluator, Job, close
+from ma2ml_env.evaluators.base import Evaluator, Job
 from ma2ml_env.evaluators.pool import Pool
 from ma2ml_env.evaluators.ray_pool import RayPool
 from ma2ml_env.evaluators.train import Train
@@ -39,7 +39,7 @@ def ours(make: Callable[..., Evaluator], source: DataSource, jobs: Sequence[Job]
     try:
         outcomes = [outcome for _, outcome in evaluator.evaluate(jobs)]
     finally:
-        close(evaluator)
+        evaluator.close()
     assert all(outcome.status == "ok" for outcome in outcomes), outcomes
     return [outcome.accuracy for outcome in outcomes]
 

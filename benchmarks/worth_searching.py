@@ -15,7 +15,7 @@ from provenance import tell
 from suite import load
 
 import ma2ml_env
-from ma2ml_env.evaluators.base import Job, close
+from ma2ml_env.evaluators.base import Job
 from ma2ml_env.testing import random_codes
 from ma2ml_env.trial import trial_seed
 
@@ -35,7 +35,7 @@ def measure(game_id: str, pipelines: int, workers: int, validation: int, options
         # Straight to the trainer under two seeds: the cache would answer the second from the first.
         jobs.append(Job(i, game.recipe(row), row, trial_seed(0, i), game.protocol.fidelity))
     outcomes = dict(game.evaluator.inner.evaluate(jobs))
-    close(game.evaluator)
+    game.evaluator.close()
     first, second = ([outcomes[i + s * pipelines].accuracy for i in range(pipelines)] for s in (0, 1))
     mean = statistics.mean(first + second)
     error = math.sqrt(mean * (1 - mean) / validation)

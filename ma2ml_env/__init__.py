@@ -11,7 +11,7 @@ from typing import Any
 import gymnasium
 
 from ma2ml_env.env import AutoMLEnv, parallel_env
-from ma2ml_env.evaluators.base import Evaluator, Job, VectorEvaluator
+from ma2ml_env.evaluators.base import Evaluator, GroundTruth, Job, VectorEvaluator, Wrapper
 from ma2ml_env.game import Game, Protocol
 from ma2ml_env.games import NamedGame, make_game
 from ma2ml_env.module import Module
@@ -36,6 +36,7 @@ __all__ = [
     "FlopsReward",
     "Game",
     "GameSpec",
+    "GroundTruth",
     "Interval",
     "Job",
     "Module",
@@ -51,6 +52,7 @@ __all__ = [
     "Trial",
     "TrialStore",
     "VectorEvaluator",
+    "Wrapper",
     "aec_env",
     "box_env",
     "flat_env",

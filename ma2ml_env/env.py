@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from pettingzoo import ParallelEnv
 
 from ma2ml_env.actions import Action, action_space, row_of
-from ma2ml_env.evaluators.base import close
 from ma2ml_env.game import Game
 from ma2ml_env.games import make_game
 from ma2ml_env.trial import Code, Proposal, Trial, code_of, trial_seed, trial_seeds
@@ -139,7 +138,7 @@ class AutoMLEnv(ParallelEnv[str, Observation, Action]):
 
     def close(self) -> None:
         """Ends worker processes, if the evaluator has any."""
-        close(self.game.evaluator)
+        self.game.evaluator.close()
 
     def _reseed(self, seed: int) -> None:
         self._seed = int(seed)

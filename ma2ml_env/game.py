@@ -6,8 +6,7 @@ A one-step cooperative game (paper, section 3.2): every agent chooses its share 
 trained, and what it is worth is everybody's reward. The batch is the unit, because that is what can be trained in parallel.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ma2ml_env.actions import Action, Row, row_of
-from ma2ml_env.evaluators.base import Evaluator, Job, VectorEvaluator, close
+from ma2ml_env.evaluators.base import Evaluates, Evaluator, Job, VectorEvaluator, as_evaluator, closing
 from ma2ml_env.module import Module
 from ma2ml_env.recipe import Recipe
 from ma2ml_env.reward import Accuracy, Reward
@@ -62,20 +61,21 @@ class Game:
 
     Args:
         modules: the agents, in order; names are unique.
-        evaluator: trains, or looks up.
+        evaluator: trains, or looks up. An object that has `evaluate` alone will do.
         reward: outcome -> shared reward.
         base: what no module decides.
         protocol: its `final_epochs` are `base.epochs`; without one, the full training is the proxy.
         state_dim: length of each agent's random state.
 
     Raises:
-        ValueError: if there are no modules, two of one name, or protocol and base disagree.
+        ValueError: if there are no modules, two of one name, protocol and base disagree, or the evaluator is
+            none.
     """
 
     def __init__(
         self,
         modules: Sequence[Module],
-        evaluator: Evaluator,
+        evaluator: Evaluator | Evaluates,
         reward: Reward = Accuracy(),  # noqa: B008 (frozen)
         base: Recipe = Recipe(),  # noqa: B008 (frozen)
         protocol: Protocol | None = None,
@@ -90,7 +90,7 @@ class Game:
                 f"final_epochs is {self.protocol.final_epochs} but the base recipe has {base.epochs} epochs"
             )
         self.modules = {module.name: module for module in modules}
-        self.evaluator = evaluator
+        self.evaluator = as_evaluator(evaluator)
         self.reward = reward
         self.base = base
         self.spec = GameSpec(
@@ -153,9 +153,11 @@ class Game:
             raise ValueError(f"{len(proposals)} proposals need as many seeds, not {len(seeds)}")
         jobs = [self.job(first_number + i, p.codes, s) for i, (p, s) in enumerate(zip(proposals, seeds, strict=True))]
         outcomes = {job.number: known[job.number] for job in jobs if job.number in known}
-        self._remember([job for job in jobs if job.number in outcomes], outcomes)
+        for job in jobs:
+            if job.number in outcomes:
+                self.evaluator.remember(job, outcomes[job.number])
         waiting = [job for job in jobs if job.number not in outcomes]
-        with _closing(self.evaluator.evaluate(waiting)) as arriving:  # an error here cancels what is still at work
+        with closing(self.evaluator.evaluate(waiting)) as arriving:  # an error here cancels what is still at work
             for index, outcome in arriving:
                 number = waiting[index].number
                 outcomes[number] = outcome
@@ -168,9 +170,8 @@ class Game:
 
     def remember(self, trials: Sequence[Trial]) -> None:
         """Give finished trials of an earlier session to the evaluator's cache, if it has one."""
-        if hasattr(self.evaluator, "remember"):
-            jobs = [self.job(trial.number, trial.proposal.codes, trial.seed) for trial in trials]
-            self._remember(jobs, {trial.number: trial.outcome for trial in trials})
+        for trial in trials:
+            self.evaluator.remember(self.job(trial.number, trial.proposal.codes, trial.seed), trial.outcome)
 
     def score(self, codes: Mapping[str, Action], seeds: NDArray[np.int64]) -> NDArray[np.float64]:
         """Rewards (n,) of agent -> codes (n, L_i) under trial seeds (n,): those of `play`, bit for bit.
@@ -190,12 +191,6 @@ class Game:
         ]
         trials = self.play([Proposal(code) for code in played], seeds.tolist())
         return np.array([trial.reward for trial in trials], dtype=np.float64)
-
-    def _remember(self, jobs: Sequence[Job], outcomes: Mapping[int, Outcome]) -> None:
-        remember = getattr(self.evaluator, "remember", None)
-        if remember is not None:
-            for job in jobs:
-                remember(job, outcomes[job.number])
 
     def _checked(self, codes: Mapping[str, Action], n: int) -> dict[str, Row]:
         if codes.keys() != self.modules.keys():
@@ -240,12 +235,3 @@ class Game:
                 f"not {positions[row, column]}"
             )
         return rows + 0.0
-
-
-@contextmanager
-def _closing(outcomes: Iterator[tuple[int, Outcome]]) -> Iterator[Iterator[tuple[int, Outcome]]]:
-    """Close an iterator that can be closed, as generators can."""
-    try:
-        yield outcomes
-    finally:
-        close(outcomes)

@@ -284,7 +284,7 @@ def _route(named: NamedGame, evaluator: str, overrides: Mapping[str, Any]) -> di
 def _source_options(evaluator: str) -> dict[str, Any]:
     """What the data, the landscape or the table can be told, and of which kind it is."""
     if evaluator == "surrogate":
-        from ma2ml_env.evaluators.surrogate import Landscape
+        from ma2ml_env.evaluators.landscape import Landscape
 
         return {name: kind for name, kind in get_type_hints(Landscape).items() if name != "seed"}
     if evaluator in TRAINED:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,20 +21,21 @@ class Mirror:
 
     Args:
         path: of the file.
-        trials: what should stand in it. What was torn off is written anew; a file that holds more than this is kept under
-            another name, for it may be all that is left of a database that lost its end.
+        trials: what should stand in it. What was torn off is written anew, and so is what an earlier version wrote; a file that
+            holds more than this is kept under another name, for it may be all that is left of a database that lost its end.
     """
 
     def __init__(self, path: Path, trials: Iterable[Trial]) -> None:
         self._path = path
+        trials = list(trials)
         wanted = _lines(trials)
         found = path.read_bytes() if path.exists() else None
         if found != wanted:
-            if found and not wanted.startswith(found):
+            if found and not wanted.startswith(found) and not _same_trials(path, trials):
                 kept = path.with_name(f"trials.kept-{hashlib.sha256(found).hexdigest()[:8]}.jsonl")
                 _log.warning("%s is not what the database holds; it is kept as %s", path, kept.name)
                 write_atomic(kept, found)
-            elif found is not None:
+            elif found is not None and wanted.startswith(found):
                 _log.warning("%s was cut off; it is whole again", path)
             write_atomic(path, wanted)
         self._size = len(wanted)
@@ -68,6 +69,12 @@ def read_mirror(path: str | Path) -> tuple[list[Trial], list[int]]:
         except (ValueError, AttributeError, KeyError, TypeError, RecursionError):
             damaged.append(number)
     return trials, damaged
+
+
+def _same_trials(path: Path, trials: Sequence[Trial]) -> bool:
+    """Whether a file holds the first of these trials, say with the fields that an earlier version gave an outcome."""
+    found, damaged = read_mirror(path)
+    return not damaged and found == trials[: len(found)]
 
 
 def write_best(path: Path, trial: Trial, recipe: Any, values: Any) -> None:

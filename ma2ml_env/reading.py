@@ -39,7 +39,7 @@ def check_fields(usual: Any, data: Any, name: str) -> None:
     """
     if not isinstance(data, Mapping):
         raise ValueError(f"not a JSON object, as {name} is: {str(data)[:50]!r}")
-    defaults = {f.name: getattr(usual, f.name) for f in fields(usual)}
+    defaults = {f.name: vars(usual)[f.name] for f in fields(usual)}
     unknown = sorted(data.keys() - defaults.keys())
     if unknown:
         raise ValueError(f"not fields of {name}: {', '.join(map(str, unknown))}")

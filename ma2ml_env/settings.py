@@ -3,7 +3,7 @@
 A text where a switch belongs would be true, and a fraction where a number of images belongs would fail in every training.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from numbers import Integral, Real
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -35,6 +35,44 @@ def check_settings(home: type, given: Mapping[str, Any], what: str) -> None:
             check_kind(name, value, hints[name], what)
 
 
+def check_ranges(
+    config: Any,
+    *,
+    at_least_one: Sequence[str] = (),
+    positive: Sequence[str] = (),
+    not_negative: Sequence[str] = (),
+    shares: Sequence[str] = (),
+    choices: Mapping[str, Collection[str]] = {},
+) -> None:
+    """Refuse settings that are out of their ranges.
+
+    Args:
+        config: an instance of a dataclass.
+        at_least_one: names of its fields that are at least 1.
+        positive: above 0.
+        not_negative: at least 0.
+        shares: in [0, 1].
+        choices: field -> what it may be.
+
+    Raises:
+        ValueError: if one is not; the field is named. A NaN is in no range.
+    """
+    values = vars(config)
+    for name, known in choices.items():
+        if values[name] not in known:
+            raise ValueError(f"{name} is one of {', '.join(known)}, not {values[name]!r}")
+    fits = {
+        "is at least 1": {name: values[name] >= 1 for name in at_least_one},
+        "is above 0": {name: values[name] > 0 for name in positive},
+        "is at least 0": {name: values[name] >= 0 for name in not_negative},
+        "lies in [0, 1]": {name: 0 <= values[name] <= 1 for name in shares},
+    }
+    for words, fitting in fits.items():
+        for name, fit in fitting.items():
+            if not fit:
+                raise ValueError(f"{name} {words}, not {values[name]}")
+
+
 def check_kind(name: str, value: Any, kind: Any, what: str) -> None:
     """One value against one annotation; see `check_settings`."""
     if not _fits(value, kind):
@@ -64,4 +102,5 @@ def _words(kind: Any) -> str:
         return " or ".join(_words(part) for part in parts)
     if origin is Literal:
         return " or ".join(map(repr, parts))
-    return _WORDS.get(origin or kind) or f"a {getattr(origin or kind, '__name__', kind)}"
+    expected = origin or kind
+    return _WORDS.get(expected) or f"a {expected.__name__ if isinstance(expected, type) else expected}"

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from numbers import Real
-from typing import Any, cast
+from typing import Any, SupportsIndex
 
 from ma2ml_env.trial import Code
 
@@ -121,7 +121,7 @@ class SearchSpace:
         """Decimal logarithm of the number of codes; of the decisions alone, as intervals hold numbers without end."""
         return math.fsum(math.log10(n) for n in self.nvec)
 
-    def decode(self, code: Sequence[int]) -> dict[str, Any]:
+    def decode(self, code: Sequence[float]) -> dict[str, Any]:
         """Decision name -> chosen value.
 
         Raises:
@@ -137,10 +137,11 @@ class SearchSpace:
             raise ValueError(
                 f"a code of this space has {split} indices and {len(self.intervals)} positions, not {len(code)} entries"
             )
-        values = self._decode(cast(Code, code[:split]))
+        values = self._decode(code[:split])
         return values | {i.name: i.value(u) for i, u in zip(self.intervals, code[split:], strict=True)}
 
-    def _decode(self, code: Sequence[int]) -> dict[str, Any]:
+    def _decode(self, code: Sequence[Any]) -> dict[str, Any]:
+        """Of indices, as anybody may give them."""
         if len(code) != len(self._choices):
             raise ValueError(f"a code of this space has {len(self._choices)} entries, not {len(code)}")
         try:
@@ -149,7 +150,7 @@ class SearchSpace:
             values = None
         if values is None or min(code, default=0) < 0:  # a negative index would wrap around silently
             for name, size, index in zip(self._names, self.nvec, code, strict=True):
-                if not (isinstance(index, int) or hasattr(index, "__index__")) or not 0 <= index < size:
+                if not isinstance(index, SupportsIndex) or not 0 <= index.__index__() < size:
                     raise ValueError(f"decision {name!r} takes an index in 0..{size - 1}, not {index!r}")
         assert values is not None
         return values
@@ -165,7 +166,7 @@ class SearchSpace:
         missing = [name for name in names if name not in values]
         if unknown or missing:
             raise ValueError(f"values do not fit the space: missing {missing}, unknown {unknown}")
-        code: list[float] = []
+        code: list[int | float] = []
         for decision in self.decisions:
             try:
                 code.append(decision.choices.index(values[decision.name]))
@@ -174,7 +175,7 @@ class SearchSpace:
                     f"{values[decision.name]!r} is not a choice of {decision.name!r}; it has {decision.choices}"
                 ) from None
         code += [interval.position(values[interval.name]) for interval in self.intervals]
-        return cast(Code, tuple(code))
+        return tuple(code)
 
     def __repr__(self) -> str:
         more = f", {len(self.intervals)} intervals" if self.intervals else ""

@@ -171,7 +171,7 @@ class TrialStore:
                 if not math.isfinite(trial.reward):
                     raise ValueError(f"the reward of trial {trial.number} is {trial.reward!r}; rewards are finite")
                 stored = self._insert(db, trial.number, trial.outcome)
-                if stored != canonical(trial.outcome.to_json()):
+                if Outcome.from_json(read_json(stored)) != trial.outcome:
                     raise ValueError(f"{self.folder}: trial {trial.number} has another outcome already")
                 mark = digest(trial.number, stored, trial.reward)
                 db.execute(

@@ -114,7 +114,7 @@ def check_evaluator(evaluator: Evaluator, jobs: Sequence[Job]) -> dict[int, Outc
     assert len(outcomes) == len(jobs), f"missing: {sorted(set(range(len(jobs))) - set(outcomes))}"
     for index, again in evaluator.evaluate(jobs):
         for what in ("status", "accuracy", "flops", "fidelity"):
-            assert getattr(again, what) == getattr(outcomes[index], what), f"job {index} comes to another {what} again"
+            assert vars(again)[what] == vars(outcomes[index])[what], f"job {index} comes to another {what} again"
     if isinstance(evaluator, VectorEvaluator):
         codes = {agent: np.array([job.codes[agent] for job in jobs]) for agent in jobs[0].codes}
         accuracy, flops = evaluator.score(codes, np.array([job.seed for job in jobs]))
@@ -214,7 +214,7 @@ def _check_proposal(proposal: Proposal, spec: GameSpec) -> None:
 
 def _trial(number: int, proposal: Proposal) -> Trial:
     """A made-up result: the share of first choices."""
-    codes: list[int] = [c for code in proposal.codes.values() for c in code]
+    codes = [c for code in proposal.codes.values() for c in code]
     accuracy = sum(c == 0 for c in codes) / len(codes)
     return Trial(number, trial_seed(0, number), proposal, Outcome(accuracy=accuracy), accuracy)
 

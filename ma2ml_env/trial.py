@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from ma2ml_env.reading import check_fields, is_number
 
-Code = tuple[int, ...]
-"""An agent's choice: one index per decision of its space. Where the space has intervals, their positions follow as floats: the
-alias names what most codes are, and a reader of indices never meets a position."""
+Code = tuple[int | float, ...]
+"""An agent's choice: one index (int) per decision of its space and, where it has intervals, a position in [0, 1] (float) of
+each after them."""
 
 Status = Literal["ok", "infeasible", "failed"]
 Error = Literal["", "OOM", "NAN", "TIMEOUT", "CRASH", "INVALID"]
@@ -101,8 +101,16 @@ class Outcome:
     attempts: int = 1
     """how often the job was started"""
     error: Error = ""
+    cached: bool = False
+    """whether an equal job had it already: a hit of the cache, for which nothing was trained"""
+    test_accuracy: float | None = None
+    """in [0, 1], on images that no search has seen; None if it was not measured"""
+    rungs: tuple[float, ...] = ()
+    """accuracies in [0, 1] at the rungs of a halving that it reached, in order"""
+    batch_end: int = 0
+    """one more than the highest number of the batch that a halving ranked it in; 0 if none did"""
     metrics: Mapping[str, float] = field(default_factory=dict)
-    """anything else that was measured, finite floats"""
+    """anything else that was measured, under names of one's own, finite floats"""
     note: str = ""
     """for people: what went wrong"""
 
@@ -115,26 +123,34 @@ class Outcome:
             raise ValueError(f"accuracy lies in [0, 1], not {self.accuracy!r}")
         if self.accuracy and self.status != "ok":
             raise ValueError(f"accuracy is 0.0 unless the outcome is ok; it is {self.status!r}")
-        if self.flops < 0 or self.params < 0 or self.attempts < 0:
-            raise ValueError("flops, params and attempts are not negative")
+        if self.test_accuracy is not None and not 0.0 <= self.test_accuracy <= 1.0:
+            raise ValueError(f"test_accuracy lies in [0, 1], not {self.test_accuracy!r}")
+        if self.rungs and not all(0.0 <= accuracy <= 1.0 for accuracy in self.rungs):
+            raise ValueError(f"rungs: an accuracy lies in [0, 1], not {self.rungs}")
+        if self.flops < 0 or self.params < 0 or self.attempts < 0 or self.batch_end < 0:
+            raise ValueError("flops, params, attempts and batch_end are not negative")
         if self.metrics and not all(math.isfinite(value) for value in self.metrics.values()):
             raise ValueError(f"metrics are finite: {dict(self.metrics)}")
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object; `from_json` reads it back."""
-        return {**self.__dict__, "metrics": dict(self.metrics)}
+        return {**self.__dict__, "rungs": list(self.rungs), "metrics": dict(self.metrics)}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Outcome":
-        """Inverse of `to_json`.
+        """Inverse of `to_json`; it also reads what was written before `cached` and others were fields.
 
         Raises:
             ValueError: if a field is unknown, of another kind or out of range.
         """
-        check_fields(cls(), data, "an outcome")
-        if not all(map(is_number, data.get("metrics", {}).values())):
-            raise ValueError(f"metrics are finite numbers: {data['metrics']}")
-        return cls(**data)
+        check_fields(cls(test_accuracy=0.0), _without_none(data, "test_accuracy"), "an outcome")
+        told = dict(data)
+        for name, numbers in (("metrics", told.get("metrics", {}).values()), ("rungs", told.get("rungs", ()))):
+            if not all(map(is_number, numbers)):
+                raise ValueError(f"{name} are finite numbers: {told[name]}")
+        if "cached" not in told:
+            told |= _of_metrics(told.get("metrics", {}))
+        return cls(**{**told, "rungs": tuple(told.get("rungs", ()))})
 
 
 @dataclass(frozen=True)
@@ -182,10 +198,29 @@ class Trial:
 
 def code_of(row: Sequence[float], decisions: int) -> Code:
     """A code of plain numbers from a row of which the first `decisions` entries are indices, in floats perhaps."""
-    return (*map(int, row[:decisions]), *row[decisions:])  # type: ignore[arg-type]
+    return (*map(int, row[:decisions]), *row[decisions:])
 
 
-def _number(entry: Any) -> Any:
+def _without_none(data: Any, name: str) -> Any:
+    """A JSON object without a field that may be null, where it is."""
+    null = isinstance(data, Mapping) and data.get(name, data) is None
+    return {key: value for key, value in data.items() if key != name} if null else data
+
+
+def _of_metrics(metrics: Mapping[str, float]) -> dict[str, Any]:
+    """The fields of an outcome that stood among its metrics while it had none for them, and the metrics that are left."""
+    left = dict(metrics)
+    rungs = [left.pop(name) for name in (f"rung_{k}" for k in range(1, len(left) + 1)) if name in left]
+    return {
+        "cached": bool(left.pop("cached", 0.0)),
+        "test_accuracy": left.pop("test_accuracy", None),
+        "rungs": rungs,
+        "batch_end": int(left.pop("batch_end", 0)),
+        "metrics": left,
+    }
+
+
+def _number(entry: Any) -> int | float:
     """An index or a position, as JSON tells them apart."""
     return entry if isinstance(entry, float) else int(entry)
 

@@ -11,6 +11,7 @@ from ma2ml_agents.baselines.moves import Memory, Moves, moved_on
 from ma2ml_agents.joint import Codes, Joint
 from ma2ml_agents.learner import States
 from ma2ml_agents.saving import seeded
+from ma2ml_env.settings import check_ranges
 from ma2ml_env.trial import GameSpec, Proposal, Trial
 
 
@@ -30,9 +31,7 @@ class EvolutionConfig:
     """move a child on until its code is new, in this batch too; False: the paper's form, with repeats"""
 
     def __post_init__(self) -> None:
-        for name in ("population", "sample"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is at least 1, not {getattr(self, name)}")
+        check_ranges(self, at_least_one=("population", "sample"))
 
 
 class Evolution:

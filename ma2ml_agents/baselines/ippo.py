@@ -19,6 +19,7 @@ from ma2ml_agents.joint import Joint
 from ma2ml_agents.learner import States
 from ma2ml_agents.returns import MovingAverage
 from ma2ml_agents.saving import load_optimizer, optimizer_state, seeded
+from ma2ml_env.settings import check_ranges
 from ma2ml_env.trial import GameSpec, Proposal, Trial
 
 FURTHEST = 0.5
@@ -58,14 +59,12 @@ class IPPOConfig:
     """of the moving averages of R and R^2, the scale that the critics learn on"""
 
     def __post_init__(self) -> None:
-        for name in ("hidden", "embedding", "epochs"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("policy_lr", "clip", "grad_clip", "critic_lr"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be above 0, not {getattr(self, name)}")
-        if not self.entropy_weight >= 0:
-            raise ValueError(f"entropy_weight must not be negative, not {self.entropy_weight}")
+        check_ranges(
+            self,
+            at_least_one=("hidden", "embedding", "epochs"),
+            positive=("policy_lr", "clip", "grad_clip", "critic_lr"),
+            not_negative=("entropy_weight",),
+        )
         if not 0 <= self.decay < 1:
             raise ValueError(f"decay must be in [0, 1), not {self.decay}")
         if any(width < 1 for width in self.critic_hidden):

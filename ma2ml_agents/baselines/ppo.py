@@ -19,6 +19,7 @@ from ma2ml_agents.baselines.ippo import behaviour, near
 from ma2ml_agents.joint import Joint, only_decisions
 from ma2ml_agents.learner import States
 from ma2ml_agents.saving import load_optimizer, optimizer_state, seeded
+from ma2ml_env.settings import check_ranges
 from ma2ml_env.trial import GameSpec, Proposal, Trial
 
 ACTIVATIONS: dict[str, type[torch.nn.Module]] = {
@@ -63,14 +64,12 @@ class PPOConfig:
     search"""
 
     def __post_init__(self) -> None:
-        for name in ("learning_rate", "clip_range", "max_grad_norm", "target_kl"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be above 0, not {getattr(self, name)}")
-        for name in ("ent_coef", "vf_coef"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} must not be negative, not {getattr(self, name)}")
-        if self.n_epochs < 1:
-            raise ValueError(f"n_epochs must be at least 1, not {self.n_epochs}")
+        check_ranges(
+            self,
+            at_least_one=("n_epochs",),
+            positive=("learning_rate", "clip_range", "max_grad_norm", "target_kl"),
+            not_negative=("ent_coef", "vf_coef"),
+        )
         if self.batch_size < 2:
             raise ValueError(f"batch_size must be at least 2, not {self.batch_size}")
         if self.activation not in ACTIVATIONS:
@@ -190,8 +189,9 @@ class _Rollout(RolloutBuffer):  # type: ignore[misc]
     def get(self, batch_size: int | None = None) -> Iterator[Any]:
         """Minibatches in a new order, the last perhaps smaller."""
         if not self.generator_ready:  # (1, n, ...) -> (n, ...), once, as in the library
+            own = self.__dict__
             for name in ("observations", "actions", "values", "log_probs", "advantages", "returns"):
-                setattr(self, name, self.swap_and_flatten(getattr(self, name)))
+                own[name] = self.swap_and_flatten(own[name])
             self.generator_ready = True
         order, size = torch.randperm(self.n_envs, generator=self.generator).numpy(), batch_size or self.n_envs
         for start in range(0, self.n_envs, size):

@@ -14,6 +14,7 @@ from ma2ml_agents.learner import States
 from ma2ml_agents.ma2ml.critic import Critic, critic_loss
 from ma2ml_agents.returns import TARGETS
 from ma2ml_agents.saving import load_optimizer, optimizer_state, seeded
+from ma2ml_env.settings import check_ranges
 from ma2ml_env.trial import GameSpec, Proposal, Trial
 
 ACQUISITIONS = ("member", "independent", "mean")
@@ -58,15 +59,12 @@ class PredictorConfig:
     candidate, as in BANANAS; mean: the ensemble's mean"""
 
     def __post_init__(self) -> None:
-        for name, known in (("acquisition", ACQUISITIONS), ("targets", tuple(TARGETS))):
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name} is one of {', '.join(known)}, not {getattr(self, name)!r}")
-        for name in ("start", "members", "steps", "minibatch", "parents", "candidates", "rounds"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is at least 1, not {getattr(self, name)}")
-        for name in ("lr", "weight_decay", "random"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} is not negative; it is {getattr(self, name)}")
+        check_ranges(
+            self,
+            at_least_one=("start", "members", "steps", "minibatch", "parents", "candidates", "rounds"),
+            not_negative=("lr", "weight_decay", "random"),
+            choices={"acquisition": ACQUISITIONS, "targets": TARGETS},
+        )
 
 
 class Predictor:

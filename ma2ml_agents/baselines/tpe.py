@@ -14,6 +14,7 @@ from ma2ml_agents.baselines.moves import Memory, Moves, moved_on
 from ma2ml_agents.joint import Joint, only_decisions
 from ma2ml_agents.learner import States
 from ma2ml_agents.saving import seeded
+from ma2ml_env.settings import check_ranges
 from ma2ml_env.trial import GameSpec, Proposal, Trial
 
 _GOOD = 25
@@ -40,9 +41,7 @@ class TPEConfig:
     """move a proposal on until its code is new; False: optuna's own proposals, with repeats"""
 
     def __post_init__(self) -> None:
-        for name, least in (("startup", 1), ("candidates", 1), ("others", 0)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} is at least {least}, not {getattr(self, name)}")
+        check_ranges(self, at_least_one=("startup", "candidates"), not_negative=("others",))
 
 
 class TPE:

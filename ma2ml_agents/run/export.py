@@ -20,11 +20,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from ma2ml_agents.run.results import tested
 from ma2ml_agents.run.stored import stored_config
 from ma2ml_env.files import write_atomic
 from ma2ml_env.reading import expected, read_json
 from ma2ml_env.recipe import Recipe
 from ma2ml_env.store import TrialStore
+from ma2ml_env.trial import Outcome
 
 
 def export(run: str | Path, *, out: str | Path | None = None, number: int | None = None) -> tuple[Path, dict[str, Any]]:
@@ -78,21 +80,27 @@ def export(run: str | Path, *, out: str | Path | None = None, number: int | None
 
 
 def model_source(kind: str) -> str:
-    """Source of `model.py` for a kind of network: the network's own file, and `export_loader.py` behind it.
+    """Source of `model.py` for a kind of network: `base.py`, the network's own file, and `export_loader.py` behind them.
 
     Raises:
         ValueError: if the kind is unknown here.
     """
     from ma2ml_agents.run import export_loader
     from ma2ml_env.training import parts
+    from ma2ml_env.training.networks import base
 
     network = parts.network_class(kind)
-    source = inspect.getsource(inspect.getmodule(network))  # type: ignore[arg-type]
-    lines = inspect.getsource(export_loader).splitlines(keepends=True)[1:]  # without its docstring
-    loader = "".join(line for line in lines if not line.startswith("from ma2ml_env")).lstrip()
-    name = getattr(network, "__name__", kind)
+    sources = [inspect.getsource(module) for module in (base, sys.modules[network.__module__], export_loader)]
+    shared, own, loader = (
+        "".join(
+            line
+            for line in source.splitlines(keepends=True)
+            if not line.startswith("from ma2ml_env.training.networks.")
+        )
+        for source in sources
+    )
     head = f"# Exported by ma2ml {version('ma2ml')} (MIT licence). Needs torch and torchvision.\n"
-    return f"{head}{source}\n\nNetwork = {name}\n\n{loader}"
+    return f"{head}{shared}\n\n{own}\n\nNetwork = {network.__name__}\n\n{loader}"
 
 
 def load_model_file(path: Path) -> Any:
@@ -116,11 +124,12 @@ def _logits(folder: Path, recipe: Recipe) -> list[list[float]]:
     from safetensors.torch import load_file
 
     from ma2ml_env.training import parts
+    from ma2ml_env.training.networks.base import Image
 
     model = load_model_file(folder / "model.py")
     card = json.loads((folder / "card.json").read_text())
-    image = {"classes": card["classes"], "channels": card["channels"], "size": recipe.resolution or card["size"]}
-    network = parts.network(recipe.network, **image, auxiliary=False, drop_path=0.0).eval()
+    image = Image(card["classes"], card["channels"], recipe.resolution or card["size"])
+    network = parts.network(recipe.network, image).eval()
     try:
         network.load_state_dict(load_file(folder / "weights.safetensors"))
     except (SafetensorError, RuntimeError) as error:
@@ -184,7 +193,7 @@ def _card(
         "trial": row["trial"],
         "seed": row["seed"],
         "search_seed": config["seed"],
-        "test_accuracy": outcome["metrics"]["test_accuracy"],
+        "test_accuracy": tested(Outcome.from_json(outcome)),
         "flops": outcome["flops"],
         "params": outcome["params"],
         "trained_on": "training and validation images" if repeat else "training images",

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ma2ml_env.training.networks.base import Image
 from ma2ml_env.training.networks.nasnet import NASNet as Network
 
 FOLDER = Path(__file__).resolve().parent
@@ -20,8 +21,8 @@ _TYPES = {
 def load(folder: Path = FOLDER, device: str = "cpu") -> nn.Module:
     """The trained network in evaluation mode: `preprocess`ed images -> logits (B, classes)."""
     card, recipe = _read(folder / "card.json"), _read(folder / "recipe.json")
-    image = {"classes": card["classes"], "channels": card["channels"], "size": recipe["resolution"] or card["size"]}
-    network = Network(**recipe["network"]["args"], **image)
+    image = Image(card["classes"], card["channels"], recipe["resolution"] or card["size"])
+    network = Network(**recipe["network"]["args"], image=image)
     network.load_state_dict(read_safetensors(folder / "weights.safetensors"))
     return network.to(device).eval()
 

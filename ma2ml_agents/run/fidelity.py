@@ -20,7 +20,7 @@ from ma2ml_agents.run.correlation import Estimate, bootstrap, kendall, spearman
 from ma2ml_agents.run.results import Results, Wanted, train
 from ma2ml_agents.run.standing import first_of_each, recipe_key
 from ma2ml_agents.run.stored import build, on_engine, trained_run
-from ma2ml_env.evaluators.base import Job, close
+from ma2ml_env.evaluators.base import Job
 from ma2ml_env.files import FolderLock, write_atomic
 from ma2ml_env.game import Game
 from ma2ml_env.trial import Outcome, Trial, trial_seed
@@ -130,7 +130,7 @@ def compare(
         write_atomic(folder / "summary.json", (json.dumps(_summary(result), indent=2) + "\n").encode())
         return result
     finally:
-        close(game.evaluator)
+        game.evaluator.close()
         lock.release()
 
 

@@ -25,8 +25,8 @@ def tell(learner: Learner, trials: Sequence[Trial]) -> dict[str, float]:
 
     The generators go back as well, to where they were after the batch was asked for, so the next batch is another one.
     """
-    if not hasattr(
-        learner, "state_dict"
+    if not isinstance(
+        learner, Learner
     ):  # somebody's own, in a search that is not stored: there is nothing to go back to
         return learner.tell(trials)
     before = copy.deepcopy(learner.state_dict())

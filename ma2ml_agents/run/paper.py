@@ -13,6 +13,7 @@ from typing import Any
 
 from ma2ml_agents.run import published
 from ma2ml_agents.run.chart import Point, panels
+from ma2ml_agents.run.results import tested
 from ma2ml_agents.run.standing import curve, recipe_key
 from ma2ml_agents.run.stored import build_without_evaluator, stored_config
 from ma2ml_env.game import Game
@@ -109,7 +110,7 @@ def read(folder: Path) -> Stored:
 
 
 def _measured(outcome: Outcome) -> tuple[float, float]:
-    return 100 * outcome.metrics["test_accuracy"], outcome.flops / 1e6
+    return 100 * tested(outcome), outcome.flops / 1e6
 
 
 def _percent(measured: Mapping[str, Any], trainings: int) -> str:

@@ -113,7 +113,7 @@ def _retrained(summary: Mapping[str, Any]) -> str:
     rows = []
     for row in summary["top"]:
         outcome = Outcome.from_json(row["outcome"])
-        test = outcome.metrics.get("test_accuracy")
+        test = outcome.test_accuracy
         measured = (
             (f"{outcome.accuracy:.4f}", "-" if test is None else f"{test:.4f}")
             if outcome.status == "ok"

@@ -65,6 +65,17 @@ class Results:
         return os.pread(file, 1, os.fstat(file).st_size - 1) == b"\n"
 
 
+def tested(outcome: Outcome) -> float:
+    """The test accuracy of a training to the end.
+
+    Raises:
+        LookupError: if it was not measured.
+    """
+    if outcome.test_accuracy is None:
+        raise LookupError("test_accuracy was not measured")
+    return outcome.test_accuracy
+
+
 @dataclass(frozen=True)
 class Wanted:
     """A training that is wanted."""

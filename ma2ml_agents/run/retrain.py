@@ -20,10 +20,10 @@ from typing import Any, Literal
 
 from rich.console import Console
 
-from ma2ml_agents.run.results import Results, Wanted, train
+from ma2ml_agents.run.results import Results, Wanted, tested, train
 from ma2ml_agents.run.standing import by_accuracy, first_of_each, recipe_key
 from ma2ml_agents.run.stored import HERE, build, trained_run
-from ma2ml_env.evaluators.base import Evaluator, Job, close
+from ma2ml_env.evaluators.base import Evaluator, Job
 from ma2ml_env.files import FolderLock, write_atomic
 from ma2ml_env.game import Game
 from ma2ml_env.games import NamedGame
@@ -43,12 +43,12 @@ class Finished:
     """of the search"""
     job: Job
     outcome: Outcome
-    """of the top: accuracy on validation images, `test_accuracy` in metrics; of a repeat: both are on test images"""
+    """of the top: accuracy on validation images, and `test_accuracy`; of a repeat: both are on test images"""
     weights: Path
 
     def chosen_by(self, select: Select) -> tuple[bool, float, int]:
         """Sort key, best first; what failed is last."""
-        accuracy = self.outcome.accuracy if select == "validation" else self.outcome.metrics.get("test_accuracy", 0.0)
+        accuracy = self.outcome.accuracy if select == "validation" else self.outcome.test_accuracy or 0.0
         return self.outcome.status != "ok", -accuracy, self.trial.number
 
     def under(self, limit: float) -> bool:
@@ -189,7 +189,7 @@ def retrain(
 
 def mean_and_deviation(trainings: Sequence[Finished]) -> tuple[float, float]:
     """Of their test accuracies; the deviation is 0.0 of one."""
-    accuracies = [one.outcome.metrics["test_accuracy"] for one in trainings]
+    accuracies = [tested(one.outcome) for one in trainings]
     return fmean(accuracies), stdev(accuracies) if len(accuracies) > 1 else 0.0
 
 
@@ -244,7 +244,7 @@ class _Trainings:
         try:
             outcomes = train(stage, wanted, evaluator, results, self.console, self.on_outcome)
         finally:
-            close(evaluator)
+            evaluator.close()
         return [Finished(*each) for each in zip(trials, jobs, outcomes, paths, strict=True)]
 
     def _evaluator(self, weights: Path, workers: int, how: dict[str, Any]) -> Evaluator:

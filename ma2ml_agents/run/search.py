@@ -7,17 +7,18 @@ get what is stored; then it plays what has no outcome. It ends with the same byt
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from ma2ml_agents.learner import Learner
 from ma2ml_agents.registry import EARLIER, registry_name
 from ma2ml_agents.run.guard import tell
+from ma2ml_env.game import Game
 from ma2ml_env.store import TrialStore
 from ma2ml_env.trial import GameSpec, Outcome, Proposal, Trial, trial_seed
 
 
 class Playable(Protocol):
-    """What a search plays: a `Game`, or anything with its `spec` and `play`."""
+    """What a search plays: a `Game`, or anything with its `spec` and `play`; only a `Game` knows recipes and has a cache."""
 
     spec: GameSpec
 
@@ -143,9 +144,8 @@ def _resume(
             "Go on with the version that wrote it, or start a new run"
         ) from error
     trials = list(store.trials())[: closed.trials]
-    remember = getattr(game, "remember", None)
-    if remember is not None and trials:
-        remember(trials)
+    if isinstance(game, Game):
+        game.remember(trials)
     return trials, closed.batch + 1
 
 
@@ -163,13 +163,13 @@ def refuse_earlier_learner(store: TrialStore) -> None:
         )
 
 
-def _best(game: Any, trials: Sequence[Trial], store: TrialStore | None) -> Trial | None:
+def _best(game: Playable, trials: Sequence[Trial], store: TrialStore | None) -> Trial | None:
     """The best trial so far, also in the store."""
     if not trials:
         return None
     best = max(trials, key=lambda trial: (trial.reward, -trial.number))
     if store is not None:
         codes = best.proposal.codes
-        recipe = game.recipe(codes).to_json() if hasattr(game, "recipe") else None
-        store.write_best(best, recipe, game.values(codes) if hasattr(game, "values") else None)
+        told = (game.recipe(codes).to_json(), game.values(codes)) if isinstance(game, Game) else ()
+        store.write_best(best, *told)
     return best

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ma2ml_agents.run.search import Callback
-from ma2ml_env.evaluators.base import Evaluator, Job, close
+from ma2ml_env.evaluators.base import Evaluates, Evaluator, Job, Wrapper, closing
 from ma2ml_env.trial import Outcome, Trial
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
@@ -66,20 +66,18 @@ class Stop(Callback):
             self.check()
 
 
-class Interruptible:
+class Interruptible(Wrapper):
     """An evaluator that a signal stops in the middle of its work."""
 
-    def __init__(self, inner: Evaluator, stop: Stop) -> None:
-        self.inner, self._stop = inner, stop
+    def __init__(self, inner: Evaluator | Evaluates, stop: Stop) -> None:
+        super().__init__(inner)
+        self._stop = stop
 
     def evaluate(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Outcome]]:
         """As the evaluator inside; raises `Stopped` while that works."""
-        arriving = self.inner.evaluate(jobs)
-        try:
+        with closing(self.inner.evaluate(jobs)) as arriving:
             while (item := self._next(arriving)) is not None:
                 yield item
-        finally:
-            close(arriving)
 
     def _next(self, arriving: Iterator[tuple[int, Outcome]]) -> tuple[int, Outcome] | None:
         self._stop.at_once = True
@@ -88,9 +86,6 @@ class Interruptible:
             return next(arriving, None)
         finally:
             self._stop.at_once = False
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.inner, name)  # `remember` and `close`, where it has them
 
 
 @contextmanager

@@ -162,13 +162,14 @@ def build_without_evaluator(config: Mapping[str, Any]) -> Game:
 
 def _try_one(game: Game) -> None:
     from ma2ml_env.training import parts
+    from ma2ml_env.training.networks.base import Image
 
     recipe = game.recipe(
         {agent: (0,) * (len(sizes) + game.spec.intervals.get(agent, 0)) for agent, sizes in game.spec.nvec.items()}
     )
     parts.check(recipe)
     parts.loss(recipe.loss)
-    network = parts.network(recipe.network, classes=10, channels=3, size=32, auxiliary=False, drop_path=0.0)
+    network = parts.network(recipe.network, Image(10))
     parts.optimizer(recipe, network.parameters())
 
 

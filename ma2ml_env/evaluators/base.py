@@ -1,8 +1,10 @@
 """The contract between a game and whatever trains its pipelines."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,33 +48,104 @@ class DeviceLost(NoWorker):
     """The device no longer answers this process. Another process may have it back, so the job may be started again there."""
 
 
-@runtime_checkable
-class Evaluator(Protocol):
-    """Turns jobs into outcomes.
+class Evaluator(ABC):
+    """Turns jobs into outcomes: the base of all evaluators and of what is put around them.
 
     Every index of `jobs` is yielded exactly once, in order of completion; work starts at the first `next()`; closing the
     iterator cancels what is not done. A bad job never raises: it is an outcome with status `failed`. A job that was pre-empted
     is started again by the evaluator and never becomes an outcome. Where no job can be run any more, `NoWorker` is raised.
     """
 
+    @abstractmethod
     def evaluate(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Outcome]]:
-        """(index into `jobs`, outcome), in order of completion."""
-        ...
+        """(index into `jobs`, outcome), in order of completion. A generator is closed when its caller stops early."""
+
+    def close(self) -> None:  # noqa: B027 (most hold nothing)
+        """Let go of processes and files. A later `evaluate` may take them again."""
+
+    def remember(self, job: Job, outcome: Outcome) -> None:  # noqa: B027 (most keep nothing)
+        """Hear what came of a job before this run was resumed."""
+
+
+class VectorEvaluator(Evaluator):
+    """What is cheap offers this too: the same numbers as `evaluate`, without objects."""
+
+    @abstractmethod
+    def score(
+        self, codes: Mapping[str, NDArray[Any]], seeds: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Accuracies (n,) and MACs (n,) of n pipelines: agent -> codes (n, L_i), trial seeds (n,)."""
+
+
+class GroundTruth(VectorEvaluator):
+    """Knows what its scores are without noise: a table, or a synthetic landscape."""
+
+    @abstractmethod
+    def noise_free(self, codes: Mapping[str, NDArray[Any]]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Accuracies (n,) without noise, and MACs (n,), of agent -> codes (n, L_i): for reports."""
+
+    @abstractmethod
+    def optimum(self) -> tuple[dict[str, Code], float]:
+        """The best codes of all and their accuracy without noise.
+
+        Raises:
+            ValueError: if there are too many pipelines to find them.
+        """
 
 
 @runtime_checkable
-class VectorEvaluator(Evaluator, Protocol):
-    """What is cheap offers this too: the same numbers as `evaluate`, without objects."""
+class Evaluates(Protocol):
+    """An object of a user's that has `evaluate` and nothing else of an `Evaluator`."""
 
-    def score(
-        self, codes: Mapping[str, NDArray[np.int64]], seeds: NDArray[np.int64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Accuracies (n,) and MACs (n,) of n pipelines: agent -> codes (n, L_i), seeds (n,)."""
+    def evaluate(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Outcome]]:
+        """See `Evaluator.evaluate`."""
         ...
 
 
-def close(evaluator: object) -> None:
-    """Close an evaluator that holds processes or files; others need nothing."""
-    method = getattr(evaluator, "close", None)
-    if callable(method):
-        method()
+class Wrapper(Evaluator):
+    """An evaluator around another one, `inner`: what it does not say otherwise, that one hears."""
+
+    def __init__(self, inner: Evaluator | Evaluates) -> None:
+        self.inner = as_evaluator(inner)
+
+    def close(self) -> None:
+        """Close what is inside."""
+        self.inner.close()
+
+    def remember(self, job: Job, outcome: Outcome) -> None:
+        """Tell what is inside."""
+        self.inner.remember(job, outcome)
+
+
+def as_evaluator(given: Evaluator | Evaluates) -> Evaluator:
+    """An `Evaluator` as it is; an object that has `evaluate` alone as one that holds and remembers nothing.
+
+    Raises:
+        ValueError: if it is neither.
+    """
+    if isinstance(given, Evaluator):
+        return given
+    if isinstance(given, Evaluates) and not isinstance(given, type):
+        return _Adapted(given)
+    raise ValueError(f"{given!r} is no evaluator: derive its class from ma2ml_env.Evaluator and write `evaluate`")
+
+
+class _Adapted(Evaluator):
+    """Somebody's object that is no `Evaluator`. Only its `evaluate` is called."""
+
+    def __init__(self, given: Evaluates) -> None:
+        self._given = given
+
+    def evaluate(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Outcome]]:
+        """As the object does."""
+        return self._given.evaluate(jobs)
+
+
+@contextmanager
+def closing(outcomes: Iterator[tuple[int, Outcome]]) -> Iterator[Iterator[tuple[int, Outcome]]]:
+    """Close a generator of outcomes on leaving, so that its work is cancelled now and not when memory is collected."""
+    try:
+        yield outcomes
+    finally:
+        if isinstance(outcomes, Generator):  # any other iterator holds no work that could be cancelled
+            outcomes.close()

@@ -11,12 +11,9 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
-from ma2ml_env.evaluators.base import Evaluator, Job, epoch_at
-from ma2ml_env.evaluators.wrap import CACHED, Wrapper, evaluate_some
+from ma2ml_env.evaluators.base import Evaluates, Evaluator, Job, Wrapper, epoch_at
+from ma2ml_env.evaluators.wrap import evaluate_some
 from ma2ml_env.trial import Outcome
-
-BATCH_END = "batch_end"
-"""key in an outcome's metrics: one more than the highest number of the batch that it was ranked in"""
 
 
 class Halving(Wrapper):
@@ -26,9 +23,9 @@ class Halving(Wrapper):
     goes on from them, bit-equal to a training that never paused; one that does not find its checkpoint starts anew, to the same
     end. What fails is the first to go. Ties go to the lower number.
 
-    Every outcome carries its accuracy at each rung as `rung_1`, `rung_2`, ... in its metrics, and `batch_end`: a batch that was
-    cut short is ranked again with what is known of it, so a resumed search drops the same pipelines. (Two equal pipelines in a
-    batch, one of which fell to the machine, may be ranked differently after a resume: a crash does not repeat itself.)
+    Every outcome carries its accuracy at each rung, `rungs`, and `batch_end`: a batch that was cut short is ranked again with
+    what is known of it, so a resumed search drops the same pipelines. (Two equal pipelines in a batch, one of which fell to the
+    machine, may be ranked differently after a resume: a crash does not repeat itself.)
 
     Put it inside `Cached` and `Feasible`: what they answer is not ranked.
 
@@ -42,7 +39,9 @@ class Halving(Wrapper):
         ValueError: if a share is out of its range.
     """
 
-    def __init__(self, inner: Evaluator, rungs: Sequence[float], keep: float = 0.5, folder: Path | None = None) -> None:
+    def __init__(
+        self, inner: Evaluator | Evaluates, rungs: Sequence[float], keep: float = 0.5, folder: Path | None = None
+    ) -> None:
         super().__init__(inner)
         _check_shares(rungs)
         if not 0.0 < keep < 1.0:
@@ -57,17 +56,14 @@ class Halving(Wrapper):
         if not jobs:
             return
         known = self._known_of_batch(min(job.number for job in jobs))
-        end = max(
-            [outcome.metrics[BATCH_END] for outcome in known.values()] or [float(1 + max(j.number for j in jobs))]
-        )
+        end = max([outcome.batch_end for outcome in known.values()] or [1 + max(j.number for j in jobs)])
         index = {job.number: i for i, job in enumerate(jobs)}
-        reached = {number: _at_rungs(outcome) for number, outcome in known.items()} | {number: [] for number in index}
+        reached = {number: list(outcome.rungs) for number, outcome in known.items()} | {number: [] for number in index}
         spent = dict.fromkeys(index, 0.0)
 
         def told(number: int, outcome: Outcome) -> Outcome:
             self._forget(jobs[index[number]])
-            rungs = {f"rung_{k}": accuracy for k, accuracy in enumerate(reached[number], 1)}
-            return replace(outcome, seconds=spent[number], metrics={**outcome.metrics, **rungs, BATCH_END: end})
+            return replace(outcome, seconds=spent[number], rungs=tuple(reached[number]), batch_end=end)
 
         alive = sorted(reached)
         for rung, share in enumerate((*self.rungs, 1.0)):
@@ -103,9 +99,9 @@ class Halving(Wrapper):
 
     def remember(self, job: Job, outcome: Outcome) -> None:
         """Keep what was ranked in the last batch; a hit of a cache was not ranked."""
-        end = outcome.metrics.get(BATCH_END)
-        if end is not None and CACHED not in outcome.metrics:
-            latest = max((other.metrics[BATCH_END] for other in self._known.values()), default=end)
+        end = outcome.batch_end
+        if end and not outcome.cached:
+            latest = max((other.batch_end for other in self._known.values()), default=end)
             if end > latest:
                 self._known.clear()
             if end >= latest:
@@ -114,7 +110,7 @@ class Halving(Wrapper):
 
     def _known_of_batch(self, number: int) -> dict[int, Outcome]:
         """What an earlier session has of the batch that this number belongs to."""
-        return {known: outcome for known, outcome in self._known.items() if outcome.metrics[BATCH_END] > number}
+        return {known: outcome for known, outcome in self._known.items() if outcome.batch_end > number}
 
 
 def check_rungs(rungs: Sequence[float], epochs: int) -> None:
@@ -135,11 +131,3 @@ def check_rungs(rungs: Sequence[float], epochs: int) -> None:
 def _check_shares(rungs: Sequence[float]) -> None:
     if not rungs or list(rungs) != sorted(set(rungs)) or not all(0.0 < rung < 1.0 for rung in rungs):
         raise ValueError(f"rungs are rising shares of a training, each in (0, 1), not {list(rungs)}")
-
-
-def _at_rungs(outcome: Outcome) -> list[float]:
-    """Accuracy at each rung that it reached."""
-    found: list[float] = []
-    while (key := f"rung_{len(found) + 1}") in outcome.metrics:
-        found.append(outcome.metrics[key])
-    return found

@@ -23,7 +23,7 @@ STARTS = 5
 """how many workers in a row may die before they are ready"""
 
 
-class Pool:
+class Pool(Evaluator):
     """An evaluator over local worker processes.
 
     A job whose worker dies is started once more, under the same seed; then its outcome is failed, CRASH. A job that runs

@@ -34,7 +34,7 @@ _POLL = 0.5  # seconds between looks at signals; an outcome is not delayed by it
 _GRACE = 10.0  # seconds that cancelled jobs have to end
 
 
-class RayPool:
+class RayPool(Evaluator):
     """An evaluator over a Ray cluster.
 
     Every node needs this package, and the data where the factory looks for them. Trainings of equal seeds give equal outcomes

@@ -5,14 +5,14 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ma2ml_env.evaluators.base import Job
+from ma2ml_env.evaluators.base import GroundTruth, Job
 from ma2ml_env.space import SearchSpace
 from ma2ml_env.tables.base import Codes, TableSource
 from ma2ml_env.trial import Code, Outcome, mix64
 
 
-class Table:
-    """The evaluator over a table; a `VectorEvaluator`.
+class Table(GroundTruth):
+    """The evaluator over a table.
 
     Where the table holds several measurements of a pipeline, the trial's seed picks one: as noisy as training, and the same
     every time.
@@ -23,12 +23,14 @@ class Table:
         mean: the mean over the measurements instead of one of them: no noise.
 
     Raises:
-        ValueError: if the agents or their spaces are not the table's; the agent is named.
+        ValueError: if it is no table, or the agents or their spaces are not the table's; the agent is named.
     """
 
     def __init__(
         self, source: TableSource, spaces: Mapping[str, SearchSpace] | None = None, *, mean: bool = False
     ) -> None:
+        if not isinstance(source, TableSource):
+            raise ValueError(f"{source!r} is no table: derive its class from ma2ml_env.tables.base.TableSource")
         if not isinstance(mean, bool):
             raise ValueError(f"mean is true or false, not {mean!r}")
         self.source = source
@@ -59,13 +61,7 @@ class Table:
         Raises:
             ValueError: if the table is too large to go through.
         """
-        find = getattr(self.source, "optimum", None)
-        if find is None:
-            raise ValueError(
-                f"the optimum of {type(self.source).__name__} is not known: too many pipelines to go through"
-            )
-        codes, accuracy = find()
-        return codes, accuracy
+        return self.source.optimum()
 
     def _check(self, spaces: Mapping[str, SearchSpace]) -> None:
         own = self.source.spaces

@@ -16,7 +16,7 @@ from safetensors.torch import save
 from torch import nn
 
 from ma2ml_env.evaluators import memory
-from ma2ml_env.evaluators.base import DeviceLost, Job, NoWorker, epoch_at
+from ma2ml_env.evaluators.base import DeviceLost, Evaluator, Job, NoWorker, epoch_at
 from ma2ml_env.evaluators.faults import free_memory, given_back, lost, out_of_memory
 from ma2ml_env.evaluators.schedule import Cost, Device
 from ma2ml_env.files import write_atomic
@@ -34,7 +34,7 @@ SAFETY = 1.5
 """predicted bytes over counted ones: what lies between two layers, and the allocator's rounding"""
 
 
-class Train:
+class Train(Evaluator):
     """Trains each job and measures its accuracy on the validation images.
 
     Picklable; the data are read at the first job (or by `check`) and kept, and do not travel in the pickle.
@@ -43,7 +43,7 @@ class Train:
         source: the data.
         device: cpu, cuda, cuda:N, or auto, which is cuda where there is one.
         threads: torch threads while a job trains on the CPU; results depend on their number, so it never follows the machine.
-        test: also measure the test images, as metric `test_accuracy`.
+        test: also measure the test images, as `Outcome.test_accuracy`.
         train_on_validation: train on training and validation images together, for a winner's repeats. The only images left
             to measure on are the test images, so the outcome's accuracy is then that on test.
         weights: folder for each trained network, `<number>.safetensors`, without its auxiliary head; None keeps none.
@@ -211,11 +211,10 @@ class Train:
         metrics = dict(fitted.metrics)
         if micro_batch is not None:
             metrics["micro_batch"] = float(micro_batch)
-        accuracy = fitted.accuracy
+        accuracy, measured = fitted.accuracy, None
         if self.test or accuracy is None:
             test = data.test_x, data.test_y
             measured = loop.accuracy(fitted.network, data, *test, job.recipe.resolution, micro_batch) or 0.0
-            metrics["test_accuracy"] = measured
             accuracy = measured if accuracy is None else accuracy
         if self.weights is not None:
             try:
@@ -230,6 +229,7 @@ class Train:
             params=params,
             seconds=time.monotonic() - started,
             fidelity=job.fidelity * _trained_share(job, fitted),
+            test_accuracy=measured,
             metrics=metrics,
         )
 

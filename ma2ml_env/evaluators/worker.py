@@ -16,7 +16,7 @@ from typing import Any
 
 from pebble import ProcessExpired, ProcessPool
 
-from ma2ml_env.evaluators.base import DeviceLost, Evaluator, Job, NoWorker, close
+from ma2ml_env.evaluators.base import DeviceLost, Evaluator, Job, NoWorker, as_evaluator, closing
 from ma2ml_env.evaluators.schedule import Cost
 from ma2ml_env.trial import Error, Outcome
 
@@ -81,8 +81,8 @@ class Worker:
             result = self.future.result(timeout=1.0)  # pebble never tells of one that left with status 0
         except (ProcessExpired, RuntimeError, TimeoutError) as error:
             self.stop()
-            code = getattr(error, "exitcode", None)
-            return run, f"the worker process died{'' if code is None else f' (exit code {code})'}"
+            code = f" (exit code {error.exitcode})" if isinstance(error, ProcessExpired) else ""
+            return run, f"the worker process died{code}"
         if run is None:
             self._pid, result = result
             if result:
@@ -128,7 +128,7 @@ def _initialize(environment: dict[str, str], factory: Callable[[], Evaluator], t
     os.environ.update(environment)  # before the factory, so before a GPU is first looked for
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)
     try:
-        _evaluator = factory()
+        _evaluator = as_evaluator(factory())
     except Exception as error:  # told by _ready, once, instead of worker after worker
         _problem = f"{NOT_MADE}: {type(error).__name__}: {error}"
     if "torch" in sys.modules:
@@ -149,11 +149,8 @@ def _ready() -> tuple[int, str]:
 def _evaluate(job: Job) -> Outcome | NoWorker:
     assert _evaluator is not None
     try:
-        outcomes = _evaluator.evaluate([job])
-        try:
+        with closing(_evaluator.evaluate([job])) as outcomes:
             ((_, outcome),) = outcomes
-        finally:
-            close(outcomes)
         return outcome
     except DeviceLost as error:  # in a process of its own it may be there again
         print(error, file=sys.stderr, flush=True)

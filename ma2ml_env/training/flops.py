@@ -10,6 +10,7 @@ from torch import nn
 
 from ma2ml_env.recipe import Recipe, Spec
 from ma2ml_env.training import parts
+from ma2ml_env.training.networks.base import Image
 
 
 def count(network: nn.Module, channels: int, size: int) -> tuple[int, int]:
@@ -104,18 +105,14 @@ class _Keyed:
 @lru_cache(maxsize=10_000)
 def _network_cost(network: _Keyed, classes: int, channels: int, size: int) -> tuple[int, int]:
     with torch.random.fork_rng(devices=[]):  # weights are drawn, and thrown away
-        built = parts.network(
-            network.spec, classes=classes, channels=channels, size=size, auxiliary=False, drop_path=0.0
-        )
+        built = parts.network(network.spec, Image(classes, channels, size))
     return count(built, channels, size)
 
 
 @lru_cache(maxsize=10_000)
 def _footprint(network: _Keyed, classes: int, channels: int, size: int, final: bool) -> Footprint:
     with torch.random.fork_rng(devices=[]):
-        built = parts.network(
-            network.spec, classes=classes, channels=channels, size=size, auxiliary=final, drop_path=0.0
-        )
+        built = parts.network(network.spec, Image(classes, channels, size), auxiliary=final)
     sizes: list[int] = []
     macs = 0
 

@@ -23,6 +23,7 @@ from ma2ml_env.training.average import Average
 from ma2ml_env.training.checkpoint import Checkpoint, Stateful
 from ma2ml_env.training.data import Dataset
 from ma2ml_env.training.graphs import Recorded
+from ma2ml_env.training.networks.base import BaseNetwork, Drops, Image
 from ma2ml_env.training.numerics import half_type, seeded
 from ma2ml_env.training.step import Gradient
 from ma2ml_env.trial import trial_seed
@@ -126,13 +127,9 @@ def build(recipe: Recipe, dataset: Dataset, *, final: bool = False) -> nn.Module
     """The recipe's network for these images, with ScheduledDropPath and the auxiliary head if the training is the final one."""
     return parts.network(
         recipe.network,
-        classes=dataset.classes,
-        channels=dataset.channels,
-        size=recipe.resolution or dataset.size,
+        Image(dataset.classes, dataset.channels, recipe.resolution or dataset.size),
+        Drops(recipe.drop_path if final else 0.0, recipe.dropout, recipe.stochastic_depth),
         auxiliary=final and recipe.auxiliary > 0.0,
-        drop_path=recipe.drop_path if final else 0.0,
-        dropout=recipe.dropout,
-        stochastic_depth=recipe.stochastic_depth,
     )
 
 
@@ -210,8 +207,8 @@ class _Training:
             if keep is not None and epoch < last and time.monotonic() - kept >= keep_every:
                 keep(self.capture())
                 kept = time.monotonic()
-        if self.device.type == "cuda":  # a number again, for whoever takes the network elsewhere
-            self.network.progress = self.done / self.epochs  # type: ignore[assignment]
+        if self.device.type == "cuda" and isinstance(self.network, BaseNetwork):
+            self.network.progress = self.done / self.epochs  # a number again, for whoever takes the network elsewhere
 
     def _step(self, images: Tensor, labels: Tensor, step: int) -> Tensor:
         """One update by a batch; its loss. Steps are counted from 0."""
@@ -221,9 +218,8 @@ class _Training:
             images, labels = mixing.mixup(images, labels, self.dataset.classes, share)
         for group in self.optimizer.param_groups:
             group["lr"] = rate(self.recipe, step, steps)
-        # Read by what is scheduled, if anything is. A recorded step reads it where it lies.
-        progress = step / steps if self.device.type == "cpu" else self._progress.fill_(step / steps)
-        self.network.progress = progress  # type: ignore[assignment]
+        if isinstance(self.network, BaseNetwork):  # read by what is scheduled; a recorded step reads it where it lies
+            self.network.progress = step / steps if self.device.type == "cpu" else self._progress.fill_(step / steps)
         loss = self.gradient(images, labels)
         self.scaler.step(self.optimizer)
         self.scaler.update()

@@ -10,6 +10,7 @@ from ma2ml_env.recipe import Recipe, Spec
 from ma2ml_env.registry import names, resolve, singular
 from ma2ml_env.training import augment
 from ma2ml_env.training.losses import Focal, Poly
+from ma2ml_env.training.networks.base import Drops, Image
 from ma2ml_env.training.networks.mobile import Mobile
 from ma2ml_env.training.networks.nasnet import NASNet
 from ma2ml_env.training.networks.resnet_cifar import ResNetCifar
@@ -17,7 +18,7 @@ from ma2ml_env.training.networks.resnet_cifar import ResNetCifar
 T = TypeVar("T")
 
 NETWORKS: dict[str, Callable[..., nn.Module]] = {"nasnet": NASNet, "mobile": Mobile, "resnet_cifar": ResNetCifar}
-"""kind -> class; it takes the spec's arguments and classes, channels, size, auxiliary, drop_path, dropout, stochastic_depth"""
+"""kind -> class; it takes the spec's arguments and, by name, `image`, `drops` and `auxiliary`"""
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {"sgd": torch.optim.SGD, "rmsprop": torch.optim.RMSprop}
 FUSED = {"sgd"}
 """optimizers that can take all weights in one call, a quarter of the time, which is 4 % of a step of the smallest networks"""
@@ -33,17 +34,19 @@ class InvalidRecipe(ValueError):
     """A recipe that cannot be built; the message names the slot."""
 
 
-def network(spec: Spec, **image: Any) -> nn.Module:
+def network(spec: Spec, image: Image, drops: Drops = Drops(), auxiliary: bool = False) -> nn.Module:  # noqa: B008 (frozen)
     """The network of a recipe.
 
     Args:
         spec: kind and arguments.
-        image: what does not come from the spec: classes, channels, size, auxiliary, drop_path, dropout, stochastic_depth.
+        image: what it sees and says.
+        drops: what it leaves out in training.
+        auxiliary: whether to build an auxiliary head, if it has one.
 
     Raises:
         InvalidRecipe: if the kind is unknown or does not take these arguments.
     """
-    return _build("networks", NETWORKS, spec, **image)
+    return _build("networks", NETWORKS, spec, image=image, drops=drops, auxiliary=auxiliary)
 
 
 def network_class(kind: str) -> Callable[..., nn.Module]:
@@ -109,7 +112,7 @@ def check(recipe: Recipe) -> None:
     }
     for name, fits in ranges.items():
         if not fits:
-            raise InvalidRecipe(f"recipe field {name!r} is out of its range: {getattr(recipe, name)}")
+            raise InvalidRecipe(f"recipe field {name!r} is out of its range: {vars(recipe)[name]}")
     try:
         augment.check(recipe.augment)
     except (ValueError, TypeError) as error:

@@ -20,7 +20,7 @@ class EnvGame:
         self.env = env
         self.spec = spec
         self._discrete = {agent: isinstance(env.action_space(agent), Discrete) for agent in spec.nvec}
-        self._start = {agent: np.asarray(getattr(env.action_space(agent), "start", 0)) for agent in spec.nvec}
+        self._start = {agent: np.asarray(env.action_space(agent).start) for agent in spec.nvec}
 
     def play(
         self,

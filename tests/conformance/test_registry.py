@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ma2ml_env.env import AutoMLEnv, parallel_env
-from ma2ml_env.evaluators.base import Job
+from ma2ml_env.evaluators.base import Evaluator, Job
 from ma2ml_env.game import Game
 from ma2ml_env.games import NamedGame, make_game
 from ma2ml_env.registry import TABLE, names, register, resolve
@@ -40,7 +40,7 @@ def test_every_reward_is_checked_above():
     assert names("rewards") == ["accuracy", "flops"]
 
 
-class Eager:
+class Eager(Evaluator):
     """What `check_evaluator` refuses: all at once, or another number each time."""
 
     def __init__(self, fault):

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ma2ml_agents.run.search import search
-from ma2ml_env.evaluators.base import DeviceLost, Job, NoWorker
+from ma2ml_env.evaluators.base import DeviceLost, Evaluator, Job, NoWorker
 from ma2ml_env.evaluators.surrogate import Surrogate
 from ma2ml_env.evaluators.wrap import Cached
 from ma2ml_env.game import Game
@@ -125,7 +125,7 @@ def group(pid):
     return members
 
 
-class Faulty:
+class Faulty(Evaluator):
     """An evaluator that does what a job's codes say, and tells its process. `folder` remembers who died once."""
 
     def __init__(self, folder="."):

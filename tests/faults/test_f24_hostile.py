@@ -262,7 +262,7 @@ def test_f24_a_small_suite_cannot_ask_for_endless_runs(tmp_path):
 
 ROW = {
     "trial": 1, "seed": 1, "weights": "top/1.safetensors", "recipe": Recipe().to_json(),
-    "outcome": Outcome(metrics={"test_accuracy": 0.5}).to_json(),
+    "outcome": Outcome(test_accuracy=0.5).to_json(),
 }  # fmt: skip
 SUMMARY = {
     "select": "validation", "winner": 1, "mean": 0.5, "deviation": 0.0, "top": [ROW], "repeats": [ROW], "levels": [],

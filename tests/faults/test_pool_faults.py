@@ -15,7 +15,7 @@ import pytest
 from parts import Faulty, Steps, group, job, python, result, run, until
 
 from ma2ml_agents.run.search import Callback
-from ma2ml_env.evaluators.base import Job, NoWorker
+from ma2ml_env.evaluators.base import Evaluator, Job, NoWorker
 from ma2ml_env.evaluators.halving import Halving
 from ma2ml_env.evaluators.pool import Pool
 from ma2ml_env.evaluators.surrogate import Surrogate
@@ -209,7 +209,7 @@ def test_f20_f25_workers_and_order_of_completion_change_nothing(pool, tmp_path):
         assert len(result(tmp_path / str(workers))[0]) == 12
 
 
-class Shuffled:
+class Shuffled(Evaluator):
     """Completes in an order of its own."""
 
     def __init__(self, seed):
@@ -255,7 +255,7 @@ def test_f27_a_storm_of_kills(pool, tmp_path):
     assert all(o.error == "CRASH" or o.accuracy == jobs[i].seed / 1e4 for i, o in found.items())
 
 
-class Rising:
+class Rising(Evaluator):
     """The surrogate's accuracy, times a share that depends on the job, until the end of the training."""
 
     def evaluate(self, jobs):

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from parts import comparable, python, result, run
 
+from ma2ml_env.evaluators.base import Evaluator
 from ma2ml_env.files import FolderLock
 from ma2ml_env.mirror import best_is_whole
 from ma2ml_env.store import TrialStore, read_mirror
@@ -178,7 +179,7 @@ def test_a_learner_of_another_version_is_refused_and_nothing_is_lost(calm, tmp_p
     assert result(other) == before
 
 
-class Never:
+class Never(Evaluator):
     """No job may come here."""
 
     def evaluate(self, jobs):

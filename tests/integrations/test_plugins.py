@@ -29,7 +29,6 @@ class RobustLoss:
 MODULE = "[ma2ml.modules]\nrobust_loss = robust:RobustLoss\n"
 LOSS = "[ma2ml.losses]\nabsolute = robust:Absolute\n"
 SCRIPT = """
-from ma2ml_env.evaluators.base import close
 from ma2ml_env.games import make_game
 from ma2ml_env.testing import random_proposals
 
@@ -37,7 +36,7 @@ if __name__ == "__main__":
     options = {"limit": 100, "proxy_epochs": 1, "cells": 1, "reductions": (), "filters": 2}
     game = make_game("digits-v0", modules=["nas", "robust_loss"], workers=2, device="cpu", **options)
     outcomes = [trial.outcome for trial in game.play(random_proposals(game.spec, 2), [0, 1])]
-    close(game.evaluator)
+    game.evaluator.close()
     print([(outcome.status, outcome.error) for outcome in outcomes], outcomes[0].note)
 """
 

@@ -227,7 +227,7 @@ if __name__ == "__main__":
         assert "as told" in said.read_text().splitlines(), said.read_text()[-3000:]
 
 
-class Dies:
+class Dies(Evaluator):
     """Kills the Ray worker above it at its first job, once for each folder; cannot be made without one."""
 
     def __init__(self, folder):

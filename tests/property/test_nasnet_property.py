@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from ma2ml_env.training.networks.base import Drops, Image
 from ma2ml_env.training.networks.nasnet import OPERATIONS, Block, NASNet
 
 NAMES = tuple(OPERATIONS)
@@ -33,11 +34,9 @@ def check(seed: int) -> None:
         cells,
         tuple(position for position in range(cells) if rng.random() < 0.5),
         filters=int(rng.integers(1, 4)),
-        classes=3,
-        channels=channels,
-        size=size,
+        image=Image(3, channels, size),
         auxiliary=bool(rng.random() < 0.3),
-        drop_path=float(rng.choice([0.0, 0.5])),
+        drops=Drops(float(rng.choice([0.0, 0.5]))),
     )
     network.progress = 1.0
     images = torch.rand(2, channels, size, size)

@@ -12,6 +12,7 @@ import pytest
 import training
 import tune
 
+from ma2ml_env.evaluators.base import Evaluator
 from ma2ml_env.evaluators.pool import Pool
 from ma2ml_env.evaluators.train import Train
 from ma2ml_env.recipe import Recipe, Spec
@@ -74,7 +75,7 @@ def test_ours_are_the_accuracies_of_the_evaluator():
 
 
 def test_an_arm_that_fails_is_not_timed():
-    class Failing:
+    class Failing(Evaluator):
         def __init__(self, factory, workers):
             assert isinstance(factory, partial)
 

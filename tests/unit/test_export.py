@@ -1,5 +1,6 @@
 """The exported folder: whole, verified, and usable without this project."""
 
+import importlib
 import json
 import runpy
 import shutil
@@ -21,6 +22,7 @@ from ma2ml_env.recipe import Recipe, Spec
 from ma2ml_env.training import parts
 from ma2ml_env.training.batches import normalise, resize
 from ma2ml_env.training.data import DataSource
+from ma2ml_env.training.networks.base import BaseNetwork, Image
 from ma2ml_env.training.own_data import read_image
 
 TINY = (
@@ -100,7 +102,7 @@ def test_logits_are_those_of_the_trained_network(exported):
     folder, _ = exported
     model = load_model_file(folder / "model.py")
     recipe = Recipe.from_json(json.loads((folder / "recipe.json").read_text()))
-    network = parts.network(recipe.network, classes=10, channels=1, size=8, auxiliary=False, drop_path=0.0).eval()
+    network = parts.network(recipe.network, Image(10, 1, 8)).eval()
     network.load_state_dict(load_file(folder / "weights.safetensors"))
     data = DataSource("digits", validation=60, limit=64).load()
     images = data.test_x[:20]
@@ -260,14 +262,42 @@ def test_source_of_every_network_stands_alone(kind):
     assert "ma2ml_agents" not in source
 
 
+OWN = """
+import torch
+
+from ma2ml_env.training.networks.base import BaseNetwork, Drops, Image
+
+
+class Plain(BaseNetwork):
+    def __init__(self, width, *, image: Image, drops: Drops = Drops(), auxiliary=False):
+        super().__init__(drops)
+        self.stem = torch.nn.Conv2d(image.channels, width, 3)
+        self.head = torch.nn.Linear(width, image.classes)
+
+    def forward(self, x):
+        return self.head(self.stem(x).mean(dim=(2, 3)))
+"""
+
+
+def test_a_network_of_somebody_elses_is_exported_with_its_base(tmp_path, monkeypatch):
+    (tmp_path / "plain_network.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(parts.NETWORKS, "plain", importlib.import_module("plain_network").Plain)
+    source = model_source("plain")
+    assert "ma2ml_env" not in source
+    (tmp_path / "model.py").write_text(source)
+    network = load_model_file(tmp_path / "model.py").Network
+    assert network.__name__ == "Plain"
+    assert not issubclass(network, BaseNetwork), "the folder has a base of its own"
+
+
 @pytest.mark.parametrize(
     "recipe", [FBNETV3["A"].with_slots(resolution=40), Recipe(network=Spec("resnet_cifar", {"depth": 8}))],
     ids=lambda recipe: recipe.network.kind,
 )  # fmt: skip
 def test_other_networks_come_back_from_their_folder(recipe, tmp_path):
     card = {"classes": 5, "channels": 3, "size": 32, "mean": [0.5] * 3, "std": [0.2] * 3}
-    image = {"classes": 5, "channels": 3, "size": recipe.resolution or 32}
-    network = parts.network(recipe.network, **image, auxiliary=False, drop_path=0.0).eval()
+    network = parts.network(recipe.network, Image(5, size=recipe.resolution or 32)).eval()
     save_weights(network, tmp_path / "weights.safetensors")
     (tmp_path / "model.py").write_text(model_source(recipe.network.kind))
     (tmp_path / "card.json").write_text(json.dumps(card))

@@ -12,6 +12,7 @@ from ma2ml_env.games import make_game
 from ma2ml_env.recipe import Recipe
 from ma2ml_env.testing import random_codes
 from ma2ml_env.training import flops, parts
+from ma2ml_env.training.networks.base import Image
 
 SMALL = Recipe(network=Recipe().network.with_args(cells=3, reductions=(1,), filters=4))
 
@@ -51,7 +52,7 @@ def test_modes_of_all_modules_are_restored_and_nothing_is_logged(caplog: pytest.
 def test_torch_counts_exactly_twice_as_much() -> None:
     from ma2ml_env.training.networks.nasnet import NASNet
 
-    network = NASNet(**SMALL.network.args, classes=10, channels=1, size=8)
+    network = NASNet(**SMALL.network.args, image=Image(10, 1, 8))
     assert 2 * flops.count(network, 1, 8)[0] == torch_counter(network, 1, 8)
 
 
@@ -75,7 +76,7 @@ def test_efficientnet_b1() -> None:
 def test_the_auxiliary_head_does_not_count() -> None:
     from ma2ml_env.training.networks.nasnet import NASNet
 
-    network = NASNet(**SMALL.network.args, classes=10, channels=1, size=8, auxiliary=True)
+    network = NASNet(**SMALL.network.args, image=Image(10, 1, 8), auxiliary=True)
     assert flops.count(network, 1, 8)[0] == flops.network_cost(SMALL, 10, 1, 8)[0]
 
 
@@ -107,7 +108,7 @@ def test_footprint_counts_as_the_reported_count_and_covers_what_a_step_keeps(see
     recipe = game.recipe({agent: tuple(code[0].tolist()) for agent, code in codes.items()})
     one = flops.footprint(recipe, 10, 1, 8, final=False)
     assert (one.macs, one.params) == flops.network_cost(recipe, 10, 1, 8)
-    network = parts.network(recipe.network, classes=10, channels=1, size=8, auxiliary=False, drop_path=0.0)
+    network = parts.network(recipe.network, Image(10, 1, 8))
     own = {parameter.data_ptr() for parameter in network.parameters()}
     kept: dict[int, int] = {}
 

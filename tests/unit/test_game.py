@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
 
+from ma2ml_env.evaluators.base import Evaluator
 from ma2ml_env.evaluators.surrogate import Surrogate
+from ma2ml_env.evaluators.wrap import Cached
 from ma2ml_env.game import Game, Protocol
 from ma2ml_env.modules.aug import Aug
 from ma2ml_env.modules.hpo_sgd import HpoSgd
@@ -10,7 +12,7 @@ from ma2ml_env.testing import random_codes
 from ma2ml_env.trial import Outcome, Proposal, trial_seed
 
 
-class Backwards:
+class Backwards(Evaluator):
     """Outcomes in reverse order, and a count of what was evaluated."""
 
     def __init__(self):
@@ -110,3 +112,23 @@ def test_bad_games_are_refused():
         Protocol(budget=0)
     with pytest.raises(ValueError, match="more than the final"):
         Protocol(proxy_epochs=20, final_epochs=10)
+
+
+def test_an_object_that_evaluates_and_nothing_else_can_be_played():
+    class Own:
+        def evaluate(self, jobs):
+            return ((index, Outcome(accuracy=job.number / 100)) for index, job in enumerate(jobs))
+
+    own = game(Own())
+    trials = own.play(proposals(3), [1, 2, 3])
+    assert [trial.reward for trial in trials] == [0.0, 0.01, 0.02]
+    own.remember(trials)
+    own.evaluator.close()
+    assert Cached(Own()).evaluate([]) is not None
+
+
+@pytest.mark.parametrize("wrong", [None, 3, Surrogate, lambda jobs: []])
+def test_what_cannot_evaluate_is_refused_in_one_line(wrong):
+    for place in (Cached, lambda evaluator: Game([Aug(1)], evaluator)):
+        with pytest.raises(ValueError, match="no evaluator: derive its class from ma2ml_env"):
+            place(wrong)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ma2ml_agents.run.cli import main
-from ma2ml_env.evaluators.base import Job
+from ma2ml_env.evaluators.base import Evaluator, Job
 from ma2ml_env.evaluators.halving import Halving
 from ma2ml_env.evaluators.pool import Pool
 from ma2ml_env.evaluators.train import Train
@@ -22,7 +22,7 @@ from ma2ml_env.training.data import DataSource
 from ma2ml_env.trial import Outcome
 
 
-class Growing:
+class Growing(Evaluator):
     """Accuracy grows with `until`, seeds differ in how; remembers what it was asked. Seeds of `failing` fail at a share."""
 
     def __init__(self, failing=None):
@@ -49,16 +49,16 @@ def test_the_worst_go_and_the_others_go_on():
     assert sorted(found) == list(range(7))
     assert [sum(until == share for _, until in inner.asked) for share in (0.25, 0.5, 1.0)] == [7, 4, 2]
     assert sorted(outcome.fidelity for outcome in found.values()) == [0.125] * 3 + [0.25] * 2 + [0.5] * 2
-    at_rung = {i: outcome.metrics["rung_1"] for i, outcome in found.items()}
+    at_rung = {i: outcome.rungs[0] for i, outcome in found.items()}
     best = sorted(at_rung, key=lambda i: -at_rung[i])[:4]
     assert all((found[i].fidelity > 0.125) == (i in best) for i in range(7))
-    assert all(found[i].accuracy == found[i].metrics["rung_1"] for i in range(7) if i not in best)
+    assert all(found[i].accuracy == found[i].rungs[0] for i in range(7) if i not in best)
     assert {found[i].seconds for i in range(7)} == {0.25, 0.75, 1.75}  # of all parts together
-    assert {outcome.metrics["batch_end"] for outcome in found.values()} == {7.0}
+    assert {outcome.batch_end for outcome in found.values()} == {7}
 
 
 def test_ties_go_to_the_lower_number_and_failures_go_first():
-    class Same:
+    class Same(Evaluator):
         def evaluate(self, jobs):
             for index, job in enumerate(jobs):
                 yield index, Outcome(accuracy=0.5, fidelity=job.fidelity * job.until)
@@ -67,7 +67,7 @@ def test_ties_go_to_the_lower_number_and_failures_go_first():
     assert [found[i].fidelity for i in range(4)] == [0.5, 0.5, 0.25, 0.25]
     found = dict(Halving(Growing({0: 0.5, 1: 0.5, 2: 0.5, 3: 1.0}), [0.5]).evaluate(jobs(4)))
     assert [found[i].status for i in range(4)] == ["failed"] * 4  # 3 passed the rung alone, and failed after it
-    assert [sorted(found[i].metrics) for i in (0, 3)] == [["batch_end"], ["batch_end", "rung_1"]]
+    assert [(found[i].batch_end, len(found[i].rungs)) for i in (0, 3)] == [(4, 0), (4, 1)]
     assert list(Halving(Growing(), [0.5]).evaluate([])) == []
 
 

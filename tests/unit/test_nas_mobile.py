@@ -13,8 +13,7 @@ from ma2ml_env.recipe import Recipe, Spec
 from ma2ml_env.space import Decision
 from ma2ml_env.testing import check_module, random_codes
 from ma2ml_env.training import parts
-
-NETWORK_DEFAULTS = {"classes": 4, "channels": 3, "size": 32}
+from ma2ml_env.training.networks.base import Drops, Image
 
 
 @pytest.mark.parametrize(
@@ -94,7 +93,7 @@ def test_codes_build_and_learn() -> None:
         recipe = module.apply(Recipe(), module.space.decode(code))
         assert recipe.resolution in (24, 32, 40)
         torch.manual_seed(0)
-        network = parts.network(recipe.network, **NETWORK_DEFAULTS, drop_path=0.2)
+        network = parts.network(recipe.network, Image(4), Drops(drop_path=0.2))
         widths = [stage["channels"] for stage in recipe.network.args["stages"]]
         assert all(width % 8 == 0 for width in widths)
         assert len(network.blocks) == sum(stage["depth"] for stage in recipe.network.args["stages"])  # type: ignore[arg-type]

@@ -25,7 +25,7 @@ def trained(folder, *, levels=(), baseline=None):
     """A retraining's summary beside a searched run, as `retrain` writes it."""
 
     def row(trial, accuracy, flops):
-        outcome = Outcome(accuracy=accuracy, flops=flops, params=1_500_000, metrics={"test_accuracy": accuracy})
+        outcome = Outcome(accuracy=accuracy, flops=flops, params=1_500_000, test_accuracy=accuracy)
         return {"trial": trial, "seed": 1, "weights": "", "outcome": outcome.to_json(), "recipe": Recipe().to_json()}
 
     rows = [row(i, 0.7 + i / 100, 490_000_000 + i * 100_000_000) for i in range(3)]

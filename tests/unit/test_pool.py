@@ -11,7 +11,7 @@ from ma2ml_env.recipe import Recipe
 from ma2ml_env.trial import Outcome
 
 
-class Echo:
+class Echo(Evaluator):
     """Tells seed, process and threads."""
 
     def __init__(self, message=""):

@@ -70,7 +70,7 @@ def test_top_is_trained_in_full_and_the_winner_is_repeated(retrained):
     assert [one.job.seed for one in result.repeats] == [
         trial_seed(result.winner.trial.seed, REPEATS_FROM + r) for r in range(2)
     ]
-    tests = [one.outcome.metrics["test_accuracy"] for one in result.repeats]
+    tests = [one.outcome.test_accuracy for one in result.repeats]
     assert result.mean == pytest.approx(statistics.fmean(tests))
     assert result.deviation == pytest.approx(statistics.stdev(tests))
     steps = result.winner.outcome.metrics["steps"]
@@ -155,7 +155,7 @@ def test_without_repeats_the_winner_speaks_for_itself(run, capsys):
     assert "repeats-" not in capsys.readouterr().out
     result = retrain(run, top_k=1, repeats=0)
     assert not result.repeats
-    assert (result.mean, result.deviation) == (result.winner.outcome.metrics["test_accuracy"], 0.0)
+    assert (result.mean, result.deviation) == (result.winner.outcome.test_accuracy, 0.0)
     assert json.loads((run / "retrain" / "summary.json").read_text())["repeats"] == []
 
 
@@ -174,7 +174,7 @@ def test_select_test_may_choose_another_winner():
     proposal = Proposal({"a": (0,)})
 
     def one(number, validation, test, **more):
-        outcome = Outcome(accuracy=validation, metrics={"test_accuracy": test}, **more)
+        outcome = Outcome(accuracy=validation, test_accuracy=test, **more)
         return Finished(Trial(number, 0, proposal, Outcome(), 0.0), job, outcome, None)
 
     both = [one(0, 0.9, 0.7), one(1, 0.8, 0.95), one(2, 0.0, 1.0, status="failed", error="NAN")]
@@ -248,7 +248,7 @@ def test_levels_choose_the_best_under_each_limit_and_train_nothing_twice(run):
         fitting = [one for one in result.top if one.outcome.flops <= level.limit]
         assert level.best.outcome.accuracy == max(one.outcome.accuracy for one in fitting)
     assert result.levels[0].best.outcome.flops == flops[0]
-    assert result.mean == result.winner.outcome.metrics["test_accuracy"]
+    assert result.mean == result.winner.outcome.test_accuracy
 
 
 def test_a_level_that_nothing_fits_says_so(run, capsys):
@@ -271,7 +271,7 @@ def test_the_baseline_is_the_base_recipe(run):
     assert [one.job.recipe for one in result.baseline] == [game.base] * 2
     assert len({one.job.seed for one in result.baseline}) == 2
     stored = json.loads((run / "retrain" / "summary.json").read_text())["baseline"]
-    accuracies = [one.outcome.metrics["test_accuracy"] for one in result.baseline]
+    accuracies = [one.outcome.test_accuracy for one in result.baseline]
     assert stored["mean"] == pytest.approx(statistics.fmean(accuracies))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import schedule as benchmark
 
-from ma2ml_env.evaluators.base import Job
+from ma2ml_env.evaluators.base import Evaluator, Job
 from ma2ml_env.evaluators.pool import Pool
 from ma2ml_env.evaluators.schedule import Cost, Device, Predictor, Schedule
 from ma2ml_env.recipe import Recipe, Spec
@@ -83,7 +83,7 @@ def test_impossible_devices():
             Schedule(None, devices)
 
 
-class Timed:
+class Timed(Evaluator):
     """Sleeps as a job's code says, and tells when it ran and on which device."""
 
     def evaluate(self, jobs):

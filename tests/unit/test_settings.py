@@ -9,7 +9,7 @@ import pytest
 from ma2ml_agents.registry import learner_names, make_learner
 from ma2ml_env import GameSpec, make_game
 from ma2ml_env.recipe import Spec
-from ma2ml_env.settings import check_settings
+from ma2ml_env.settings import check_ranges, check_settings
 
 
 @dataclass
@@ -75,3 +75,38 @@ def test_a_game_refuses_a_text_for_a_switch_or_a_number():
         make_game("digits-v0", "surrogate", cells=2.0)
     with pytest.raises(ValueError, match="option 'main' is a number"):
         make_game("digits-v0", "surrogate", main="0.5")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"count": 0}, "count is at least 1, not 0"),
+        ({"share": -0.1}, r"share lies in \[0, 1\], not -0.1"),
+        ({"share": 1.1}, r"share lies in \[0, 1\], not 1.1"),
+        ({"share": float("nan")}, r"share lies in \[0, 1\], not nan"),
+        ({"limit": 0}, "limit is above 0, not 0"),
+        ({"anything": -1}, "anything is at least 0, not -1"),
+        ({"name": "c"}, "name is one of a, b, not 'c'"),
+    ],
+)
+def test_settings_out_of_their_range_are_refused_by_name(changes, message):
+    def check(**given):
+        ranges = {"at_least_one": ["count"], "positive": ["limit"], "not_negative": ["anything"], "shares": ["share"]}
+        check_ranges(Home(**{"limit": 1, "anything": 0, **given}), **ranges, choices={"name": ("a", "b")})
+
+    check()
+    check(share=0, count=5, name="b")
+    with pytest.raises(ValueError, match=message):
+        check(**changes)
+
+
+@pytest.mark.parametrize(
+    ("learner", "setting"),
+    [("tpe", {"others": -1}), ("tpe", {"startup": 0}), ("ppo", {"learning_rate": 0.0}), ("ppo", {"vf_coef": -1.0}),
+     ("ippo", {"epochs": 0}), ("ippo", {"clip": 0.0}), ("predictor", {"rounds": 0}), ("predictor", {"targets": "x"}),
+     ("evolution", {"sample": 0})],
+)  # fmt: skip
+def test_learners_refuse_settings_that_are_out_of_range(learner, setting):
+    ((name, _),) = setting.items()
+    with pytest.raises(ValueError, match=f"^{name} is "):
+        make_learner(learner, GameSpec({"a": (2,)}), **setting)

@@ -8,13 +8,17 @@ import sys
 import pytest
 
 from ma2ml_agents.run.stop import Interruptible, Stopped, stoppable
+from ma2ml_env.evaluators.base import Evaluator
 from ma2ml_env.trial import Outcome
 
 
-class Signalled:
+class Signalled(Evaluator):
     """An evaluator that gets a signal while it works on a job."""
 
     closed = False
+
+    def __init__(self):
+        self.heard = []
 
     def evaluate(self, jobs):
         try:
@@ -26,7 +30,10 @@ class Signalled:
             self.closed = True
 
     def remember(self, job, outcome):
-        return "remembered"
+        self.heard.append("remember")
+
+    def close(self):
+        self.heard.append("close")
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75), (signal.SIGUSR1, 75)])
@@ -72,8 +79,11 @@ def test_handlers_and_alarm_are_put_back():
 
 def test_what_is_inside_can_be_reached():
     with stoppable() as stop:
-        assert Interruptible(Signalled(), stop).remember(None, None) == "remembered"
-        assert not hasattr(Interruptible(Signalled(), stop), "close")
+        inner = Signalled()
+        outer = Interruptible(inner, stop)
+        outer.remember(None, None)
+        outer.close()
+        assert inner.heard == ["remember", "close"]
 
 
 @pytest.mark.parametrize("grace", [1, 600])

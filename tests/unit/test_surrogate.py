@@ -38,7 +38,7 @@ def test_each_agents_separate_best_joined_is_worse(seed):
     for nvec in SMALL:
         surrogate = Surrogate(nvec, seed=seed, noise=0.0)
         codes = every_code(nvec)
-        z = surrogate._look_up(np.concatenate(list(codes.values()), axis=1))[0]
+        z = surrogate._tables.look_up(np.concatenate(list(codes.values()), axis=1), np.empty((0, 0)))[0]
         joined = {}
         for agent, own in codes.items():
             unique, inverse = np.unique(own, axis=0, return_inverse=True)

@@ -90,9 +90,9 @@ def test_threads_are_restored() -> None:
 def test_test_accuracy_and_training_on_validation() -> None:
     plain, tested = train_one(Train(SOURCE), job()), train_one(Train(SOURCE, test=True), job())
     assert tested.accuracy == plain.accuracy
-    assert 0.0 < tested.metrics["test_accuracy"] < 1.0
+    assert 0.0 < tested.test_accuracy < 1.0
     merged = train_one(Train(SOURCE, train_on_validation=True), job())
-    assert merged.accuracy == merged.metrics["test_accuracy"]
+    assert merged.accuracy == merged.test_accuracy
     assert merged.metrics["steps"] == 700 / 50
 
 
@@ -105,8 +105,8 @@ def test_test_images_are_resized_as_the_training_images_were(tmp_path: Path) -> 
     network = loop.build(recipe, data)
     network.load_state_dict(load_file(tmp_path / "0.safetensors"))
     network.eval()
-    assert loop.accuracy(network, data, data.test_x, data.test_y, 12) == outcome.metrics["test_accuracy"]
-    assert loop.accuracy(network, data, data.test_x, data.test_y) != outcome.metrics["test_accuracy"]
+    assert loop.accuracy(network, data, data.test_x, data.test_y, 12) == outcome.test_accuracy
+    assert loop.accuracy(network, data, data.test_x, data.test_y) != outcome.test_accuracy
 
 
 @pytest.mark.parametrize(

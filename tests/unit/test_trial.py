@@ -17,11 +17,51 @@ def test_trial_survives_json():
 @pytest.mark.parametrize(
     "bad",
     [{"status": "fine"}, {"error": "OOPS"}, {"accuracy": math.nan}, {"accuracy": 1.5}, {"accuracy": -0.1}, {"flops": -1},
-     {"status": "failed", "accuracy": 0.5}, {"metrics": {"loss": math.inf}}],
+     {"status": "failed", "accuracy": 0.5}, {"metrics": {"loss": math.inf}}, {"test_accuracy": 1.5},
+     {"test_accuracy": math.nan}, {"rungs": (0.5, 2.0)}, {"batch_end": -1}],
 )  # fmt: skip
 def test_outcomes_out_of_range_are_refused(bad):
     with pytest.raises(ValueError, match=r"."):
         Outcome(**bad)
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        Outcome(),
+        Outcome(accuracy=0.5, cached=True, seconds=0.0, attempts=0),
+        Outcome(
+            accuracy=0.5, test_accuracy=0.25, rungs=(0.25, 0.5), batch_end=24, metrics={"rung_1": 0.1, "cached": 1.0}
+        ),
+    ],
+)
+def test_outcomes_survive_json(outcome):
+    """Names that were once the project's own among the metrics are a user's now."""
+    again = Outcome.from_json(json.loads(json.dumps(outcome.to_json())))
+    assert again == outcome
+    assert type(again.rungs) is tuple
+
+
+def test_outcomes_of_before_their_fields_are_read():
+    """What 0.1.0 kept among the metrics; and a number of a user's beside it."""
+    metrics = {"cached": 1.0, "test_accuracy": 0.25, "rung_1": 0.1, "rung_2": 0.2, "batch_end": 24.0, "mine": 3.0}
+    old = {"status": "ok", "accuracy": 0.5, "flops": 3, "params": 2, "seconds": 0.0, "fidelity": 0.5, "attempts": 0,
+           "error": "", "metrics": metrics, "note": ""}  # fmt: skip
+    outcome = Outcome.from_json(old)
+    assert (outcome.cached, outcome.test_accuracy, outcome.rungs, outcome.batch_end) == (True, 0.25, (0.1, 0.2), 24)
+    assert outcome.metrics == {"mine": 3.0}
+    plain = Outcome.from_json({**old, "metrics": {"train_loss": 1.0}})
+    assert plain == Outcome(accuracy=0.5, flops=3, params=2, fidelity=0.5, attempts=0, metrics={"train_loss": 1.0})
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [{"rungs": ["a"]}, {"rungs": 0.5}, {"rungs": {"a": 1}}, {"test_accuracy": "0.5"}, {"test_accuracy": []}, {"cached": 1.0},
+     {"batch_end": None}, {"metrics": None}],
+)  # fmt: skip
+def test_fields_of_another_kind_are_refused(bad):
+    with pytest.raises(ValueError, match=r"field|finite"):
+        Outcome.from_json({**Outcome().to_json(), **bad})
 
 
 @pytest.mark.parametrize("data", [{}, {"number": 1}, {"codes": 3}, {"surprise": 1}])

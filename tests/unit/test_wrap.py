@@ -12,7 +12,7 @@ def job(number, epochs=1, seed=None, fidelity=1.0):
     return Job(number, Recipe(epochs=epochs), {"a": (epochs,)}, 100 + number if seed is None else seed, fidelity)
 
 
-class Fake:
+class Fake(Evaluator):
     """Yields in reverse order; the accuracy tells the seed, `results` overrule it by number."""
 
     def __init__(self, results=()):
@@ -65,8 +65,8 @@ def test_equal_jobs_are_trained_once_under_the_lowest_numbers_seed():
     assert sorted(inner.trained) == [5, 6, 8]
     assert found[1] == Outcome(accuracy=0.105, seconds=2.0)
     for hit in (0, 3):
-        assert found[hit] == Outcome(accuracy=0.105, seconds=0.0, attempts=0, metrics={"cached": 1.0})
-    assert [dict(cached.evaluate([job(20)]))[0].metrics, len(inner.trained)] == [{"cached": 1.0}, 3]
+        assert found[hit] == Outcome(accuracy=0.105, seconds=0.0, attempts=0, cached=True)
+    assert [dict(cached.evaluate([job(20)]))[0].cached, len(inner.trained)] == [True, 3]
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_what_lies_in_the_machine_is_tried_again(outcome, reused):
     found = dict(Cached(inner).evaluate([job(0), job(1), job(2)]))
     assert inner.trained == ([0] if reused else [0, 1])
     assert found[1].status == (outcome.status if reused else "ok")
-    assert found[2].metrics == {"cached": 1.0}
+    assert found[2].cached
 
 
 @pytest.mark.parametrize("known", [[], [0], [0, 1], [0, 1, 2], [3], [0, 3], [0, 1, 2, 3, 4]])
@@ -107,7 +107,7 @@ def test_an_outcome_that_nobody_took_is_not_cached():
     outcomes = cached.evaluate([job(0)])
     next(outcomes)
     outcomes.close()  # say because it could not be stored
-    assert dict(cached.evaluate([job(0)]))[0].metrics == {}
+    assert not dict(cached.evaluate([job(0)]))[0].cached
 
 
 def test_remember_reaches_a_cache_inside():

@@ -55,6 +55,7 @@ class Retrain:
     def execute(self, console: Console) -> int:
         """Retrain, then print the table."""
         from ma2ml_agents.run.published import level_name
+        from ma2ml_agents.run.results import tested
         from ma2ml_agents.run.retrain import mean_and_deviation, retrain
         from ma2ml_agents.run.stop import Stopped, stoppable
         from ma2ml_agents.run.tables import amount, table
@@ -81,7 +82,7 @@ class Retrain:
         made = table("trained to the end", "trial", "accuracy in search", "validation", "test", "MACs", "params")
         for one in sorted(result.top, key=lambda one: one.chosen_by(result.select)):
             found, done = one.trial.outcome, one.outcome
-            test = f"{done.metrics['test_accuracy']:.4f}" if done.status == "ok" else done.error
+            test = f"{tested(done):.4f}" if done.status == "ok" else done.error
             mark = " *" if one is result.winner else ""
             made.add_row(
                 f"{one.trial.number}{mark}",
@@ -108,7 +109,7 @@ class Retrain:
                     rows.add_row(name, amount(level.limit), "none fits", *4 * "-")
                     continue
                 done = best.outcome
-                measured = (f"{done.accuracy:.4f}", f"{done.metrics['test_accuracy']:.4f}")
+                measured = (f"{done.accuracy:.4f}", f"{tested(done):.4f}")
                 rows.add_row(
                     name,
                     amount(level.limit),

@@ -157,7 +157,6 @@ def drive(folder: Path, config: Mapping[str, Any], console: Console) -> int:
     from ma2ml_agents.run.stored import build
     from ma2ml_agents.run.tables import print_summary
     from ma2ml_agents.run.tracking import SearchProgress, TensorBoard
-    from ma2ml_env.evaluators.base import close
     from ma2ml_env.store import TrialStore
 
     torch.set_num_threads(1)  # networks here are small; threads would only wait for each other
@@ -206,7 +205,7 @@ def drive(folder: Path, config: Mapping[str, Any], console: Console) -> int:
             return stopped.exit_code
         finally:
             if game is not None:
-                close(game.evaluator)
+                game.evaluator.close()
     print_summary(console, progress.standing, game, config["batch"])
     name = shlex.quote(str(folder))
     console.print(f"run: {folder}   curves: tensorboard --logdir {name}", soft_wrap=True)

@@ -2,7 +2,7 @@
 
 A block of MobileNetV2 and V3 (Sandler et al. 2018, arXiv 1801.04381; Howard et al. 2019, arXiv 1905.02244) expands its input by
 a 1x1 convolution, filters each channel by itself, weighs the channels by squeeze and excitation, and projects by another 1x1
-convolution. This file imports torch and torchvision alone: exported models carry a copy of it.
+convolution. This file imports torch, torchvision and `base.py` alone: exported models carry a copy.
 
 The stem and every stage of stride 2 halve the image, rounding up, so any size of at least one pixel works. FBNetV3's five
 halvings are made for 224 pixels and more, where maps of 7x7 are left; at 32 pixels one pixel is left. Small images want
@@ -16,6 +16,8 @@ from typing import Any
 
 from torch import Tensor, nn
 from torchvision.ops import Conv2dNormActivation, SqueezeExcitation, StochasticDepth
+
+from ma2ml_env.training.networks.base import BaseNetwork, Drops, Image
 
 DIVISOR = 8
 """all widths are multiples of it"""
@@ -51,9 +53,9 @@ class Stage:
     """whether the blocks have squeeze and excitation"""
 
     def __post_init__(self) -> None:
-        for name in ("kernel", "expansion"):
-            if len(getattr(self, name)) != 2:
-                raise ValueError(f"a stage's {name} is a pair (first block, other blocks), not {getattr(self, name)}")
+        for name, pair in (("kernel", self.kernel), ("expansion", self.expansion)):
+            if len(pair) != 2:
+                raise ValueError(f"a stage's {name} is a pair (first block, other blocks), not {pair}")
         if any(kernel < 1 or kernel % 2 == 0 for kernel in self.kernel):
             raise ValueError(f"a stage's kernels are odd, not {self.kernel}")
         if min(*self.expansion, self.channels, self.depth, self.stride) < 1:
@@ -101,7 +103,7 @@ class Block(nn.Module):
         return x + self.drop(out) if self.residual else out
 
 
-class Mobile(nn.Module):
+class Mobile(BaseNetwork):
     """Stem, stages, and FBNetV3's head, which widens by 6, averages over the image, and widens again where it costs little.
 
     Args:
@@ -109,14 +111,9 @@ class Mobile(nn.Module):
         stages: fields of each `Stage`, in order.
         head: channels of the last 1x1 convolution, which has no batch norm.
         stem_stride: of the first convolution.
-        classes: of the output.
-        channels: of the image.
-        size: side of the image in pixels; nothing depends on it.
+        image: nothing depends on its size.
+        drops: a path is a block, which is skipped; both kinds are the same throughout the training.
         auxiliary: accepted as by every network; there is no auxiliary head here, and none is built.
-        drop_path: probability of skipping the last block (stochastic depth, Huang et al. 2016, arXiv 1603.09382). It rises
-            linearly with the block's depth, is the same throughout the training, and acts in training mode only.
-        dropout: probability of dropping a feature before the linear layer, in training mode.
-        stochastic_depth: as `drop_path`, which a recipe means for its full training alone; a block is kept if both keep it.
 
     Raises:
         ValueError: if a number is out of its range.
@@ -129,31 +126,24 @@ class Mobile(nn.Module):
         stages: Sequence[Mapping[str, Any]],
         head: int = 1984,
         stem_stride: int = 2,
-        classes: int = 1000,
-        channels: int = 3,
-        size: int = 224,
+        *,
+        image: Image,
+        drops: Drops = Drops(),  # noqa: B008 (frozen)
         auxiliary: bool = False,
-        drop_path: float = 0.0,
-        dropout: float = 0.0,
-        stochastic_depth: float = 0.0,
     ) -> None:
-        super().__init__()
-        if min(stem, head, stem_stride, classes, channels, size) < 1:
-            raise ValueError("stem, head, stem_stride, classes, channels and size are at least 1")
+        super().__init__(drops)
+        if min(stem, head, stem_stride) < 1:
+            raise ValueError("stem, head and stem_stride are at least 1")
         if not stages:
             raise ValueError("a network needs at least one stage")
-        for name, share in (("drop_path", drop_path), ("dropout", dropout), ("stochastic_depth", stochastic_depth)):
-            if not 0.0 <= share < 1.0:
-                raise ValueError(f"{name} lies in [0, 1), not {share}")
         rows = [Stage(**fields) for fields in stages]
         blocks = sum(row.depth for row in rows)
         width = round_channels(stem)
-        self.stem = _conv(channels, width, 3, stem_stride)
+        self.stem = _conv(image.channels, width, 3, stem_stride)
         built: list[nn.Module] = []
         for row in rows:
             for place in range(row.depth):
                 rest = int(place > 0)
-                reached = (len(built) + 1) / blocks
                 built.append(
                     Block(
                         width,
@@ -162,7 +152,7 @@ class Mobile(nn.Module):
                         row.expansion[rest],
                         1 if rest else row.stride,
                         row.se,
-                        1.0 - (1.0 - drop_path * reached) * (1.0 - stochastic_depth * reached),
+                        float(drops.path((len(built) + 1) / blocks)),
                     )
                 )
                 width = round_channels(row.channels)
@@ -173,8 +163,8 @@ class Mobile(nn.Module):
             nn.AdaptiveAvgPool2d(1),
             _conv(inner, head, 1, norm_layer=None, bias=False),
             nn.Flatten(),
-            nn.Dropout(dropout),
-            nn.Linear(head, classes),
+            nn.Dropout(drops.dropout),
+            nn.Linear(head, image.classes),
         )
         for module in self.modules():
             if isinstance(module, nn.Conv2d):

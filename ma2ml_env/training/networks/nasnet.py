@@ -2,13 +2,15 @@
 
 A cell is a tuple of blocks `(input_1, operation_1, input_2, operation_2, combine)`. Inputs are states: 0 the output of the
 cell before the previous one, 1 that of the previous one, 2.. the blocks of this cell in order. The output of a cell is the
-concatenation of the states that no block reads. This file imports torch alone: exported models carry a copy of it.
+concatenation of the states that no block reads. This file imports torch and `base.py` alone: exported models carry a copy.
 """
 
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
+
+from ma2ml_env.training.networks.base import BaseNetwork, Drops, Image
 
 Block = tuple[int, str, int, str, str]
 COMBINATIONS = ("add", "concat")
@@ -239,7 +241,7 @@ class AuxiliaryHead(nn.Module):
         return out
 
 
-class NASNet(nn.Module):
+class NASNet(BaseNetwork):
     """Stem, cells, head.
 
     Args:
@@ -248,16 +250,10 @@ class NASNet(nn.Module):
         cells: number of cells, reductions included.
         reductions: positions of the reduction cells, from 0.
         filters: of the first cell; the stem has three times as many.
-        classes: of the output.
-        channels: of the image.
-        size: side of the image in pixels; only the auxiliary head depends on it.
+        image: only the auxiliary head depends on its size.
+        drops: paths are those of a cell's operations, the depth is the cell's, and `drop_path` rises with `progress`. Nothing
+            here is a residual block, so stochastic depth drops the same paths.
         auxiliary: whether to build the auxiliary head, after the last reduction cell.
-        drop_path: probability of losing a path in the last cell at the end of the training. It rises linearly with the
-            depth of the cell and with `progress` (ScheduledDropPath), and acts in training mode only.
-        dropout: probability of dropping a feature before the linear layer, in training mode.
-        stochastic_depth: probability of losing a path in the last cell, throughout the training. It rises linearly with the
-            depth of the cell (Huang et al. 2016, arXiv 1603.09382). Nothing here is a residual block, so it drops the paths
-            that `drop_path` drops: a path survives if it survives both.
 
     Raises:
         ValueError: if a block, a number or a position is out of its range.
@@ -270,27 +266,19 @@ class NASNet(nn.Module):
         cells: int,
         reductions: Sequence[int],
         filters: int,
-        classes: int,
-        channels: int = 3,
-        size: int = 32,
+        *,
+        image: Image,
+        drops: Drops = Drops(),  # noqa: B008 (frozen)
         auxiliary: bool = False,
-        drop_path: float = 0.0,
-        dropout: float = 0.0,
-        stochastic_depth: float = 0.0,
     ) -> None:
-        super().__init__()
-        if min(cells, filters, classes, channels, size) < 1:
-            raise ValueError("cells, filters, classes, channels and size are at least 1")
+        super().__init__(drops)
+        if min(cells, filters) < 1:
+            raise ValueError("cells and filters are at least 1")
         if any(not 0 <= position < cells for position in reductions):
             raise ValueError(f"reductions lie in 0..{cells - 1}, not {tuple(reductions)}")
-        for name, share in (("drop_path", drop_path), ("dropout", dropout), ("stochastic_depth", stochastic_depth)):
-            if not 0.0 <= share < 1.0:
-                raise ValueError(f"{name} lies in [0, 1), not {share}")
-        self.progress: float | Tensor = 0.0
-        """share of the training that is done, in [0, 1]; the training loop sets it, on a GPU as a tensor"""
-        self.drop_path, self.stochastic_depth = drop_path, stochastic_depth
+        size = image.size
         self.stem = nn.Sequential(
-            nn.Conv2d(channels, 3 * filters, 3, padding=1, bias=False), nn.BatchNorm2d(3 * filters)
+            nn.Conv2d(image.channels, 3 * filters, 3, padding=1, bias=False), nn.BatchNorm2d(3 * filters)
         )
         widths = (3 * filters, 3 * filters)
         built: list[nn.Module] = []
@@ -305,10 +293,10 @@ class NASNet(nn.Module):
             built.append(cell)
             widths, shrink = (widths[1], cell.width), reduce
             if auxiliary and position == self.auxiliary_after:
-                self.auxiliary = AuxiliaryHead(cell.width, classes, size)
+                self.auxiliary = AuxiliaryHead(cell.width, image.classes, size)
         self.cells = nn.ModuleList(built)
-        self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(widths[1], classes)
+        self.dropout = nn.Dropout(drops.dropout)
+        self.head = nn.Linear(widths[1], image.classes)
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """(B, channels, size, size) -> logits (B, classes).
@@ -326,7 +314,6 @@ class NASNet(nn.Module):
 
     def drop(self, position: int) -> float | Tensor:
         """Probability of losing a path of the cell at this position now, in [0, 1)."""
-        if self.drop_path == self.stochastic_depth == 0.0:
-            return 0.0
-        depth = (position + 1) / len(self.cells)
-        return 1.0 - (1.0 - self.drop_path * self.progress * depth) * (1.0 - self.stochastic_depth * depth)
+        if self.drops.drop_path == self.drops.stochastic_depth == 0.0:
+            return 0.0  # a number even while progress is a tensor
+        return self.drops.path((position + 1) / len(self.cells), self.progress)

@@ -1,12 +1,14 @@
 """Residual networks for CIFAR (He et al. 2015, arXiv 1512.03385, section 4.2).
 
 Three stages of 16, 32 and 64 channels; the second and third halve the image. Shortcuts have no weights (option A): where the
-shape changes they take every second pixel and pad the missing channels with zeros. This file imports torch and torchvision
-alone: exported models carry a copy of it.
+shape changes they take every second pixel and pad the missing channels with zeros. This file imports torch, torchvision and
+`base.py` alone: exported models carry a copy.
 """
 
 from torch import Tensor, nn
 from torchvision.ops import Conv2dNormActivation, StochasticDepth
+
+from ma2ml_env.training.networks.base import BaseNetwork, Drops, Image
 
 WIDTHS = (16, 32, 64)
 
@@ -39,56 +41,42 @@ class Block(nn.Module):
         return nn.functional.relu(shortcut + self.drop(self.layers(x)))
 
 
-class ResNetCifar(nn.Module):
+class ResNetCifar(BaseNetwork):
     """Convolution, three stages of equally many blocks, average, linear layer.
 
     Args:
         depth: layers with weights, 6n + 2 for n blocks a stage: 20, 32, 44, 56, 110.
-        classes: of the output.
-        channels: of the image.
-        size: side of the image in pixels; nothing depends on it.
+        image: nothing depends on its size.
+        drops: a path is a block, which is skipped; both kinds are the same throughout the training.
         auxiliary: accepted as by every network; there is no auxiliary head here, and none is built.
-        drop_path: probability of skipping the last block (stochastic depth, Huang et al. 2016, arXiv 1603.09382). It rises
-            linearly with the block's depth, is the same throughout the training, and acts in training mode only.
-        dropout: probability of dropping a feature before the linear layer, in training mode.
-        stochastic_depth: as `drop_path`, which a recipe means for its full training alone; a block is kept if both keep it.
 
     Raises:
-        ValueError: if a number is out of its range, or there is no such depth.
+        ValueError: if there is no such depth.
     """
 
     def __init__(
         self,
         depth: int,
-        classes: int = 10,
-        channels: int = 3,
-        size: int = 32,
+        *,
+        image: Image,
+        drops: Drops = Drops(),  # noqa: B008 (frozen)
         auxiliary: bool = False,
-        drop_path: float = 0.0,
-        dropout: float = 0.0,
-        stochastic_depth: float = 0.0,
     ) -> None:
-        super().__init__()
+        super().__init__(drops)
         if depth < 8 or depth % 6 != 2:
             raise ValueError(f"depth is 6n + 2 for n blocks a stage (20, 32, 44, 56, 110), not {depth}")
-        if min(classes, channels, size) < 1:
-            raise ValueError("classes, channels and size are at least 1")
-        for name, share in (("drop_path", drop_path), ("dropout", dropout), ("stochastic_depth", stochastic_depth)):
-            if not 0.0 <= share < 1.0:
-                raise ValueError(f"{name} lies in [0, 1), not {share}")
         blocks = (depth - 2) // 6
         width = WIDTHS[0]
         built: list[nn.Module] = []
         for filters in WIDTHS:
             for _ in range(blocks):
-                reached = (len(built) + 1) / (len(WIDTHS) * blocks)
-                drop = 1.0 - (1.0 - drop_path * reached) * (1.0 - stochastic_depth * reached)
+                drop = float(drops.path((len(built) + 1) / (len(WIDTHS) * blocks)))
                 built.append(Block(width, filters, 1 if filters == width else 2, drop))
                 width = filters
-        self.stem = Conv2dNormActivation(channels, WIDTHS[0], 3)
+        self.stem = Conv2dNormActivation(image.channels, WIDTHS[0], 3)
         self.blocks = nn.Sequential(*built)
-        self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(width, classes)
+        self.dropout = nn.Dropout(drops.dropout)
+        self.head = nn.Linear(width, image.classes)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out")
