@@ -132,8 +132,8 @@ def test_drop_path_and_auxiliary_head_act_at_full_fidelity_only() -> None:
     proxy, final = fit(recipe, fidelity=0.5), fit(recipe, fidelity=1.0)
     assert not any(name.startswith("auxiliary") for name, _ in proxy.network.named_parameters())
     assert any(name.startswith("auxiliary") for name, _ in final.network.named_parameters())
-    assert proxy.network.drop_path == 0.0
-    assert final.network.drop_path == 0.5
+    assert proxy.network.drops.drop_path == 0.0  # type: ignore[union-attr]
+    assert final.network.drops.drop_path == 0.5  # type: ignore[union-attr]
     assert 0.0 < final.network.progress < 1.0  # type: ignore[operator]
     assert same(final, fit(recipe, fidelity=1.0))  # drop path draws from the seed, too
 
