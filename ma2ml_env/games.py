@@ -235,7 +235,7 @@ def _one_of(name: str, given: bool, loose: Mapping[str, Any]) -> None:
     """Refuse an object beside what belongs into it."""
     if given and loose:
         raise ValueError(
-            f"{name} is given as an object, and so is {min(loose)}, which is a part of it: say it in the object, or leave that out"
+            f"{name} is given as an object, and {min(loose)} beside it: say it in the object, or leave that out"
         )
 
 

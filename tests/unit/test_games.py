@@ -136,14 +136,14 @@ def test_a_source_as_an_object_has_its_own_seed_and_size():
 @pytest.mark.parametrize(
     ("arguments", "options", "message"),
     [
-        ((), {"source": DataSource("digits"), "data": "DIR"}, "source is given as an object, and so is data"),
-        ((), {"source": DataSource("digits"), "limit": 50}, "so is limit"),
+        ((), {"source": DataSource("digits"), "data": "DIR"}, "source is given as an object, and data beside it"),
+        ((), {"source": DataSource("digits"), "limit": 50}, "and limit beside it"),
         (
             (),
             {"placement": Placement(workers=2), "time_limit": 5.0},
-            "placement is given as an object, and so is time_limit",
+            "placement is given as an object, and time_limit",
         ),
-        (("ray_pool",), {"placement": Placement(workers=2)}, "so is engine"),
+        (("ray_pool",), {"placement": Placement(workers=2)}, "and engine beside it"),
         (("surrogate",), {"source": DataSource("digits")}, "a source is for what is trained"),
         ((), {"gpus": 0.5}, "address and gpus are of the evaluator ray_pool"),
         ((), {"engine": "cloud"}, "'local' or 'pool' or 'ray', not 'cloud'"),
