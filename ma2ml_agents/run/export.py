@@ -20,6 +20,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from ma2ml_agents.run.config import RunConfig
 from ma2ml_agents.run.stored import stored_config
 from ma2ml_env.files import write_atomic
 from ma2ml_env.reading import expected, read_json
@@ -174,16 +175,16 @@ def _row(summary: Mapping[str, Any], number: int | None, run: Path) -> dict[str,
 
 
 def _card(
-    config: Mapping[str, Any], summary: Mapping[str, Any], data: Mapping[str, Any], row: Mapping[str, Any], repeat: bool
+    config: RunConfig, summary: Mapping[str, Any], data: Mapping[str, Any], row: Mapping[str, Any], repeat: bool
 ) -> dict[str, Any]:
     outcome = row["outcome"]
     card = {
-        "game": config["game"],
+        "game": config.game,
         "version": version("ma2ml"),
         "torch": version("torch"),
         "trial": row["trial"],
         "seed": row["seed"],
-        "search_seed": config["seed"],
+        "search_seed": config.seed,
         "test_accuracy": outcome["metrics"]["test_accuracy"],
         "flops": outcome["flops"],
         "params": outcome["params"],

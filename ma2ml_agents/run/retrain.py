@@ -11,7 +11,7 @@ checkpoint: they leave one every ten minutes.
 """
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -22,8 +22,9 @@ from rich.console import Console
 
 from ma2ml_agents.run.results import Results, Wanted, train
 from ma2ml_agents.run.standing import by_accuracy, first_of_each, recipe_key
-from ma2ml_agents.run.stored import HERE, build, trained_run
-from ma2ml_env.evaluators.base import Evaluator, Job, close
+from ma2ml_agents.run.stored import build_without_evaluator, trained_run, training_options
+from ma2ml_env.evaluators.base import Job, close
+from ma2ml_env.evaluators.placement import place
 from ma2ml_env.files import FolderLock, write_atomic
 from ma2ml_env.game import Game
 from ma2ml_env.games import NamedGame
@@ -96,11 +97,9 @@ def retrain(
     repeats: int | None = None,
     baseline: bool = False,
     select: Select = "validation",
-    workers: int | None = None,
-    device: str | None = None,
-    data: str | Path | None = None,
     console: Console | None = None,
     on_outcome: Callable[[Job, Outcome], None] = lambda job, outcome: None,
+    **where: Any,
 ) -> Retrained:
     """Train the top pipelines to the end, choose, repeat.
 
@@ -114,77 +113,180 @@ def retrain(
             winner's own test accuracy.
         baseline: also train the game's base recipe, as often as the winner and at least once: the "Baseline" of Table 4.
         select: images to choose by. `test` is the paper's own protocol; what it reports is optimistic.
-        workers: processes; None as the run has it. Results do not depend on it.
-        device: None as the run has it.
-        data: where the data lie, the folder or file, if they have moved.
         console: for the progress bar; None shows none.
         on_outcome: told of each training that is done and stored; an exception ends the retraining.
+        **where: trainings run, as the run has it unless told: `workers`, `device`, `data` (the folder or file, if they have
+            moved), `download`, `engine`, `address`, `gpus`. Results do not depend on it. The search's time limit was for its
+            own trainings.
 
     Raises:
         ValueError: the run was not trained for real, has no fitting trial, or all trainings failed.
         OSError: the data are not there, or the folder cannot be written. BlockingIOError if it is being retrained already.
     """
-    run = Path(run)
-    config, trials = trained_run(run, workers=workers, device=device, data=data)
-    game = build({**config, "workers": 1, **HERE})
-    top_k = game.protocol.top_k if top_k is None else top_k
-    repeats = (0 if levels else game.protocol.repeats) if repeats is None else repeats
-    if top_k < 1 or repeats < 0:
-        raise ValueError(f"top_k is at least 1 and repeats at least 0, not {top_k} and {repeats}")
-    if levels and max_flops is not None:
-        raise ValueError("levels are limits on MACs: give either levels or max_flops")
-    named: NamedGame = resolve("games", config["game"])
-    source = replace(_trainer(game).source, **named.final_source)
-    dataset = source.load() if named.final_source else _trainer(game).dataset()
-    macs = macs_on(game, dataset) if named.final_source else macs_in_search
-    each = [best_trials(trials, game, top_k, limit, macs) for limit in levels or (max_flops,)]
-    chosen = sorted({trial.number: trial for best in each for trial in best}.values(), key=by_accuracy)
-    if not chosen:
-        limit = max(levels, default=max_flops)
-        told = "" if limit is None else f" of at most {limit:,.0f} MACs"
-        raise ValueError(f"{run} has no finished pipeline{told} to retrain")
-    folder = run / "retrain"
-    folder.mkdir(exist_ok=True)
-    lock = FolderLock(folder / "retrain.lock")
-    try:
-        _write_data(folder, dataset, source.name)
-        finished = _Trainings(folder, source, config["device"], config["workers"], console, on_outcome)
-        jobs = [replace(game.job(trial.number, trial.proposal.codes, trial.seed), fidelity=1.0) for trial in chosen]
-        top = finished("top", chosen, jobs, test=True)
-        winner = min(top, key=lambda one: one.chosen_by(select))
-        if winner.outcome.status != "ok":
-            raise ValueError(
-                f"all {len(top)} full trainings failed; the first: {top[0].outcome.error} {top[0].outcome.note}"
+    options = Choice(top_k, max_flops, tuple(levels), repeats, baseline, select)
+    return Retraining(Path(run), options, where, console, on_outcome).result()
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What is to be trained, see `retrain`."""
+
+    top_k: int | None
+    max_flops: float | None
+    levels: tuple[float, ...]
+    repeats: int | None
+    baseline: bool
+    select: Select
+
+    def of(self, game: Game) -> "Choice":
+        """With the game's own numbers where there are none.
+
+        Raises:
+            ValueError: if they are impossible.
+        """
+        own = 0 if self.levels else game.protocol.repeats
+        top_k = game.protocol.top_k if self.top_k is None else self.top_k
+        repeats = own if self.repeats is None else self.repeats
+        if top_k < 1 or repeats < 0:
+            raise ValueError(f"top_k is at least 1 and repeats at least 0, not {top_k} and {repeats}")
+        if self.levels and self.max_flops is not None:
+            raise ValueError("levels are limits on MACs: give either levels or max_flops")
+        return replace(self, top_k=top_k, repeats=repeats)
+
+
+class Retraining:
+    """The trainings that follow a run. Arguments are those of `retrain`."""
+
+    def __init__(
+        self,
+        run: Path,
+        choice: Choice,
+        where: Mapping[str, Any],
+        console: Console | None,
+        on_outcome: Callable[[Job, Outcome], None],
+    ) -> None:
+        self.run, self.folder = run, run / "retrain"
+        self.config, self.trials = trained_run(run, where)
+        self.game = build_without_evaluator(self.config)
+        self.choice = choice.of(self.game)
+        self.placement = self.config.placement()
+        self.console, self.on_outcome = console, on_outcome
+        named: NamedGame = resolve("games", self.config.game)
+        self.other_data = bool(named.final_source)
+        source, self._options = training_options(self.config)
+        self.source = replace(source, **named.final_source)
+
+    def result(self) -> Retrained:
+        """Train what is not trained yet; all of it is in `RUN/retrain` when this returns."""
+        dataset = self._dataset()
+        chosen = self._chosen(dataset)
+        self.folder.mkdir(exist_ok=True)
+        lock = FolderLock(self.folder / "retrain.lock")
+        try:
+            _write_data(self.folder, dataset, self.source.name)
+            top = self._top(chosen)
+            winner = self._best(top)
+            assert winner is not None
+            repeats = self._repeats(winner)
+            baseline = self._baseline(winner)
+            ok = [[one for one in some if one.outcome.status == "ok"] for some in (repeats, baseline)]
+            failed = len(repeats) + len(baseline) - sum(map(len, ok))
+            mean, deviation = mean_and_deviation(ok[0] or [winner])
+            result = Retrained(
+                self.choice.select, top, winner, ok[0], mean, deviation, self._levels(top), ok[1], failed
             )
-        under = [
-            Level(
-                limit,
-                min((one for one in top if one.under(limit)), key=lambda one: one.chosen_by(select), default=None),
+            write_atomic(
+                self.folder / "summary.json", (json.dumps(_summary(result, self.folder), indent=2) + "\n").encode()
             )
-            for limit in levels
-        ]
-        seeds = [trial_seed(winner.trial.seed, REPEATS_FROM + r) for r in range(repeats)]
+            return result
+        finally:
+            lock.release()
+
+    def _dataset(self) -> Any:
+        """The images of these trainings; who asks finds out what would fail each of them."""
+        from ma2ml_env.evaluators.train import Train
+
+        return Train(self.source, **self._options).dataset()
+
+    def _chosen(self, dataset: Any) -> list[Trial]:
+        """The top under each limit, by their accuracy in the search."""
+        limits = self.choice.levels or (self.choice.max_flops,)
+        macs = macs_on(self.game, dataset) if self.other_data else macs_in_search
+        assert self.choice.top_k is not None
+        each = [best_trials(self.trials, self.game, self.choice.top_k, limit, macs) for limit in limits]
+        chosen = sorted({trial.number: trial for best in each for trial in best}.values(), key=by_accuracy)
+        if not chosen:
+            limit = max(self.choice.levels, default=self.choice.max_flops)
+            told = "" if limit is None else f" of at most {limit:,.0f} MACs"
+            raise ValueError(f"{self.run} has no finished pipeline{told} to retrain")
+        return chosen
+
+    def _top(self, chosen: Sequence[Trial]) -> list[Finished]:
+        """Each of them, trained to the end on the training images."""
+        jobs = [replace(self.game.job(one.number, one.proposal.codes, one.seed), fidelity=1.0) for one in chosen]
+        top = self._train("top", chosen, jobs, test=True)
+        self._check(top, f"all {len(top)} full trainings failed")
+        return top
+
+    def _best(self, some: Iterable[Finished]) -> Finished | None:
+        return min(some, key=lambda one: one.chosen_by(self.choice.select), default=None)
+
+    def _levels(self, top: Sequence[Finished]) -> list[Level]:
+        """The best under each limit."""
+        return [Level(limit, self._best(one for one in top if one.under(limit))) for limit in self.choice.levels]
+
+    def _repeats(self, winner: Finished) -> list[Finished]:
+        """The winner under other seeds, on training and validation images."""
+        seeds = self._seeds(winner.trial.seed, self.choice.repeats or 0)
         jobs = [replace(winner.job, number=r, seed=seed) for r, seed in enumerate(seeds)]
-        again = finished(f"repeats-{winner.trial.number}", [winner.trial] * repeats, jobs, train_on_validation=True)
-        again = [one for one in again if one.outcome.status == "ok"]
-        if repeats and not again:
-            raise ValueError(f"all {repeats} repeats of trial {winner.trial.number} failed")
-        plain, count = [], max(1, repeats) if baseline else 0
-        if baseline:
-            seeds = [trial_seed(config["seed"], REPEATS_FROM + r) for r in range(count)]
-            jobs = [replace(winner.job, number=r, seed=seed, recipe=game.base) for r, seed in enumerate(seeds)]
-            plain = finished("baseline", [winner.trial] * count, jobs, train_on_validation=True)
-            told = f"{plain[0].outcome.error} {plain[0].outcome.note}"
-            plain = [one for one in plain if one.outcome.status == "ok"]
-            if not plain:
-                raise ValueError(f"all {count} trainings of the base recipe failed; the first: {told}")
-        mean, deviation = mean_and_deviation(again or [winner])
-        failed = repeats - len(again) + count - len(plain)
-        result = Retrained(select, top, winner, again, mean, deviation, under, plain, failed)
-        write_atomic(folder / "summary.json", (json.dumps(_summary(result, folder), indent=2) + "\n").encode())
-        return result
-    finally:
-        lock.release()
+        again = self._again(f"repeats-{winner.trial.number}", winner, jobs)
+        self._check(again, f"all {len(again)} repeats of trial {winner.trial.number} failed")
+        return again
+
+    def _baseline(self, winner: Finished) -> list[Finished]:
+        """The base recipe, trained as the winner is; numbered by it for want of a trial of its own."""
+        seeds = self._seeds(self.config.seed, max(1, self.choice.repeats or 0) if self.choice.baseline else 0)
+        jobs = [replace(winner.job, number=r, seed=seed, recipe=self.game.base) for r, seed in enumerate(seeds)]
+        plain = self._again("baseline", winner, jobs)
+        self._check(plain, f"all {len(plain)} trainings of the base recipe failed")
+        return plain
+
+    def _seeds(self, seed: int, count: int) -> list[int]:
+        return [trial_seed(seed, REPEATS_FROM + r) for r in range(count)]
+
+    def _check(self, trainings: Sequence[Finished], wrong: str) -> None:
+        """Some of them, if any, have to be ok."""
+        if trainings and all(one.outcome.status != "ok" for one in trainings):
+            first = trainings[0].outcome
+            raise ValueError(f"{wrong}; the first: {first.error} {first.note}")
+
+    def _again(self, stage: str, winner: Finished, jobs: Sequence[Job]) -> list[Finished]:
+        return self._train(stage, [winner.trial] * len(jobs), jobs, train_on_validation=True)
+
+    def _train(self, stage: str, trials: Sequence[Trial], jobs: Sequence[Job], **how: Any) -> list[Finished]:
+        """One `Finished` per job, in order: those without a stored result are trained, and stored the moment they are there."""
+        from ma2ml_env.evaluators.train import Train
+
+        if not jobs:
+            return []
+        weights = (self.folder / stage).absolute()
+        paths = [weights / f"{job.number}.safetensors" for job in jobs]
+        wanted = [Wanted(stage, *each) for each in zip([trial.number for trial in trials], jobs, paths, strict=True)]
+        results = Results(self.folder / "results.jsonl")
+        checkpoints = str((self.folder / "checkpoints").absolute())
+        trainer = Train(self.source, weights=str(weights), checkpoints=checkpoints, **self._options, **how)
+        evaluator = place(trainer, replace(self.placement, workers=min(self.placement.workers, len(jobs))))
+        try:
+            outcomes = train(stage, wanted, evaluator, results, self.console, self.on_outcome)
+        finally:
+            close(evaluator)
+        for outcome, path in zip(outcomes, paths, strict=True):
+            if outcome.status == "ok" and not path.exists():
+                raise FileNotFoundError(
+                    f"{path} was written by another machine and is not seen here: {self.run} has to be on a file system that "
+                    "all machines see"
+                )
+        return [Finished(*each) for each in zip(trials, jobs, outcomes, paths, strict=True)]
 
 
 def mean_and_deviation(trainings: Sequence[Finished]) -> tuple[float, float]:
@@ -223,54 +325,18 @@ def best_trials(
     return list(islice((trial for trial in best if max_flops is None or macs(trial) <= max_flops), top_k))
 
 
-@dataclass(frozen=True)
-class _Trainings:
-    """Trains jobs that have no stored result, and stores each the moment it is there."""
-
-    folder: Path
-    source: Any
-    device: str
-    workers: int
-    console: Console | None
-    on_outcome: Callable[[Job, Outcome], None]
-
-    def __call__(self, stage: str, trials: Sequence[Trial], jobs: Sequence[Job], **how: bool) -> list[Finished]:
-        """One `Finished` per job, in order."""
-        weights = (self.folder / stage).absolute()
-        paths = [weights / f"{job.number}.safetensors" for job in jobs]
-        wanted = [Wanted(stage, *each) for each in zip([trial.number for trial in trials], jobs, paths, strict=True)]
-        results = Results(self.folder / "results.jsonl")
-        evaluator = self._evaluator(weights, min(self.workers, len(jobs)), how)
-        try:
-            outcomes = train(stage, wanted, evaluator, results, self.console, self.on_outcome)
-        finally:
-            close(evaluator)
-        return [Finished(*each) for each in zip(trials, jobs, outcomes, paths, strict=True)]
-
-    def _evaluator(self, weights: Path, workers: int, how: dict[str, Any]) -> Evaluator:
-        from ma2ml_env.evaluators.pool import Pool
-        from ma2ml_env.evaluators.schedule import Schedule
-        from ma2ml_env.evaluators.train import Train
-
-        checkpoints = str((self.folder / "checkpoints").absolute())
-        trainer = Train(self.source, device=self.device, weights=str(weights), checkpoints=checkpoints, **how)
-        if workers <= 1:
-            return trainer
-        return Pool(trainer.twin, workers, schedule=Schedule(trainer.cost, trainer.devices()))
-
-
-def _trainer(game: Game) -> Any:
-    """The `Train` inside a game's evaluator."""
-    evaluator: Any = game.evaluator
-    while not hasattr(evaluator, "source"):
-        evaluator = evaluator.inner
-    return evaluator
-
-
 def _write_data(folder: Path, data: Any, name: str) -> None:
     """What an exported model must know of the data, so that exporting needs no data."""
-    facts = {field: getattr(data, field) for field in ("classes", "class_names", "channels", "size", "mean", "std")}
-    write_atomic(folder / "data.json", (json.dumps({"name": name, **facts}, indent=2) + "\n").encode())
+    facts = {
+        "name": name,
+        "classes": data.classes,
+        "class_names": data.class_names,
+        "channels": data.channels,
+        "size": data.size,
+        "mean": data.mean,
+        "std": data.std,
+    }
+    write_atomic(folder / "data.json", (json.dumps(facts, indent=2) + "\n").encode())
 
 
 def _summary(result: Retrained, folder: Path) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from ma2ml_agents.run.search import Callback
 from ma2ml_env.evaluators.base import Evaluator, Job, close
+from ma2ml_env.evaluators.wrap import Wrapper
 from ma2ml_env.trial import Outcome, Trial
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
@@ -66,11 +67,12 @@ class Stop(Callback):
             self.check()
 
 
-class Interruptible:
+class Interruptible(Wrapper):
     """An evaluator that a signal stops in the middle of its work."""
 
     def __init__(self, inner: Evaluator, stop: Stop) -> None:
-        self.inner, self._stop = inner, stop
+        super().__init__(inner)
+        self._stop = stop
 
     def evaluate(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Outcome]]:
         """As the evaluator inside; raises `Stopped` while that works."""
@@ -88,9 +90,6 @@ class Interruptible:
             return next(arriving, None)
         finally:
             self._stop.at_once = False
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.inner, name)  # `remember` and `close`, where it has them
 
 
 @contextmanager

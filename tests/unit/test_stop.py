@@ -26,7 +26,10 @@ class Signalled:
             self.closed = True
 
     def remember(self, job, outcome):
-        return "remembered"
+        self.remembered = outcome
+
+    def close(self):
+        self.ended = True
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75), (signal.SIGUSR1, 75)])
@@ -71,9 +74,13 @@ def test_handlers_and_alarm_are_put_back():
 
 
 def test_what_is_inside_can_be_reached():
+    inner = Signalled()
     with stoppable() as stop:
-        assert Interruptible(Signalled(), stop).remember(None, None) == "remembered"
-        assert not hasattr(Interruptible(Signalled(), stop), "close")
+        outside = Interruptible(inner, stop)
+        outside.remember(None, "an outcome")
+        outside.close()
+    assert inner.remembered == "an outcome"
+    assert inner.ended
 
 
 @pytest.mark.parametrize("grace", [1, 600])
