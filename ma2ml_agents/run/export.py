@@ -91,7 +91,7 @@ def model_source(kind: str) -> str:
     source = inspect.getsource(inspect.getmodule(network))  # type: ignore[arg-type]
     lines = inspect.getsource(export_loader).splitlines(keepends=True)[1:]  # without its docstring
     loader = "".join(line for line in lines if not line.startswith("from ma2ml_env")).lstrip()
-    name = getattr(network, "__name__", kind)
+    name = network.__name__
     head = f"# Exported by ma2ml {version('ma2ml')} (MIT licence). Needs torch and torchvision.\n"
     return f"{head}{source}\n\nNetwork = {name}\n\n{loader}"
 

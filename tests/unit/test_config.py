@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 import sqlite3
 from contextlib import closing
 from dataclasses import FrozenInstanceError, fields, replace
@@ -71,24 +72,24 @@ def test_a_config_without_what_all_have_is_refused(golden):
         RunConfig.read(golden, Path("run"))
 
 
-def help_of(command, capsys):
+def offered(command, capsys):
+    """The flags of a command's help."""
     with pytest.raises(SystemExit):
         main([command, "--help"])
-    return capsys.readouterr().out
+    return set(re.findall(r"^\W*(--[a-z-]+) ", capsys.readouterr().out, re.MULTILINE))
 
 
 def test_every_field_is_an_option_with_help_where_it_belongs(capsys):
-    flags = {each: f"--{each.name.replace('_', '-')}" for each in fields(RunConfig) if said(each).default is not ...}
-    texts = {command: help_of(command, capsys) for command in ("search", "resume", "retrain", "fidelity")}
-    for each, flag in flags.items():
-        option = said(each)
+    flags = {command: offered(command, capsys) for command in ("search", "resume", "retrain", "fidelity")}
+    for each in fields(RunConfig):
+        option, flag = said(each), f"--{each.name.replace('_', '-')}"
         assert option.help
-        assert f"{flag} " in texts["search"]
-        assert (f"{flag} " in texts["resume"]) == (option.safe and option.later is not None), flag
-        elsewhere = option.safe and option.where in ("source", "trainer", "placement") and not option.shortens
-        offered = elsewhere and option.later is not None
-        assert (f"{flag} " in texts["retrain"]) == offered, flag
-        assert (f"{flag} " in texts["fidelity"]) == (offered or each.name == "seed"), flag  # it has one of its own
+        assert (flag in flags["search"]) == (option.default is not ...), flag
+        later = option.safe and option.later is not None
+        assert (flag in flags["resume"]) == later, flag
+        elsewhere = later and option.where in ("source", "trainer", "placement") and not option.shortens
+        assert (flag in flags["retrain"]) == elsewhere, flag
+        assert (flag in flags["fidelity"]) == (elsewhere or each.name == "seed"), flag  # it has one of its own
 
 
 def test_who_goes_on_changes_what_may_change():
