@@ -12,15 +12,15 @@ checkpoint: they leave one every ten minutes.
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from statistics import fmean, stdev
-from typing import Any, Literal
+from typing import Any
 
 from rich.console import Console
 
 from ma2ml_agents.run.results import Results, Wanted, train
+from ma2ml_agents.run.retrained import Finished, Level, Retrained, Select, mean_and_deviation, summary
 from ma2ml_agents.run.standing import by_accuracy, first_of_each, recipe_key
 from ma2ml_agents.run.stored import build_without_evaluator, trained_run, training_options
 from ma2ml_env.evaluators.base import Job, close
@@ -31,61 +31,8 @@ from ma2ml_env.games import NamedGame
 from ma2ml_env.registry import resolve
 from ma2ml_env.trial import Outcome, Trial, trial_seed
 
-Select = Literal["validation", "test"]
 REPEATS_FROM = 1000
 """the r-th repeat has the seed `trial_seed(the trial's, REPEATS_FROM + r)`; the training itself draws from small numbers"""
-
-
-@dataclass(frozen=True)
-class Finished:
-    """A training to the end."""
-
-    trial: Trial
-    """of the search"""
-    job: Job
-    outcome: Outcome
-    """of the top: accuracy on validation images, `test_accuracy` in metrics; of a repeat: both are on test images"""
-    weights: Path
-
-    def chosen_by(self, select: Select) -> tuple[bool, float, int]:
-        """Sort key, best first; what failed is last."""
-        accuracy = self.outcome.accuracy if select == "validation" else self.outcome.metrics.get("test_accuracy", 0.0)
-        return self.outcome.status != "ok", -accuracy, self.trial.number
-
-    def under(self, limit: float) -> bool:
-        """Whether it was trained to the end, with at most so many MACs."""
-        return self.outcome.status == "ok" and self.outcome.flops <= limit
-
-
-@dataclass(frozen=True)
-class Level:
-    """The best pipeline under one limit on MACs: a row of the paper's Table 2."""
-
-    limit: float
-    best: Finished | None
-    """None if none that fits was trained"""
-
-
-@dataclass(frozen=True)
-class Retrained:
-    """What a retraining came to."""
-
-    select: Select
-    """images that the winner was chosen by"""
-    top: Sequence[Finished]
-    """in the order of their accuracy in the search"""
-    winner: Finished
-    repeats: Sequence[Finished]
-    """the winner on training and validation images, those that are ok"""
-    mean: float
-    """test accuracy of the repeats; of the winner itself if there are none"""
-    deviation: float
-    """their standard deviation (n - 1); 0.0 of one"""
-    levels: Sequence[Level] = ()
-    baseline: Sequence[Finished] = ()
-    """trainings of the base recipe, with what no agent decides and neutral values for the rest; like the repeats"""
-    failed: int = 0
-    """repeats, and trainings of the base recipe, that failed and count nowhere"""
 
 
 def retrain(
@@ -123,35 +70,18 @@ def retrain(
         ValueError: the run was not trained for real, has no fitting trial, or all trainings failed.
         OSError: the data are not there, or the folder cannot be written. BlockingIOError if it is being retrained already.
     """
-    options = Choice(top_k, max_flops, tuple(levels), repeats, baseline, select)
-    return Retraining(Path(run), options, where, console, on_outcome).result()
-
-
-@dataclass(frozen=True)
-class Choice:
-    """What is to be trained, see `retrain`."""
-
-    top_k: int | None
-    max_flops: float | None
-    levels: tuple[float, ...]
-    repeats: int | None
-    baseline: bool
-    select: Select
-
-    def of(self, game: Game) -> "Choice":
-        """With the game's own numbers where there are none.
-
-        Raises:
-            ValueError: if they are impossible.
-        """
-        own = 0 if self.levels else game.protocol.repeats
-        top_k = game.protocol.top_k if self.top_k is None else self.top_k
-        repeats = own if self.repeats is None else self.repeats
-        if top_k < 1 or repeats < 0:
-            raise ValueError(f"top_k is at least 1 and repeats at least 0, not {top_k} and {repeats}")
-        if self.levels and self.max_flops is not None:
-            raise ValueError("levels are limits on MACs: give either levels or max_flops")
-        return replace(self, top_k=top_k, repeats=repeats)
+    return Retraining(
+        Path(run),
+        where,
+        top_k=top_k,
+        max_flops=max_flops,
+        levels=levels,
+        repeats=repeats,
+        baseline=baseline,
+        select=select,
+        console=console,
+        on_outcome=on_outcome,
+    ).result()
 
 
 class Retraining:
@@ -160,21 +90,34 @@ class Retraining:
     def __init__(
         self,
         run: Path,
-        choice: Choice,
         where: Mapping[str, Any],
+        *,
+        top_k: int | None,
+        max_flops: float | None,
+        levels: Sequence[float],
+        repeats: int | None,
+        baseline: bool,
+        select: Select,
         console: Console | None,
         on_outcome: Callable[[Job, Outcome], None],
     ) -> None:
         self.run, self.folder = run, run / "retrain"
         self.config, self.trials = trained_run(run, where)
         self.game = build_without_evaluator(self.config)
-        self.choice = choice.of(self.game)
-        self.placement = self.config.placement()
+        self.top_k = self.game.protocol.top_k if top_k is None else top_k
+        self.repeats = (0 if levels else self.game.protocol.repeats) if repeats is None else repeats
+        self.baselines = max(1, self.repeats) if baseline else 0
+        if self.top_k < 1 or self.repeats < 0:
+            raise ValueError(f"top_k is at least 1 and repeats at least 0, not {self.top_k} and {self.repeats}")
+        if levels and max_flops is not None:
+            raise ValueError("levels are limits on MACs: give either levels or max_flops")
+        self.max_flops, self.levels, self.select = max_flops, levels, select
         self.console, self.on_outcome = console, on_outcome
         named: NamedGame = resolve("games", self.config.game)
         self.other_data = bool(named.final_source)
         source, self._options = training_options(self.config)
         self.source = replace(source, **named.final_source)
+        self.placement = self.config.placement()
 
     def result(self) -> Retrained:
         """Train what is not trained yet; all of it is in `RUN/retrain` when this returns."""
@@ -185,19 +128,14 @@ class Retraining:
         try:
             _write_data(self.folder, dataset, self.source.name)
             top = self._top(chosen)
-            winner = self._best(top)
-            assert winner is not None
-            repeats = self._repeats(winner)
-            baseline = self._baseline(winner)
-            ok = [[one for one in some if one.outcome.status == "ok"] for some in (repeats, baseline)]
-            failed = len(repeats) + len(baseline) - sum(map(len, ok))
-            mean, deviation = mean_and_deviation(ok[0] or [winner])
-            result = Retrained(
-                self.choice.select, top, winner, ok[0], mean, deviation, self._levels(top), ok[1], failed
-            )
-            write_atomic(
-                self.folder / "summary.json", (json.dumps(_summary(result, self.folder), indent=2) + "\n").encode()
-            )
+            winner = min(top, key=self._rank)
+            repeats, baseline = self._repeats(winner), self._baseline(winner)
+            done, plain = _finished(repeats), _finished(baseline)
+            failed = len(repeats) - len(done) + len(baseline) - len(plain)
+            mean, deviation = mean_and_deviation(done or [winner])
+            result = Retrained(self.select, top, winner, done, mean, deviation, self._levels(top), plain, failed)
+            text = json.dumps(summary(result, self.folder), indent=2) + "\n"
+            write_atomic(self.folder / "summary.json", text.encode())
             return result
         finally:
             lock.release()
@@ -210,13 +148,12 @@ class Retraining:
 
     def _chosen(self, dataset: Any) -> list[Trial]:
         """The top under each limit, by their accuracy in the search."""
-        limits = self.choice.levels or (self.choice.max_flops,)
+        limits = self.levels or (self.max_flops,)
         macs = macs_on(self.game, dataset) if self.other_data else macs_in_search
-        assert self.choice.top_k is not None
-        each = [best_trials(self.trials, self.game, self.choice.top_k, limit, macs) for limit in limits]
+        each = [best_trials(self.trials, self.game, self.top_k, limit, macs) for limit in limits]
         chosen = sorted({trial.number: trial for best in each for trial in best}.values(), key=by_accuracy)
         if not chosen:
-            limit = max(self.choice.levels, default=self.choice.max_flops)
+            limit = max(self.levels, default=self.max_flops)
             told = "" if limit is None else f" of at most {limit:,.0f} MACs"
             raise ValueError(f"{self.run} has no finished pipeline{told} to retrain")
         return chosen
@@ -228,35 +165,36 @@ class Retraining:
         self._check(top, f"all {len(top)} full trainings failed")
         return top
 
-    def _best(self, some: Iterable[Finished]) -> Finished | None:
-        return min(some, key=lambda one: one.chosen_by(self.choice.select), default=None)
+    def _rank(self, one: Finished) -> tuple[bool, float, int]:
+        return one.chosen_by(self.select)
 
     def _levels(self, top: Sequence[Finished]) -> list[Level]:
         """The best under each limit."""
-        return [Level(limit, self._best(one for one in top if one.under(limit))) for limit in self.choice.levels]
+        return [
+            Level(limit, min((one for one in top if one.under(limit)), key=self._rank, default=None))
+            for limit in self.levels
+        ]
 
     def _repeats(self, winner: Finished) -> list[Finished]:
         """The winner under other seeds, on training and validation images."""
-        seeds = self._seeds(winner.trial.seed, self.choice.repeats or 0)
-        jobs = [replace(winner.job, number=r, seed=seed) for r, seed in enumerate(seeds)]
+        jobs = self._under_seeds(winner.job, winner.trial.seed, self.repeats)
         again = self._again(f"repeats-{winner.trial.number}", winner, jobs)
         self._check(again, f"all {len(again)} repeats of trial {winner.trial.number} failed")
         return again
 
     def _baseline(self, winner: Finished) -> list[Finished]:
-        """The base recipe, trained as the winner is; numbered by it for want of a trial of its own."""
-        seeds = self._seeds(self.config.seed, max(1, self.choice.repeats or 0) if self.choice.baseline else 0)
-        jobs = [replace(winner.job, number=r, seed=seed, recipe=self.game.base) for r, seed in enumerate(seeds)]
+        """The base recipe, trained as the winner is; it stands under the winner's number for want of one of its own."""
+        jobs = self._under_seeds(replace(winner.job, recipe=self.game.base), self.config.seed, self.baselines)
         plain = self._again("baseline", winner, jobs)
         self._check(plain, f"all {len(plain)} trainings of the base recipe failed")
         return plain
 
-    def _seeds(self, seed: int, count: int) -> list[int]:
-        return [trial_seed(seed, REPEATS_FROM + r) for r in range(count)]
+    def _under_seeds(self, job: Job, seed: int, count: int) -> list[Job]:
+        return [replace(job, number=r, seed=trial_seed(seed, REPEATS_FROM + r)) for r in range(count)]
 
     def _check(self, trainings: Sequence[Finished], wrong: str) -> None:
         """Some of them, if any, have to be ok."""
-        if trainings and all(one.outcome.status != "ok" for one in trainings):
+        if trainings and not _finished(trainings):
             first = trainings[0].outcome
             raise ValueError(f"{wrong}; the first: {first.error} {first.note}")
 
@@ -289,10 +227,8 @@ class Retraining:
         return [Finished(*each) for each in zip(trials, jobs, outcomes, paths, strict=True)]
 
 
-def mean_and_deviation(trainings: Sequence[Finished]) -> tuple[float, float]:
-    """Of their test accuracies; the deviation is 0.0 of one."""
-    accuracies = [one.outcome.metrics["test_accuracy"] for one in trainings]
-    return fmean(accuracies), stdev(accuracies) if len(accuracies) > 1 else 0.0
+def _finished(trainings: Sequence[Finished]) -> list[Finished]:
+    return [one for one in trainings if one.outcome.status == "ok"]
 
 
 def macs_in_search(trial: Trial) -> int:
@@ -337,27 +273,3 @@ def _write_data(folder: Path, data: Any, name: str) -> None:
         "std": data.std,
     }
     write_atomic(folder / "data.json", (json.dumps(facts, indent=2) + "\n").encode())
-
-
-def _summary(result: Retrained, folder: Path) -> dict[str, Any]:
-    def row(one: Finished) -> dict[str, Any]:
-        return {
-            "trial": one.trial.number,
-            "seed": one.job.seed,
-            "weights": str(one.weights.relative_to(folder.absolute())),
-            "outcome": one.outcome.to_json(),
-            "recipe": one.job.recipe.to_json(),
-        }
-
-    mean, deviation = mean_and_deviation(result.baseline) if result.baseline else (None, None)
-    return {
-        "select": result.select,
-        "winner": result.winner.trial.number,
-        "mean": result.mean,
-        "deviation": result.deviation,
-        "top": [row(one) for one in result.top],
-        "repeats": [row(one) for one in result.repeats],
-        "failed": result.failed,
-        "levels": [{"limit": each.limit, "trial": each.best and each.best.trial.number} for each in result.levels],
-        "baseline": {"mean": mean, "deviation": deviation, "trainings": [row(one) for one in result.baseline]},
-    }

@@ -49,7 +49,8 @@ class Retrain:
     def execute(self, console: Console) -> int:
         """Retrain, then print the table."""
         from ma2ml_agents.run.published import level_name
-        from ma2ml_agents.run.retrain import mean_and_deviation, retrain
+        from ma2ml_agents.run.retrain import retrain
+        from ma2ml_agents.run.retrained import mean_and_deviation
         from ma2ml_agents.run.stop import Stopped, stoppable
         from ma2ml_agents.run.tables import amount, table
 
