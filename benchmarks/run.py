@@ -93,8 +93,11 @@ class Timed:
         self.seconds[-1] += time.process_time() - began
         return metrics
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.inner, name)
+    def state_dict(self) -> Any:
+        return self.inner.state_dict()
+
+    def load_state_dict(self, state: Any) -> None:
+        self.inner.load_state_dict(state)
 
 
 def play(run: Run, header: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,23 @@ States = Sequence[Mapping[str, Any]]
 
 
 @runtime_checkable
-class Learner(Protocol):
+class Saves(Protocol):
+    """Has a state that can be stored and gone back to."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Exact state, replay and random state included: nested dicts and lists of numbers, strings, arrays and tensors.
+
+        Tensors may share memory with the learner; copy or write them before it goes on.
+        """
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Inverse of `state_dict`, for a learner of the same spec and config."""
+        ...
+
+
+@runtime_checkable
+class Learner(Saves, Protocol):
     """Proposes joint actions and learns from their rewards.
 
     A learner's class takes `(spec, config=None, *, seed=0, device="cpu")`; its attribute `Config` is the frozen dataclass of
@@ -44,15 +60,4 @@ class Learner(Protocol):
         Raises:
             ValueError: if a code does not fit the game or a reward is not finite.
         """
-        ...
-
-    def state_dict(self) -> dict[str, Any]:
-        """Exact state, replay and random state included: nested dicts and lists of numbers, strings, arrays and tensors.
-
-        Tensors may share memory with the learner; copy or write them before it goes on.
-        """
-        ...
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Inverse of `state_dict`, for a learner of the same spec and config."""
         ...

@@ -109,4 +109,5 @@ def make_config(kind: type[Config], settings: Mapping[str, Any], learner: str) -
         if key not in known:
             raise ValueError(f"learner {learner!r} has no setting {key!r}{closest(key, known) if known else ''}")
     check_settings(kind, settings, f"{learner}'s setting")
-    return kind(**settings)
+    config: Config = kind(**settings)
+    return config

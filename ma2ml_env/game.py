@@ -6,7 +6,7 @@ A one-step cooperative game (paper, section 3.2): every agent chooses its share 
 trained, and what it is worth is everybody's reward. The batch is the unit, because that is what can be trained in parallel.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,12 +16,10 @@ from numpy.typing import NDArray
 from ma2ml_env.actions import Action, Row, row_of
 from ma2ml_env.evaluators.base import Evaluates, Evaluator, Job, VectorEvaluator, as_evaluator, closing
 from ma2ml_env.module import Module
+from ma2ml_env.playable import OnOutcome, Playable
 from ma2ml_env.recipe import Recipe
 from ma2ml_env.reward import Accuracy, Reward
 from ma2ml_env.trial import Code, GameSpec, Outcome, Proposal, Trial, code_of
-
-OnOutcome = Callable[[int, Outcome], None]
-"""Called with (trial number, outcome) the moment an outcome arrives."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ class Protocol:
         return self.proxy_epochs / self.final_epochs
 
 
-class Game:
+class Game(Playable):
     """Modules, an evaluator and a reward.
 
     Args:
@@ -134,21 +132,7 @@ class Game:
         known: Mapping[int, Outcome] = {},
         on_outcome: OnOutcome | None = None,
     ) -> list[Trial]:
-        """Play a batch.
-
-        Args:
-            proposals: n joint actions.
-            seeds: n trial seeds.
-            first_number: number of the first trial; the others follow.
-            known: trial number -> outcome that is already there and is not evaluated again.
-            on_outcome: told of each new outcome as it arrives.
-
-        Returns:
-            n trials in the order of the proposals.
-
-        Raises:
-            ValueError: if a proposal does not fit the game; nothing has been evaluated then.
-        """
+        """See `Playable.play`; jobs run in the order of the evaluator."""
         if len(proposals) != len(seeds):
             raise ValueError(f"{len(proposals)} proposals need as many seeds, not {len(seeds)}")
         jobs = [self.job(first_number + i, p.codes, s) for i, (p, s) in enumerate(zip(proposals, seeds, strict=True))]

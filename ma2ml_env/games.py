@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from ma2ml_env.evaluators.base import Evaluator
+from ma2ml_env.evaluators.placement import Engine, Placement, place
 from ma2ml_env.game import Game, Protocol
 from ma2ml_env.module import Module
 from ma2ml_env.recipe import Recipe
@@ -46,31 +47,51 @@ class NamedGame:
     """who plays it unless told otherwise: `train`, or `table` where there is nothing to train"""
 
 
-TRAINED = ("train", "pool", "ray_pool")
-"""evaluators that train for real, here or elsewhere"""
+TRAINED: dict[str, Engine | None] = {"train": None, "pool": "pool", "ray_pool": "ray"}
+"""evaluators that train for real, and the engine that the name asks for"""
+DATA: dict[str, Any] = {
+    "data": str | Path | None,
+    "download": bool,
+    "images": str | Path | None,
+    "npz": str | Path | None,
+    "size": int | None,
+}
+"""what users write of the data, and its kind; the source's own options stand beside these"""
+_GAMES_TO_SAY = {"source", "device", "test", "train_on_validation", "weights", "checkpoints", "return"}
+"""parameters of `Train` that are no option under their name"""
+
+
+@dataclass(frozen=True)
+class Told:
+    """What users wrote beside a game's id, each thing in its place."""
+
+    protocol: Protocol
+    base: Recipe
+    placement: Placement
+    source: Any
+    """the `DataSource` of an evaluator that trains; None of one that does not"""
+    trainer: Mapping[str, Any]
+    """further options of `Train`"""
+    player: Mapping[str, Any]
+    """of the surrogate, of the table, or of somebody's own evaluator"""
+    folder: str | Path | None
+    """of the table"""
 
 
 def make_game(
     id: str,
     evaluator: str | None = None,
     *,
-    data: str | Path | None = None,
-    download: bool = False,
-    images: str | Path | None = None,
-    npz: str | Path | None = None,
-    size: int | None = None,
+    source: Any = None,
+    placement: Placement = Placement(),  # noqa: B008 (frozen)
     device: str = "auto",
-    workers: int = 1,
     modules: Sequence[str | Module] | None = None,
     reward: str | Reward | None = None,
     flops_limit: float | None = None,
     seed: int = 0,
-    time_limit: float | None = None,
     halving: Sequence[float] = (),
     checkpoints: str | Path | None = None,
-    address: str | None = None,
-    gpus: float | None = None,
-    **overrides: Any,
+    **options: Any,
 ) -> Game:
     """A named game, ready to play.
 
@@ -79,73 +100,186 @@ def make_game(
         evaluator: `train` trains for real, `pool` the same in a process of its own even with one worker, `ray_pool` the same
             on a Ray cluster, `surrogate` is a synthetic landscape over the same spaces, `table` looks measured results up;
             None is the game's own: `table` for a game over a table, else `train`.
-        data: folder of the data set, or of the table; digits and what a package brings need none.
-        download: fetch the data set into `data` if it is not there.
-        images: of `own-*`: a folder with train/val/test folders of classes, or of classes, to be split by `seed`.
-        npz: of `own-*`: a file with `x_train` uint8 (N, H, W[, C]), `y_train`, optionally `x_test`, `y_test`.
-        size: images are brought to size x size pixels; None is the game's own: 32 of `own-*`, 272 of ImageNet-200, and none of
-            data that come in one size.
+        source: the data of what is trained, a `training.data.DataSource`; None makes it of the game's own and the options
+            below.
+        placement: where trainings run; or the options below.
         device: `auto`, `cpu` or `cuda`.
-        workers: processes that train; results do not depend on it. A cluster has as many as there is room for.
         modules: agents, by their names in this game or in the registry, or as objects; None is the game's own.
         reward: `accuracy`, `flops` (soft limit), `hard` (hard limit), or an object; None is the game's own.
         flops_limit: MACs of the reward; None is the game's own.
-        seed: of the data split or the synthetic landscape (not of the search).
-        time_limit: seconds after which a pipeline counts as failed; None is no limit.
+        seed: of the data split or the synthetic landscape (not of the search); a `source` has its own.
         halving: rising shares of a training, each in (0, 1): at each the worse half of the batch is dropped; () trains all of
             it to the end. For what is trained.
         checkpoints: folder in which halved trainings wait for their turn, and long ones leave every ten minutes what they need
             to go on after a kill; None is a temporary one for the former, and none for the latter.
-        address: of the cluster of `ray_pool`; None starts Ray on this machine.
-        gpus: of each training of `ray_pool`, as in 0.25; None is one if there are any.
-        **overrides: fields of `Protocol`, `Recipe` or the nasnet `Spec`, and options of the data source, the surrogate or the
-            table (`mean`).
+        **options: of the data, of the placement, or the game's own.
+
+            Data: `data`, folder of the data set, or of the table (digits and what a package brings need none); `download`
+            fetches the data set into it; `images` of `own-*`, a folder with train/val/test folders of classes, or of classes,
+            to be split by `seed`; `npz` of `own-*`, a file with `x_train` uint8 (N, H, W[, C]), `y_train`, optionally `x_test`,
+            `y_test`; `size` brings images to size x size pixels (unless told 32 of `own-*`, 272 of ImageNet-200, and none of
+            data that come in one size); and fields of `DataSource`, as in `limit=4000`.
+
+            Placement: `workers`, `engine`, `address`, `gpus`, `time_limit`, see `Placement`.
+
+            The game's own: fields of `Protocol`, `Recipe` or the nasnet `Spec`, parameters of `Train` (`deterministic`), of the
+            surrogate (`main=.4`) or of the table (`mean`).
 
     Raises:
         ValueError: unknown game, module or option (with the closest name), an impossible value, an evaluator that this game
-            has not.
+            has not, or an object and an option that belongs into it.
         FileNotFoundError: the data set or table is not where it was looked for; the message says how to get it.
-        ImportError: the table comes with an extra that is not installed; it is named.
+        ImportError: the table comes with an extra that is not installed, or Ray is not; the extra is named.
     """
     named: NamedGame = resolve("games", id)
     evaluator = _evaluator(named, evaluator)
     if halving and evaluator not in TRAINED:
         raise ValueError(f"halving is for what is trained; the evaluator {evaluator} has nothing to stop early")
-    options = _route(named, evaluator, overrides)
-    protocol = replace(named.protocol, **options["protocol"])
-    base = replace(named.base, **options["recipe"], epochs=protocol.final_epochs)
-    base = replace(base, network=base.network.with_args(**options["network"]))
-    size = named.size if size is None else size
-    if size is not None and named.data == "own":  # the base recipes are for 32 pixels
-        scaled: dict[str, Any] = {
-            name: round(getattr(named.base, name) * size / 32) for name in ("crop_padding", "cutout")
-        }
-        base = replace(base, **{name: value for name, value in scaled.items() if name not in overrides})
+    told = sort_options(named, evaluator, options, source=source, placement=placement, seed=seed)
     agents = _modules(named, modules)
     limit = named.flops_limit if flops_limit is None else flops_limit
     shared = _reward(reward, limit)
     player: Evaluator
     if evaluator == "surrogate":
-        scale = {"flops": limit} if limit and "flops" not in options["source"] else {}
+        scale = {"flops": limit} if limit and "flops" not in told.player else {}
         nvec = {module.name: module.space.nvec for module in agents}
         intervals = {module.name: len(module.space.intervals) for module in agents}
-        player = resolve("evaluators", "surrogate")(nvec, intervals, seed=seed, **scale, **options["source"])
+        player = resolve("evaluators", "surrogate")(nvec, intervals, seed=seed, **scale, **told.player)
     elif evaluator in TRAINED:
-        source = _source(named, data, download, images, npz, size, seed, options["source"])
         max_flops = shared.limit if isinstance(shared, FlopsReward) and shared.hard else None
-        where = {"evaluator": evaluator, "workers": workers, "time_limit": time_limit, "address": address, "gpus": gpus}
         if halving:
             from ma2ml_env.evaluators.halving import check_rungs
 
-            check_rungs(halving, protocol.proxy_epochs)
-        player = _trainer(source, device, where, max_flops, halving, checkpoints)
+            check_rungs(halving, told.protocol.proxy_epochs)
+        player = _trainer(told, device, max_flops, halving, checkpoints)
     elif evaluator == "table":
-        table = resolve("tables", named.data)(data, **named.source)
+        table = resolve("tables", named.data)(told.folder, **named.source)
         spaces = {module.name: module.space for module in agents}
-        player = resolve("evaluators", "table")(table, spaces, **options["source"])
+        player = resolve("evaluators", "table")(table, spaces, **told.player)
     else:
-        player = resolve("evaluators", evaluator)(**options["source"])
-    return Game(agents, player, shared, base, protocol)
+        player = resolve("evaluators", evaluator)(**told.player)
+    return Game(agents, player, shared, told.base, told.protocol)
+
+
+def sort_options(
+    named: NamedGame,
+    evaluator: str,
+    options: Mapping[str, Any],
+    *,
+    source: Any = None,
+    placement: Placement = Placement(),  # noqa: B008 (frozen)
+    seed: int = 0,
+) -> Told:
+    """Bring each option to the one place that has it, where it has to be of the right kind. Nobody else knows their names.
+
+    Args:
+        named: the game.
+        evaluator: who plays it.
+        options: name -> value, as `make_game` takes them.
+        source: as of `make_game`.
+        placement: as of `make_game`.
+        seed: of the source's split, if it is made here.
+
+    Raises:
+        ValueError: see `make_game`.
+    """
+    network, trains = named.base.network.args, evaluator in TRAINED
+    kinds = {
+        "data": DATA,
+        "placement": get_type_hints(Placement),
+        "protocol": get_type_hints(Protocol),
+        "recipe": get_type_hints(Recipe),
+        "network": {name: type(usual) for name, usual in network.items()},
+        **_own_options(evaluator),
+    }
+    del kinds["recipe"]["epochs"]  # the protocol's final_epochs
+    routed: dict[str, dict[str, Any]] = {home: {} for home in kinds}
+    for option, value in options.items():
+        home = next((home for home, names in kinds.items() if option in names), None)
+        if home is None:
+            raise ValueError(f"unknown option {option!r} of a game{closest(option, set().union(*kinds.values()))}")
+        check_kind(option, value, kinds[home][option], "option")
+        routed[home][option] = value
+    data = {name: value for name, value in routed["data"].items() if value is not None and value is not False}
+    if engine := TRAINED.get(evaluator):
+        routed["placement"]["engine"] = engine
+    _one_of("placement", placement != Placement(), routed["placement"])
+    if source is not None:
+        if not trains:
+            raise ValueError(f"a source is for what is trained; the evaluator {evaluator} needs none")
+        _one_of("source", True, {**data, **routed["source"]})
+    size = data.get("size", named.size) if source is None else source.size
+    protocol = replace(named.protocol, **routed["protocol"])
+    base = replace(named.base, **routed["recipe"], epochs=protocol.final_epochs)
+    base = replace(base, network=base.network.with_args(**routed["network"]))
+    if size is not None and named.data == "own":  # the base recipes are for 32 pixels
+        scaled: dict[str, Any] = {
+            name: round(usual * size / 32)
+            for name, usual in (("crop_padding", named.base.crop_padding), ("cutout", named.base.cutout))
+        }
+        base = replace(base, **{name: value for name, value in scaled.items() if name not in routed["recipe"]})
+    if trains and source is None:
+        source = _source(named, data, size, seed, routed["source"])
+    return Told(
+        protocol,
+        base,
+        replace(placement, **routed["placement"]),
+        source,
+        routed["trainer"],
+        routed["player"],
+        data.get("data"),
+    )
+
+
+def _one_of(name: str, given: bool, loose: Mapping[str, Any]) -> None:
+    """Refuse an object beside what belongs into it."""
+    if given and loose:
+        raise ValueError(
+            f"{name} is given as an object, and {min(loose)} beside it: say it in the object, or leave that out"
+        )
+
+
+def _own_options(evaluator: str) -> dict[str, dict[str, Any]]:
+    """What the data and the trainer, the landscape or the table can be told, and of which kind it is."""
+    own: dict[str, dict[str, Any]] = {"source": {}, "trainer": {}, "player": {}}
+    if evaluator == "surrogate":
+        from ma2ml_env.evaluators.landscape import Landscape
+
+        own["player"] = {name: kind for name, kind in get_type_hints(Landscape).items() if name != "seed"}
+    elif evaluator in TRAINED:
+        from ma2ml_env.evaluators.train import Train  # torch is imported by those who train
+        from ma2ml_env.training.data import DataSource
+
+        here = {"name", "folder", "download", "size", "seed"}
+        own["source"] = {name: kind for name, kind in get_type_hints(DataSource).items() if name not in here}
+        hints = get_type_hints(Train.__init__)
+        own["trainer"] = {name: kind for name, kind in hints.items() if name not in _GAMES_TO_SAY}
+    elif evaluator == "table":
+        own["player"] = {"mean": bool}
+    else:
+        resolve("evaluators", evaluator)  # an unknown one is an error here, with the closest name
+    return own
+
+
+def _source(named: NamedGame, data: Mapping[str, Any], size: int | None, seed: int, options: Mapping[str, Any]) -> Any:
+    from ma2ml_env.training.data import DataSource
+
+    name, folder = named.data, data.get("data")
+    images, npz = data.get("images"), data.get("npz")
+    if name == "own":
+        if (images is None) == (npz is None):
+            raise ValueError(f"{named.id} needs your data: give either images (a folder) or npz (a file)")
+        name, folder = ("images", images) if images is not None else ("npz", npz)
+    elif images is not None or npz is not None:
+        raise ValueError(f"{named.id} has its own data; your images go with own-v0 or own-small-v0")
+    return DataSource(
+        name=name,
+        folder=None if folder is None else str(folder),
+        download="download" in data,
+        size=size,
+        seed=seed,
+        **{**named.source, **options},
+    )
 
 
 def _evaluator(named: NamedGame, wanted: str | None) -> str:
@@ -161,23 +295,19 @@ def _evaluator(named: NamedGame, wanted: str | None) -> str:
 
 
 def _trainer(
-    source: Any,
-    device: str,
-    where: Mapping[str, Any],
-    max_flops: float | None,
-    halving: Sequence[float],
-    checkpoints: str | Path | None,
+    told: Told, device: str, max_flops: float | None, halving: Sequence[float], checkpoints: str | Path | None
 ) -> Evaluator:
     """Train, never twice the same, and not what is above a hard limit; halved, if that is wanted."""
     from ma2ml_env.evaluators.halving import Halving
-    from ma2ml_env.evaluators.train import Train  # torch is imported by those who train
+    from ma2ml_env.evaluators.train import Train
     from ma2ml_env.evaluators.wrap import Cached, Feasible
 
     temporary = Path(tempfile.mkdtemp(prefix="ma2ml-")) if halving and checkpoints is None else None
     folder = temporary if checkpoints is None else Path(checkpoints)
-    trainer = Train(source, device=device, checkpoints=None if folder is None else str(folder.absolute()))
+    kept = None if folder is None else str(folder.absolute())
+    trainer = Train(told.source, device=device, checkpoints=kept, **told.trainer)
     trainer.check()
-    player = _pooled(trainer, **where)
+    player = place(trainer, told.placement)
     if halving:
         player = Halving(player, halving, folder=folder)
     if temporary is not None:
@@ -185,56 +315,6 @@ def _trainer(
     if max_flops is not None:
         player = Feasible(player, max_flops, trainer.flops)
     return Cached(player)
-
-
-def _pooled(
-    trainer: Any, evaluator: str, workers: int, time_limit: float | None, address: str | None, gpus: float | None
-) -> Evaluator:
-    """A trainer in this process, in several, or on a cluster."""
-    from ma2ml_env.evaluators.schedule import Schedule
-
-    if workers < 1:
-        raise ValueError(f"workers is at least 1, not {workers}")
-    made: Evaluator = trainer
-    if evaluator == "ray_pool":
-        from ma2ml_env.evaluators.ray_pool import RayPool
-
-        gpus = 0.0 if trainer.device == "cpu" else gpus
-        schedule = Schedule(trainer.cost)
-        made = RayPool(trainer.twin, workers, address=address, gpus=gpus, time_limit=time_limit, schedule=schedule)
-    elif address is not None or gpus is not None:
-        raise ValueError("address and gpus are of the evaluator ray_pool (--engine ray)")
-    elif evaluator == "pool" or workers > 1 or time_limit is not None:
-        from ma2ml_env.evaluators.pool import Pool
-
-        schedule = Schedule(trainer.cost, trainer.devices())
-        made = Pool(trainer.twin, workers, time_limit=time_limit, schedule=schedule)
-    return made
-
-
-def _source(
-    named: NamedGame,
-    data: str | Path | None,
-    download: bool,
-    images: str | Path | None,
-    npz: str | Path | None,
-    size: int | None,
-    seed: int,
-    options: Mapping[str, Any],
-) -> Any:
-    from ma2ml_env.training.data import DataSource
-
-    name, folder = named.data, data
-    if name == "own":
-        if (images is None) == (npz is None):
-            raise ValueError(f"{named.id} needs your data: give either images (a folder) or npz (a file)")
-        name, folder = ("images", images) if images is not None else ("npz", npz)
-    elif images is not None or npz is not None:
-        raise ValueError(f"{named.id} has its own data; your images go with own-v0 or own-small-v0")
-    return DataSource(
-        name=name, folder=None if folder is None else str(folder), download=download, size=size, seed=seed,
-        **{**named.source, **options},
-    )  # fmt: skip
 
 
 def _modules(named: NamedGame, wanted: Sequence[str | Module] | None) -> list[Module]:
@@ -262,37 +342,3 @@ def _reward(reward: str | Reward | None, limit: float | None) -> Reward:
         return FlopsReward(limit, hard=name == "hard")
     made: Reward = resolve("rewards", name)()
     return made
-
-
-def _route(named: NamedGame, evaluator: str, overrides: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Each override to the one dataclass that has the field, whose kind it has to be of."""
-    network = named.base.network.args
-    source = _source_options(evaluator)
-    homes = {"protocol": get_type_hints(Protocol), "recipe": get_type_hints(Recipe)}
-    del homes["recipe"]["epochs"]  # the protocol's final_epochs
-    kinds = {**homes, "network": {name: type(usual) for name, usual in network.items()}, "source": source}
-    routed: dict[str, dict[str, Any]] = {name: {} for name in kinds}
-    for option, value in overrides.items():
-        home = next((name for name, options in kinds.items() if option in options), None)
-        if home is None:
-            raise ValueError(f"unknown option {option!r} of a game{closest(option, set().union(*kinds.values()))}")
-        check_kind(option, value, kinds[home][option], "option")
-        routed[home][option] = value
-    return routed
-
-
-def _source_options(evaluator: str) -> dict[str, Any]:
-    """What the data, the landscape or the table can be told, and of which kind it is."""
-    if evaluator == "surrogate":
-        from ma2ml_env.evaluators.landscape import Landscape
-
-        return {name: kind for name, kind in get_type_hints(Landscape).items() if name != "seed"}
-    if evaluator in TRAINED:
-        from ma2ml_env.training.data import DataSource
-
-        own = {"name", "folder", "download", "size", "seed"}
-        return {name: kind for name, kind in get_type_hints(DataSource).items() if name not in own}
-    if evaluator == "table":
-        return {"mean": bool}
-    resolve("evaluators", evaluator)  # an unknown one is an error here, with the closest name
-    return {}

@@ -75,21 +75,22 @@ def check_ranges(
 
 def check_kind(name: str, value: Any, kind: Any, what: str) -> None:
     """One value against one annotation; see `check_settings`."""
-    if not _fits(value, kind):
+    if not fits(value, kind):
         raise ValueError(f"{what} {name!r} is {_words(kind)}, not {str(value)[:50]!r}")
 
 
-def _fits(value: Any, kind: Any) -> bool:
+def fits(value: Any, kind: Any) -> bool:
+    """Whether a value is of the kind of an annotation."""
     origin, parts = get_origin(kind), get_args(kind)
     if kind is Any:
         return True
     if origin in (Union, UnionType):
-        return any(_fits(value, part) for part in parts)
+        return any(fits(value, part) for part in parts)
     if origin is Literal:
         return value in parts
     if kind is tuple or origin is tuple:
         same = parts[0] if len(parts) == 2 and parts[1] is ... else Any
-        return isinstance(value, (tuple, list)) and all(_fits(item, same) for item in value)
+        return isinstance(value, (tuple, list)) and all(fits(item, same) for item in value)
     if kind in (int, float):  # numpy's numbers are numbers, and a whole one will do for any
         return isinstance(value, Integral if kind is int else Real) and not isinstance(value, bool)
     expected = origin or kind

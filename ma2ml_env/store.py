@@ -10,7 +10,7 @@ Every row and every line carries a digest of its content. What does not match it
 import json
 import math
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -23,21 +23,6 @@ from ma2ml_env.mirror import Mirror, best_is_whole, canonical, read_mirror, writ
 from ma2ml_env.reading import read_json
 from ma2ml_env.state import pack, unpack
 from ma2ml_env.trial import Outcome, Proposal, Trial
-
-SAFE_KEYS = (
-    "budget",
-    "workers",
-    "device",
-    "data",
-    "images",
-    "npz",
-    "download",
-    "engine",
-    "address",
-    "gpus",
-    "time_limit",
-)
-"""of a run's config: what may be another when it goes on"""
 
 _TRIALS = """SELECT number, batch, seed, p.json, p.digest, number, o.json, reward, o.digest
     FROM proposals p JOIN outcomes o USING (number) WHERE reward IS NOT NULL ORDER BY number"""
@@ -88,20 +73,30 @@ class TrialStore:
         """What the run was configured with; {} if it was not."""
         return self.section("run")
 
-    def configure(self, config: Mapping[str, Any], section: str = "run") -> None:
+    def configure(
+        self,
+        config: Mapping[str, Any],
+        section: str = "run",
+        *,
+        safe: Collection[str] = (),
+        usual: Mapping[str, Any] = {},
+    ) -> None:
         """Store what the run is, or make sure that it is still the same; the safe keys are updated.
 
         Args:
             config: a JSON object.
             section: name under which it is kept; different callers check different things.
+            safe: keys that may have another value when the run goes on.
+            usual: key -> value of a config that was stored without the key.
 
         Raises:
-            ValueError: if it differs from what is stored in anything but `SAFE_KEYS`; each difference is named.
+            ValueError: if it differs from what is stored in anything but the safe keys; each difference is named.
         """
         self._drive()  # who sets a run up is going to drive it
         config = json.loads(canonical(config))
         before = self.section(section)
-        changes = [line for key, line in _differences(before, config) if key not in SAFE_KEYS] if before else []
+        before = before and {**json.loads(canonical(usual)), **before}
+        changes = [line for key, line in _differences(before, config) if key not in safe] if before else []
         if changes:
             raise ValueError(f"{self.folder} is a run of another game: {'; '.join(changes)}")
         if config != before:

@@ -20,6 +20,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from ma2ml_agents.run.config import RunConfig
 from ma2ml_agents.run.results import tested
 from ma2ml_agents.run.stored import stored_config
 from ma2ml_env.files import write_atomic
@@ -183,16 +184,16 @@ def _row(summary: Mapping[str, Any], number: int | None, run: Path) -> dict[str,
 
 
 def _card(
-    config: Mapping[str, Any], summary: Mapping[str, Any], data: Mapping[str, Any], row: Mapping[str, Any], repeat: bool
+    config: RunConfig, summary: Mapping[str, Any], data: Mapping[str, Any], row: Mapping[str, Any], repeat: bool
 ) -> dict[str, Any]:
     outcome = row["outcome"]
     card = {
-        "game": config["game"],
+        "game": config.game,
         "version": version("ma2ml"),
         "torch": version("torch"),
         "trial": row["trial"],
         "seed": row["seed"],
-        "search_seed": config["seed"],
+        "search_seed": config.seed,
         "test_accuracy": tested(Outcome.from_json(outcome)),
         "flops": outcome["flops"],
         "params": outcome["params"],

@@ -12,15 +12,18 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
 
+from ma2ml_agents.run.config import RunConfig
 from ma2ml_agents.run.correlation import Estimate, bootstrap, kendall, spearman
 from ma2ml_agents.run.results import Results, Wanted, train
 from ma2ml_agents.run.standing import first_of_each, recipe_key
-from ma2ml_agents.run.stored import build, on_engine, trained_run
+from ma2ml_agents.run.stored import build_without_evaluator, trained_run, training_options
 from ma2ml_env.evaluators.base import Job
+from ma2ml_env.evaluators.placement import place
 from ma2ml_env.files import FolderLock, write_atomic
 from ma2ml_env.game import Game
 from ma2ml_env.trial import Outcome, Trial, trial_seed
@@ -69,12 +72,9 @@ def compare(
     *,
     pipelines: int = PIPELINES,
     seed: int = 0,
-    workers: int | None = None,
-    device: str | None = None,
-    data: str | Path | None = None,
-    engine: str | None = None,
     console: Console | None = None,
     on_outcome: Callable[[Job, Outcome], None] = lambda job, outcome: None,
+    **where: Any,
 ) -> Compared:
     """Train a sample of a run's pipelines for each number of epochs and correlate the rankings.
 
@@ -85,22 +85,17 @@ def compare(
         epochs: of each training, at least two; () is the proxy's, twice, and the final training's.
         pipelines: drawn uniformly from the distinct ones that the search trained; all if there are fewer.
         seed: of the sample and of the intervals.
-        workers: processes; None as the run has it.
-        device: None as the run has it.
-        data: where the data lie, the folder or file, if they have moved.
-        engine: local or ray; None as the run has it.
         console: for the progress bar; None shows none.
         on_outcome: told of each training that is done and stored; an exception ends the comparison.
+        **where: trainings run, as of `retrain`. The search's time limit was for trainings of its own length.
 
     Raises:
         ValueError: an impossible number, a run that was not trained for real, or too few pipelines that can be compared.
         OSError: the data are not there, or the folder cannot be written. BlockingIOError if it is in use.
     """
     run = Path(run)
-    config, trials = trained_run(run, workers=workers, device=device, data=data)
-    # To their ends: the search's limit was for trainings of its own length.
-    whole = {**config, "halving": None, "time_limit": None}
-    game = build(on_engine(whole, engine), checkpoints=run / "fidelity" / "checkpoints")
+    config, trials = trained_run(run, where)
+    game, placement = build_without_evaluator(config), config.placement()
     protocol = game.protocol
     epochs = tuple(epochs) or (protocol.proxy_epochs, protocol.proxy_epochs, protocol.final_epochs)
     if len(epochs) < 2 or not all(1 <= count <= protocol.final_epochs for count in epochs):
@@ -111,27 +106,35 @@ def compare(
     if len(chosen) < FEWEST:
         raise ValueError(f"{run} has {len(chosen)} different pipelines that were trained; {FEWEST} are needed")
     folder = run / "fidelity"
+    evaluator = place(_trainer(config, folder), placement)
     folder.mkdir(exist_ok=True)
     lock = FolderLock(folder / "fidelity.lock")
     try:
-        names = _names(epochs)
-        wanted = [
-            Wanted(name, trial.number, _job(game, trial, count, name))
-            for name, count in zip(names, epochs, strict=True)
-            for trial in chosen
-        ]
-        evaluator = game.evaluator
-        while hasattr(evaluator, "inner"):  # past the cache, which would answer a second seed with the first
-            evaluator = evaluator.inner
-        results = Results(folder / "results.jsonl")
-        outcomes = train("fidelity", wanted, evaluator, results, console, on_outcome)
+        trainings = _trainings(epochs)
+        wanted = [Wanted(one.name, trial.number, one.job(game, trial)) for one in trainings for trial in chosen]
+        outcomes = train("fidelity", wanted, evaluator, Results(folder / "results.jsonl"), console, on_outcome)
         found = {(one.stage, one.trial): outcome for one, outcome in zip(wanted, outcomes, strict=True)}
-        result = _compared(names, epochs, chosen, found, seed, len(first_of_each(trials, recipe_key(game))))
+        result = _compared(trainings, chosen, found, seed, len(first_of_each(trials, recipe_key(game))))
         write_atomic(folder / "summary.json", (json.dumps(_summary(result), indent=2) + "\n").encode())
         return result
     finally:
-        game.evaluator.close()
+        evaluator.close()
         lock.release()
+
+
+def _trainer(config: RunConfig, folder: Path) -> Any:
+    """A `Train` that trains equal pipelines anew, as a cache would answer a second seed with the first.
+
+    Raises:
+        ValueError: the device or an option cannot be used.
+        OSError: the data are not there.
+    """
+    from ma2ml_env.evaluators.train import Train
+
+    source, options = training_options(config)
+    trainer = Train(source, checkpoints=str((folder / "checkpoints").absolute()), **options)
+    trainer.check()
+    return trainer
 
 
 def sample(trials: Sequence[Trial], game: Game, count: int, seed: int) -> list[Trial]:
@@ -141,31 +144,42 @@ def sample(trials: Sequence[Trial], game: Game, count: int, seed: int) -> list[T
     return [pool[i] for i in sorted(drawn.tolist())]
 
 
-def _names(epochs: Sequence[int]) -> list[str]:
-    """`3 epochs`, `3 epochs (2)`, `12 epochs`."""
+@dataclass(frozen=True)
+class _Training:
+    """One number of epochs, for the first time or again."""
+
+    epochs: int
+    time: int = 1
+
+    @property
+    def name(self) -> str:
+        """`3 epochs`, `3 epochs (2)`, `12 epochs`."""
+        return f"{self.epochs} epochs" + (f" ({self.time})" if self.time > 1 else "")
+
+    def job(self, game: Game, trial: Trial) -> Job:
+        """Under a seed of this training's own, the same in whatever company it is asked for."""
+        seed = trial_seed(trial_seed(trial.seed, self.epochs), self.time)
+        job = game.job(trial.number, trial.proposal.codes, seed)
+        return replace(job, fidelity=self.epochs / game.protocol.final_epochs)
+
+
+def _trainings(epochs: Sequence[int]) -> list[_Training]:
     seen: Counter[int] = Counter()
-    names = []
+    trainings = []
     for count in epochs:
         seen[count] += 1
-        names.append(f"{count} epochs" + (f" ({seen[count]})" if seen[count] > 1 else ""))
-    return names
-
-
-def _job(game: Game, trial: Trial, epochs: int, name: str) -> Job:
-    """Under a seed of this training's own, the same in whatever company it is asked for."""
-    again = int(name.partition("(")[2].rstrip(")") or 1)
-    job = game.job(trial.number, trial.proposal.codes, trial_seed(trial_seed(trial.seed, epochs), again))
-    return replace(job, fidelity=epochs / game.protocol.final_epochs)
+        trainings.append(_Training(count, seen[count]))
+    return trainings
 
 
 def _compared(
-    names: Sequence[str],
-    epochs: Sequence[int],
+    trainings: Sequence[_Training],
     chosen: Sequence[Trial],
     found: Mapping[tuple[str, int], Outcome],
     seed: int,
     distinct: int,
 ) -> Compared:
+    names = [one.name for one in trainings]
     whole = [t.number for t in chosen if all(found[name, t.number].status == "ok" for name in names)]
     if len(whole) < FEWEST:
         raise ValueError(f"only {len(whole)} of {len(chosen)} pipelines could be trained; {FEWEST} are needed")
@@ -174,7 +188,7 @@ def _compared(
     for first, second in itertools.combinations(names, 2):
         x, y = np.array(accuracy[first]), np.array(accuracy[second])
         pairs.append(Pair((first, second), bootstrap(spearman, x, y, seed=seed), bootstrap(kendall, x, y, seed=seed)))
-    longest = names[max(range(len(names)), key=lambda i: epochs[i])]
+    longest = max(trainings, key=lambda one: one.epochs).name
     best = max(range(len(whole)), key=lambda i: accuracy[longest][i])
     # Ties come before it: what ranks nothing must not look like a remedy.
     places = {

@@ -7,12 +7,13 @@ was told is dropped: the trials stay in the store, the learner never hears of th
 import copy
 import logging
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from ma2ml_agents.learner import Learner
+from ma2ml_agents.learner import Learner, Saves
 from ma2ml_env.trial import Trial
 
 _log = logging.getLogger(__name__)
@@ -25,9 +26,7 @@ def tell(learner: Learner, trials: Sequence[Trial]) -> dict[str, float]:
 
     The generators go back as well, to where they were after the batch was asked for, so the next batch is another one.
     """
-    if not isinstance(
-        learner, Learner
-    ):  # somebody's own, in a search that is not stored: there is nothing to go back to
+    if not isinstance(learner, Saves):  # somebody's own, in a search that is not stored: there is nothing to go back to
         return learner.tell(trials)
     before = copy.deepcopy(learner.state_dict())
     try:
@@ -59,7 +58,8 @@ def _finite(state: Any) -> bool:
         return all(map(_finite, state.values()))
     if isinstance(state, (list, tuple)):
         return all(map(_finite, state))
-    if hasattr(state, "isfinite"):  # a tensor's; torch is not loaded for learners that do without
+    torch = sys.modules.get("torch")  # not loaded for learners that do without
+    if torch is not None and isinstance(state, torch.Tensor):
         return bool(state.isfinite().all())
     if isinstance(state, (float, np.floating, np.ndarray)):
         return bool(np.isfinite(state).all())

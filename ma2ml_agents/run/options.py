@@ -3,36 +3,27 @@
 import json
 import math
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from tyro.conf import Positional, UseAppendAction, arg
+from tyro.conf import Positional, arg
 
 PYTHONS = {"True": True, "False": False, "None": None}
 """as Python writes what JSON writes in small letters"""
 UNITS = {"k": 1e3, "m": 1e6, "g": 1e9}
 GAMES_OWN = "(default: the game's own)"
+NONE = "(default: none)"
 STORED = "(default: as the run has it)"
 
 Run = Positional[Annotated[Path, arg(metavar="RUN")]]
 Number = Annotated[int, arg(metavar="N")]
 OptionalNumber = Annotated[int | None, arg(metavar="N", help_behavior_hint="")]
 OwnNumber = Annotated[int | None, arg(metavar="N", help_behavior_hint=GAMES_OWN)]
-OptionalAmount = Annotated[float | None, arg(metavar="X", help_behavior_hint="(default: none)")]
-OwnAmount = Annotated[float | None, arg(metavar="X", help_behavior_hint=GAMES_OWN)]
-OptionalText = Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")]
+OptionalAmount = Annotated[float | None, arg(metavar="X", help_behavior_hint=NONE)]
 OptionalFolder = Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")]
 OptionalFile = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")]
-StoredNumber = Annotated[int | None, arg(metavar="N", help_behavior_hint=STORED)]
-StoredText = Annotated[str | None, arg(metavar="NAME", help_behavior_hint=STORED)]
-StoredFolder = Annotated[Path | None, arg(metavar="DIR", help_behavior_hint=STORED)]
-StoredAmount = Annotated[float | None, arg(metavar="X", help_behavior_hint=STORED)]
-StoredEngine = Annotated[Literal["local", "ray"] | None, arg(help_behavior_hint=STORED)]
-Workers = Annotated[
-    int | None, arg(metavar="N", help_behavior_hint="(default: the cores that may be used; 1 on each GPU)")
-]
-Settings = Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="KEY=VALUE")]
 
 
 def settings(texts: Sequence[str], flag: str) -> dict[str, Any]:
@@ -79,7 +70,7 @@ def amounts(text: str, flag: str) -> tuple[float, ...]:
 
 def usable_cores() -> int:
     """CPU cores that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
+    if sys.platform == "linux":
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 

@@ -13,19 +13,20 @@ from typing import Any
 
 from ma2ml_agents.run import published
 from ma2ml_agents.run.chart import Point, panels
+from ma2ml_agents.run.config import RunConfig
 from ma2ml_agents.run.results import tested
 from ma2ml_agents.run.standing import curve, recipe_key
 from ma2ml_agents.run.stored import build_without_evaluator, stored_config
 from ma2ml_env.game import Game
 from ma2ml_env.reading import expected, read_json
-from ma2ml_env.store import SAFE_KEYS, TrialStore
+from ma2ml_env.store import TrialStore
 from ma2ml_env.trial import Outcome
 
 Row = tuple[str, ...]
-_MAY_DIFFER = {"learner", "learner_set", "seed", *SAFE_KEYS} - {"time_limit"}
+_MAY_DIFFER = {"learner", "learner_set", "seed", *RunConfig.names(safe=True)} - {"time_limit"}
 """of the configs of runs whose curves stand in one picture"""
-_TOLD = ("size", "reward", "flops_limit", "halving")
-"""of a run's config: what makes a named game another one, where it is given"""
+_TOLD = [name for name in RunConfig.names("game", "source", safe=False) if name != "modules"]
+"""of a run's config: what makes a named game another one, where it is given; the agents have a column of their own"""
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Stored:
     """A run: what it was told, and what its retraining came to."""
 
     folder: Path
-    config: dict[str, Any]
+    config: RunConfig
     retrained: dict[str, Any]
     game: Game
 
@@ -63,15 +64,16 @@ class Stored:
 
     def name(self, papers: Sequence[str]) -> str:
         """Of its rows: the learner, marked as ours, and what is not the paper's setting, whose games are named."""
-        return _with_settings(f"{self.config['learner']} (ours, {self.folder.name})", self.unlike(papers))
+        return _with_settings(f"{self.config.learner} (ours, {self.folder.name})", self.unlike(papers))
 
     def unlike(self, papers: Sequence[str]) -> list[str]:
         """What differs from the paper: another game than these, and whatever was told beside it."""
-        game = [] if self.config["game"] in papers else [self.config["game"]]
+        game = [] if self.config.game in papers else [self.config.game]
         own = {"budget": self.game.protocol.budget, "batch": self.game.protocol.batch}
-        told = {name: self.config[name] for name, usual in own.items() if self.config[name] != usual}
-        told |= {name: self.config[name] for name in _TOLD if self.config.get(name)}
-        told |= {**self.config["set"], **self.config["learner_set"]}
+        config = self.config.to_json()
+        told = {name: config[name] for name, usual in own.items() if config[name] != usual}
+        told |= {name: config[name] for name in _TOLD if config[name]}
+        told |= {**self.config.set, **self.config.learner_set}
         return [*game, *(f"{name}={json.dumps(value)}" for name, value in told.items())]
 
     def levels(self) -> list[tuple[str, float, float]]:
@@ -167,7 +169,7 @@ def table_3(runs: Sequence[Stored]) -> Table:
         finals = kept["repeats"] or [row for row in kept["top"] if row["trial"] == kept["winner"]]  # `--repeats 0`
         params = _millions(finals[0]["outcome"]["params"] / 1e6)
         measured, none = (run.accuracy, params), ("-", "-")
-        cells = (*none, *measured) if run.config["game"].startswith("cifar100") else (*measured, *none)
+        cells = (*none, *measured) if run.config.game.startswith("cifar100") else (*measured, *none)
         rows.append((run.name(published.CIFAR), *cells, "MARL"))
     columns = ("model", "CIFAR-10 (%)", "params (M)", "CIFAR-100 (%)", "params (M)", "method")
     return Table("Table 3: CIFAR-10 and CIFAR-100", columns, rows)
@@ -186,7 +188,7 @@ def table_4(runs: Sequence[Stored]) -> Table:
         unlike, network = run.unlike(published.CIFAR100), run.game.base.network.kind
         if "nas" not in run.agents and network != "resnet_cifar":
             unlike.append(f"network {network}")
-        name = _with_settings(f"{run.config['learner']} (ours)", unlike)
+        name = _with_settings(f"{run.config.learner} (ours)", unlike)
         if column in ours.get(name, {}):  # another run of the same
             name += f", {run.folder.name}"
         row = ours.setdefault(name, {})
@@ -239,10 +241,10 @@ def learning_curves(folders: Sequence[Path], top_k: int | None) -> str:
         if not trials:
             raise ValueError(f"{folder} has no trials yet")
         game = build_without_evaluator(config)
-        points = curve(trials, config["batch"], top_k or game.protocol.top_k, recipe_key(game))
-        told = [f"{name}={json.dumps(value)}" for name, value in config["learner_set"].items()]
-        found.setdefault(" ".join([config["learner"], *told]), []).append([(batch, top) for _, batch, top in points])
-        measured = {name: value for name, value in config.items() if name not in _MAY_DIFFER}
+        points = curve(trials, config.batch, top_k or game.protocol.top_k, recipe_key(game))
+        told = [f"{name}={json.dumps(value)}" for name, value in config.learner_set.items()]
+        found.setdefault(" ".join([config.learner, *told]), []).append([(batch, top) for _, batch, top in points])
+        measured = {name: value for name, value in config.to_json().items() if name not in _MAY_DIFFER}
         first = first or measured
         if measured != first:
             name = next(name for name in sorted({*measured, *first}) if measured.get(name) != first.get(name))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ma2ml_agents.run.chart import chart
+from ma2ml_agents.run.config import RunConfig
 from ma2ml_agents.run.standing import Standing, curve, first_and_last, pareto, recipe_key
 from ma2ml_agents.run.stored import build_without_evaluator, stored_config
 from ma2ml_agents.run.tables import amount
@@ -45,9 +46,7 @@ def write_report(store: TrialStore, path: Path) -> None:
     write_atomic(path, render(config, trials, build_without_evaluator(config), retrained).encode())
 
 
-def render(
-    config: Mapping[str, Any], trials: Sequence[Trial], game: Game, retrained: Mapping[str, Any] | None = None
-) -> str:
+def render(config: RunConfig, trials: Sequence[Trial], game: Game, retrained: Mapping[str, Any] | None = None) -> str:
     """The page.
 
     Args:
@@ -60,7 +59,7 @@ def render(
     standing = Standing(top_k, key)
     standing.add(trials)
     best = standing.top[0]
-    means = first_and_last(trials, config["batch"])
+    means = first_and_last(trials, config.batch)
     gain = (
         ""
         if means is None
@@ -69,10 +68,10 @@ def render(
     counts = ", ".join(f"{count} {status}" for status, count in standing.counts.items())
     ranked = ((str(rank), *_cells(trial)) for rank, trial in enumerate(standing.top, 1))
     body = [
-        f"<h1>{escape(config['game'])}, learner {escape(config['learner'])}</h1>",
-        f"<p>{len(trials)} of {config['budget']} trials: {counts}. {len(standing.distinct)} distinct pipelines.{gain}</p>",
+        f"<h1>{escape(config.game)}, learner {escape(config.learner)}</h1>",
+        f"<p>{len(trials)} of {config.budget} trials: {counts}. {len(standing.distinct)} distinct pipelines.{gain}</p>",
         "<h2>Rewards</h2>",
-        _rewards(trials, config["batch"], standing),
+        _rewards(trials, config.batch, standing),
         "<h2>Accuracy against MACs</h2>",
         _accuracy(trials),
         f"<h2>Top {len(standing.top)} pipelines, by reward</h2>",
@@ -81,9 +80,9 @@ def render(
         f"<h2>The best pipeline, trial {best.number}</h2>",
         f"<pre>{escape(json.dumps(game.values(best.proposal.codes), indent=1))}</pre>",
         "<h2>Settings</h2>",
-        f"<pre>{escape(json.dumps(dict(config), indent=1))}</pre>",
+        f"<pre>{escape(json.dumps(config.to_json(), indent=1))}</pre>",
     ]
-    head = f'<meta charset="utf-8"><title>ma2ml: {escape(config["game"])}</title><style>{_STYLE}</style>'
+    head = f'<meta charset="utf-8"><title>ma2ml: {escape(config.game)}</title><style>{_STYLE}</style>'
     return f'<!doctype html>\n<html lang="en"><head>{head}</head><body>\n' + "\n".join(body) + "\n</body></html>\n"
 
 

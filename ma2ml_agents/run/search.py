@@ -6,21 +6,23 @@ get what is stored; then it plays what has no outcome. It ends with the same byt
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ma2ml_agents.learner import Learner
 from ma2ml_agents.registry import EARLIER, registry_name
 from ma2ml_agents.run.guard import tell
-from ma2ml_env.game import Game
+from ma2ml_env.playable import OnOutcome, Playable
 from ma2ml_env.store import TrialStore
 from ma2ml_env.trial import GameSpec, Outcome, Proposal, Trial, trial_seed
 
 
-class Playable(Protocol):
-    """What a search plays: a `Game`, or anything with its `spec` and `play`; only a `Game` knows recipes and has a cache."""
+class SomebodysGame(Playable):
+    """A game of which `spec` and `play` are all that is known."""
 
-    spec: GameSpec
+    def __init__(self, game: Any) -> None:
+        self.spec: GameSpec = game.spec
+        self._play = game.play
 
     def play(
         self,
@@ -28,11 +30,14 @@ class Playable(Protocol):
         seeds: Sequence[int],
         *,
         first_number: int = 0,
-        known: Mapping[int, Outcome] = ...,
-        on_outcome: Callable[[int, Outcome], None] | None = None,
+        known: Mapping[int, Outcome] = {},
+        on_outcome: OnOutcome | None = None,
     ) -> list[Trial]:
-        """See `ma2ml_env.game.Game.play`."""
-        ...
+        """As that game does."""
+        trials: list[Trial] = self._play(
+            proposals, seeds, first_number=first_number, known=known, on_outcome=on_outcome
+        )
+        return trials
 
 
 class Callback:
@@ -49,7 +54,7 @@ class Callback:
 
 
 def search(
-    game: Playable,
+    game: Playable | Any,
     learner: Learner,
     *,
     budget: int,
@@ -61,7 +66,7 @@ def search(
     """Play `budget` trials and return the best one: highest reward, ties to the lower number.
 
     Args:
-        game: what is played.
+        game: what is played: a `Playable`, or somebody's own object with its `spec` and `play`.
         learner: proposes and learns.
         budget: trials in all, those of earlier sessions of the run included.
         batch: trials that are proposed at a time; the last batch is smaller if it does not divide the budget. Where a run
@@ -77,6 +82,7 @@ def search(
     """
     if budget < 1 or batch < 1:
         raise ValueError(f"budget and batch are at least 1, not {budget} and {batch}")
+    game = game if isinstance(game, Playable) else SomebodysGame(game)
     trials, index = _resume(game, learner, {"budget": budget, "batch": batch, "seed": seed}, store)
     for callback in callbacks:
         callback.on_start(budget, tuple(trials))
@@ -131,7 +137,7 @@ def _resume(
     kind = stored if EARLIER.get(str(stored)) == name else name
     intervals = {"intervals": dict(game.spec.intervals)} if game.spec.intervals else {}
     run = {**protocol, "nvec": nvec, **intervals, "state_dim": game.spec.state_dim, "learner": kind}
-    store.configure(run, section="search")
+    store.configure(run, section="search", safe=("budget",))
     closed = store.learner_state()
     if closed is None:  # a new run; or its learner was dropped, then all batches are asked and told again
         store.close_batch(-1, [], learner.state_dict())
@@ -144,8 +150,7 @@ def _resume(
             "Go on with the version that wrote it, or start a new run"
         ) from error
     trials = list(store.trials())[: closed.trials]
-    if isinstance(game, Game):
-        game.remember(trials)
+    game.remember(trials)
     return trials, closed.batch + 1
 
 
@@ -170,6 +175,6 @@ def _best(game: Playable, trials: Sequence[Trial], store: TrialStore | None) -> 
     best = max(trials, key=lambda trial: (trial.reward, -trial.number))
     if store is not None:
         codes = best.proposal.codes
-        told = (game.recipe(codes).to_json(), game.values(codes)) if isinstance(game, Game) else ()
-        store.write_best(best, *told)
+        recipe = game.recipe(codes)
+        store.write_best(best, None if recipe is None else recipe.to_json(), game.values(codes))
     return best

@@ -7,10 +7,11 @@ import numpy as np
 from gymnasium.spaces import Discrete, MultiDiscrete
 from pettingzoo import ParallelEnv
 
+from ma2ml_env.playable import OnOutcome, Playable
 from ma2ml_env.trial import GameSpec, Outcome, Proposal, Trial
 
 
-class EnvGame:
+class EnvGame(Playable):
     """`spec` and `play` over a foreign environment; made by `game_from_env`.
 
     An outcome's accuracy is the environment's info `accuracy` where there is one, else the reward clipped to [0, 1].
@@ -29,9 +30,9 @@ class EnvGame:
         *,
         first_number: int = 0,
         known: Mapping[int, Outcome] = {},
-        on_outcome: Callable[[int, Outcome], None] | None = None,
+        on_outcome: OnOutcome | None = None,
     ) -> list[Trial]:
-        """Reset with each trial's seed and step once; see `Game.play`.
+        """Reset with each trial's seed and step once; see `Playable.play`.
 
         Raises:
             ValueError: if an episode takes more than one step, or agents get different rewards.

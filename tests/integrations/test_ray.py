@@ -1,6 +1,8 @@
 """The pool on Ray keeps the contract of the local one: on a Ray of two workers that is started here."""
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -187,6 +189,32 @@ if __name__ == "__main__":
                 rewards[engine] = [trial.reward for trial in store.trials()]
         assert len(rewards["ray"]) == 4
         assert rewards["ray"] == rewards["local"]
+
+    def test_what_follows_a_search_is_that_of_this_machine(self, ray_here, tmp_path):
+        """Retraining and fidelity of one run, on Ray and here."""
+
+        def ma2ml(*words):
+            command = [sys.executable, "-m", "ma2ml_agents.run.cli", *words]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stderr[-2000:]
+
+        words = ["--learner", "random", "--budget", "4", "--batch", "4", "--workers", "2", "--device", "cpu"]
+        sizes = ["limit=100", "proxy_epochs=1", "final_epochs=2", "cells=2", "reductions=[1]"]
+        sets = [word for size in sizes for word in ("--set", size)]
+        ma2ml("search", "digits-v0", *words, *sets, "--run", str(tmp_path / "ray"))
+        shutil.copytree(tmp_path / "ray", tmp_path / "local")
+        found = {}
+        for engine in ("ray", "local"):
+            run = tmp_path / engine
+            ma2ml("retrain", str(run), "--top-k", "2", "--repeats", "2", "--engine", engine)
+            ma2ml("fidelity", str(run), "--epochs", "1", "2", "--pipelines", "4", "--engine", engine)
+            retrained = json.loads((run / "retrain" / "summary.json").read_text())
+            weights = [
+                (run / "retrain" / row["weights"]).read_bytes() for row in retrained["top"] + retrained["repeats"]
+            ]
+            compared = json.loads((run / "fidelity" / "summary.json").read_text())
+            found[engine] = retrained["mean"], retrained["deviation"], weights, compared["accuracy"]
+        assert found["ray"] == found["local"]
 
     def test_jobs_of_a_node_that_is_lost_are_trained_elsewhere(self, make, tmp_path):
         """A cluster of two nodes at an address; one is gone while both are at work. In a process of its own, as Ray is."""

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from ma2ml_agents.run.cli import COMMANDS, main, parse
+from ma2ml_agents.run.config import RunConfig
 from ma2ml_agents.run.options import settings
-from ma2ml_agents.run.stored import on_engine
 from ma2ml_env.evaluators.base import NoWorker
 from ma2ml_env.store import TrialStore
 
@@ -33,6 +33,19 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("cli") / "run"
     assert search(run) == 0
     return run
+
+
+def config(**options) -> RunConfig:
+    always = {
+        "game": "digits-v0",
+        "learner": "random",
+        "evaluator": "train",
+        "seed": 0,
+        "batch": 4,
+        "budget": 8,
+        "set": {},
+    }
+    return RunConfig(**always | options)
 
 
 def trials(run: Path) -> list[dict]:
@@ -181,11 +194,12 @@ def test_a_run_goes_on_where_its_own_data_have_moved(tmp_path, capsys):
 
 
 def test_a_run_of_a_cluster_goes_on_without_it():
-    stored = {"game": "digits-v0", "engine": "ray", "address": "10.0.0.1:6379", "gpus": 0.5, "workers": 4}
-    assert on_engine(stored, None) == on_engine(stored, "ray") == stored
-    assert on_engine(stored, "local") == {**stored, "engine": "local", "address": None, "gpus": None}
-    assert parse(["resume", "RUN", "--engine", "ray", "--gpus", "0.25"]).gpus == 0.25
-    assert parse(["fidelity", "RUN", "--engine", "local"]).engine == "local"
+    stored = config(engine="ray", address="10.0.0.1:6379", gpus=0.5, workers=4)
+    assert stored.changed({"engine": None}) == stored.changed({"engine": "ray"}) == stored
+    assert stored.changed({"engine": "local"}) == config(workers=4)
+    assert parse(["resume", "RUN", "--engine", "ray", "--gpus", "0.25"]).told.gpus == 0.25
+    for command in ("fidelity", "retrain"):
+        assert parse([command, "RUN", "--engine", "ray", "--address", "auto"]).where.address == "auto"
 
 
 @pytest.mark.parametrize("option", ["--budget", "--workers", "--gpus"])
@@ -194,7 +208,7 @@ def test_zero_is_a_number_to_resume_with(option, searched, monkeypatch):
     told = []
     monkeypatch.setattr("ma2ml_agents.run.commands.search.drive", lambda run, config, console: told.append(config) or 0)
     assert main(["resume", str(searched), option, "0"]) == 0
-    assert told[0][option[2:]] == 0
+    assert told[0].to_json()[option[2:]] == 0
 
 
 def test_workers_that_cannot_start_are_one_line(tmp_path, capsys, monkeypatch):
@@ -299,7 +313,9 @@ def test_every_command_has_help_with_a_line_on_each_option(command, capsys):
         main([command, "--help"])
     assert stop.value.code == 0
     assert "usage: ma2ml" in capsys.readouterr().out
-    (node,) = ast.parse(textwrap.dedent(inspect.getsource(COMMANDS[command]))).body
+    (node,) = ast.parse(
+        textwrap.dedent(inspect.getsource(COMMANDS[command]))
+    ).body  # those of RunConfig have no other place
     for field, after in itertools.pairwise(node.body):
         if isinstance(field, ast.AnnAssign):
             assert isinstance(after, ast.Expr), f"{command}: option {field.target.id} has no docstring"

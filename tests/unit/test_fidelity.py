@@ -1,6 +1,8 @@
 """Rank correlations, and the command that measures what a short training says of a long one."""
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,9 @@ from ma2ml_agents.run import fidelity
 from ma2ml_agents.run.cli import main
 from ma2ml_agents.run.correlation import bootstrap, kendall, ranks, spearman
 from ma2ml_agents.run.stop import Stopped
+from ma2ml_agents.run.stored import stored_config
+from ma2ml_env.evaluators.placement import Placement
+from ma2ml_env.store import TrialStore
 from ma2ml_env.trial import Outcome, Proposal, Trial
 
 
@@ -92,16 +97,37 @@ def test_a_run_is_compared_and_nothing_is_trained_twice(searched, capsys, monkey
 def test_long_trainings_have_no_limit_of_the_searchs(searched, monkeypatch):
     asked = []
 
-    def build(config, **options):
-        asked.append(config)
+    def place(trainer, placement):
+        asked.append(placement)
         raise KeyError
 
-    stored = fidelity.trained_run(searched, workers=None, device=None, data=None)
-    monkeypatch.setattr(fidelity, "trained_run", lambda *_, **__: ({**stored[0], "time_limit": 5.0}, stored[1]))
-    monkeypatch.setattr(fidelity, "build", build)
+    with TrialStore(searched) as store:
+        told = replace(stored_config(store), time_limit=5.0, halving=(0.5,))
+    assert told.placement().time_limit == 5.0  # the control
+    monkeypatch.setattr("ma2ml_agents.run.stored.stored_config", lambda store: told)
+    monkeypatch.setattr(fidelity, "place", place)
     with pytest.raises(KeyError):
-        fidelity.compare(searched, (1, 2))
-    assert asked[0]["time_limit"] is None
+        fidelity.compare(searched, (1, 2), workers=3)
+    assert asked == [Placement(workers=3)]
+
+
+def test_it_runs_on_a_cluster_as_a_search_does(searched, monkeypatch):
+    """Ray itself is not asked: what it is given trains here."""
+    asked = []
+
+    def ray_pool(factory, workers, *, schedule, **options):
+        asked.append(options)
+        return factory()
+
+    there = shutil.copytree(searched, searched.parent / "there")
+    shutil.rmtree(there / "fidelity", ignore_errors=True)
+    here = fidelity.compare(searched, (1, 2), pipelines=4)
+    monkeypatch.setattr("ma2ml_env.evaluators.ray_pool.RayPool", ray_pool)
+    words = ["--epochs", "1", "2", "--pipelines", "4", "--engine", "ray", "--address", "auto", "--gpus", "0.5"]
+    assert main(["fidelity", str(there), *words, "--device", "auto"]) == 0
+    assert asked == [{"address": "auto", "gpus": 0.5, "time_limit": None}]
+    summary = json.loads((there / "fidelity" / "summary.json").read_text())
+    assert summary["accuracy"] == here.accuracy
 
 
 def test_stopped_it_goes_on(searched, monkeypatch):
@@ -151,7 +177,7 @@ def compared(accuracy):
         for name, values in accuracy.items()
         for number, value in enumerate(values)
     }
-    return fidelity._compared(list(accuracy), (1, 4), chosen, found, 0, distinct=30)
+    return fidelity._compared(fidelity._trainings((1, 4)), chosen, found, 0, distinct=30)
 
 
 def test_a_ranking_that_misleads_says_how_many_to_retrain():

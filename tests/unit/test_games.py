@@ -1,9 +1,18 @@
+from typing import get_type_hints
+
 import pytest
 
+from ma2ml_env.evaluators.landscape import Landscape
+from ma2ml_env.evaluators.placement import Placement
+from ma2ml_env.evaluators.train import Train
 from ma2ml_env.evaluators.wrap import Feasible
-from ma2ml_env.games import make_game
+from ma2ml_env.game import Protocol
+from ma2ml_env.games import DATA, make_game, sort_options
 from ma2ml_env.modules.hpo_sgd import HpoSgd
+from ma2ml_env.recipe import Recipe
+from ma2ml_env.registry import resolve
 from ma2ml_env.reward import Accuracy, FlopsReward
+from ma2ml_env.training.data import DataSource
 
 
 def test_the_papers_protocol():
@@ -113,3 +122,83 @@ def test_unknown_names(arguments, message):
 def test_bad_options(options, message):
     with pytest.raises(ValueError, match=message):
         make_game("cifar10-v0", "surrogate", **options)
+
+
+def inner(game):
+    """Past the cache."""
+    return game.evaluator.inner
+
+
+def test_loose_names_and_objects_are_the_same_game():
+    loose = make_game("digits-v0", limit=100, validation=50, seed=3, workers=2, time_limit=60.0, device="cpu")
+    source, placement = DataSource("digits", limit=100, validation=50, seed=3), Placement(workers=2, time_limit=60.0)
+    objects = make_game("digits-v0", source=source, placement=placement, device="cpu")
+    for game in (loose, objects):
+        assert (inner(game).workers, inner(game).time_limit) == (2, 60.0)
+        game.evaluator.close()
+    assert (
+        sort_options(resolve("games", "digits-v0"), "train", {"limit": 100, "validation": 50}, seed=3).source == source
+    )
+
+
+def test_a_source_as_an_object_has_its_own_seed_and_size():
+    source = DataSource("digits", size=16, seed=4)
+    assert inner(make_game("digits-v0", source=source, seed=9, device="cpu")).source is source
+    own = sort_options(resolve("games", "own-v0"), "train", {}, source=DataSource("npz", "x.npz", size=64))
+    assert (own.base.crop_padding, own.base.cutout) == (8, 32)  # as --size 64 does
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "message"),
+    [
+        ((), {"source": DataSource("digits"), "data": "DIR"}, "source is given as an object, and data beside it"),
+        ((), {"source": DataSource("digits"), "limit": 50}, "and limit beside it"),
+        (
+            (),
+            {"placement": Placement(workers=2), "time_limit": 5.0},
+            "placement is given as an object, and time_limit",
+        ),
+        (("ray_pool",), {"placement": Placement(workers=2)}, "and engine beside it"),
+        (("surrogate",), {"source": DataSource("digits")}, "a source is for what is trained"),
+        ((), {"gpus": 0.5}, "address and gpus are of the evaluator ray_pool"),
+        ((), {"engine": "cloud"}, "'local' or 'pool' or 'ray', not 'cloud'"),
+        ((), {"workers": "2"}, "option 'workers' is a whole number, not '2'"),
+        ((), {"wokers": 2}, "did you mean 'workers'"),
+    ],
+)
+def test_an_option_is_said_once_and_of_its_kind(arguments, options, message):
+    with pytest.raises(ValueError, match=message):
+        make_game("digits-v0", *arguments, **options)
+
+
+def test_what_does_not_train_takes_the_names_of_who_does():
+    options = {"data": "DIR", "download": True, "workers": 4, "device": "cpu", "time_limit": 5.0}
+    assert make_game("cifar10-v0", "surrogate", main=0.4, **options).evaluator.landscape.main == 0.4
+
+
+@pytest.mark.parametrize(("evaluator", "options"), [("ray_pool", {}), ("train", {"engine": "ray"})])
+def test_a_trainer_is_placed_on_ray(evaluator, options, monkeypatch):
+    """By either name; Ray itself is not asked."""
+    monkeypatch.setattr("ma2ml_env.evaluators.ray_pool.RayPool", FakeRay)
+    on_gpus = make_game("digits-v0", evaluator, workers=3, address="auto", gpus=0.5, time_limit=9.0, **options)
+    told = {"address": "auto", "gpus": 0.5, "time_limit": 9.0}
+    assert (inner(on_gpus).workers, inner(on_gpus).options) == (3, told)
+    assert inner(make_game("digits-v0", evaluator, gpus=0.5, device="cpu", **options)).options["gpus"] == 0.0
+
+
+class FakeRay:
+    def __init__(self, factory, workers, schedule, **options):
+        self.workers, self.options = workers, options
+
+
+def test_names_of_options_are_nobody_elses():
+    """Else the first home in `sort_options` would take what is meant for another."""
+    homes = [DATA, *(get_type_hints(kind) for kind in (Placement, Protocol))]
+    homes += [get_type_hints(Recipe), make_game("cifar10-v0", "surrogate").base.network.args]
+    for own in ([get_type_hints(Landscape)], [get_type_hints(DataSource), get_type_hints(Train.__init__)]):
+        names = [name for home in (*homes, *own) for name in home if name not in (*SHARED, "return")]
+        assert sorted(names) == sorted(set(names))
+
+
+SHARED = ("download", "size", "seed", "folder", "epochs")
+"""of the source, which the game sets; `epochs` is the protocol's final_epochs"""

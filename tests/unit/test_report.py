@@ -2,6 +2,7 @@
 
 import itertools
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from xml.etree import ElementTree
 
@@ -66,7 +67,7 @@ def test_report_holds_the_best_trials(run):
 def test_report_escapes_what_a_run_holds(run):
     with TrialStore(run) as store:
         config, trials = stored_config(store), list(store.trials())
-    page = render({**config, "learner": "<script>x</script>"}, trials, build_without_evaluator(config))
+    page = render(replace(config, learner="<script>x</script>"), trials, build_without_evaluator(config))
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
 

@@ -3,13 +3,16 @@
 import json
 import shutil
 import statistics
+from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 from ma2ml_agents.run.cli import main
 from ma2ml_agents.run.options import amounts
 from ma2ml_agents.run.results import Results
-from ma2ml_agents.run.retrain import REPEATS_FROM, Finished, best_trials, retrain
+from ma2ml_agents.run.retrain import REPEATS_FROM, best_trials, retrain
+from ma2ml_agents.run.retrained import Finished
 from ma2ml_agents.run.stored import build_without_evaluator, stored_config
 from ma2ml_env.evaluators.base import Job
 from ma2ml_env.evaluators.train import Train
@@ -233,6 +236,49 @@ def test_processes_give_the_same(run, retrained):
     assert result.mean == retrained[1].mean
     for here, there in zip((*result.top, *result.repeats), (*retrained[1].top, *retrained[1].repeats), strict=True):
         assert here.weights.read_bytes() == there.weights.read_bytes()
+
+
+class FakeRay:
+    """As `RayPool`, in this process: what was asked for is kept."""
+
+    asked: ClassVar[list[tuple]] = []
+
+    def __init__(self, factory, workers, *, address, gpus, time_limit, schedule):
+        self.asked.append((workers, address, gpus, time_limit))
+        self.trainer = factory()
+
+    def evaluate(self, jobs):
+        return self.trainer.evaluate(jobs)
+
+    def close(self):
+        self.asked.append("closed")
+
+
+def test_it_runs_on_a_cluster_as_a_search_does(run, retrained, monkeypatch):
+    monkeypatch.setattr("ma2ml_env.evaluators.ray_pool.RayPool", FakeRay)
+    monkeypatch.setattr(FakeRay, "asked", [])
+    words = ["--engine", "ray", "--address", "10.0.0.1:6379", "--gpus", "0.5", "--workers", "4"]
+    assert main(["retrain", str(run), "--top-k", "2", *words]) == 0
+    assert FakeRay.asked == [(2, "10.0.0.1:6379", 0.5, None), "closed"] * 2  # the top, and the repeats
+    there, here = (json.loads((each / "retrain" / "summary.json").read_text()) for each in (run, retrained[0]))
+    assert there["mean"] == here["mean"]
+    for one, other in zip(there["top"] + there["repeats"], here["top"] + here["repeats"], strict=True):
+        assert one["weights"] == other["weights"]
+        assert (run / "retrain" / one["weights"]).read_bytes() == (
+            retrained[0] / "retrain" / one["weights"]
+        ).read_bytes()
+
+
+def test_weights_that_another_machine_kept_are_missed(run, monkeypatch, capsys):
+    class OtherDisk(FakeRay):
+        def evaluate(self, jobs):
+            for index, outcome in super().evaluate(jobs):
+                (Path(self.trainer.weights) / f"{jobs[index].number}.safetensors").unlink()
+                yield index, outcome
+
+    monkeypatch.setattr("ma2ml_env.evaluators.ray_pool.RayPool", OtherDisk)
+    assert main(["retrain", str(run), "--top-k", "1", "--engine", "ray"]) == 2
+    assert "has to be on a file system that all machines see" in capsys.readouterr().err
 
 
 def test_levels_choose_the_best_under_each_limit_and_train_nothing_twice(run):

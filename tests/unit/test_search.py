@@ -1,9 +1,12 @@
 """The loop: order, budget, resume, callbacks."""
 
+import json
+
 import numpy as np
 import pytest
 
 from ma2ml_agents.run.search import Callback, search
+from ma2ml_env.playable import Playable
 from ma2ml_env.store import TrialStore
 from ma2ml_env.trial import GameSpec, Outcome, Proposal, Trial, trial_seed
 
@@ -175,6 +178,32 @@ def test_another_game_seed_batch_or_learner_is_refused(tmp_path):
             search(Game(), Other(), budget=4, batch=4, store=store)
         with pytest.raises(ValueError, match=r"nvec.a is \[5, 5\] there and \[5, 6\] here"):
             search(Larger(), Learner(), budget=4, batch=4, store=store)
+
+
+def test_a_game_that_knows_more_is_told_and_asked_for_more(tmp_path):
+    """`remember`, `recipe` and `values` have defaults: `Game` above has none of them, and is no `Playable`."""
+
+    class Knowing(Playable):
+        def __init__(self):
+            self.spec, self.play, self.remembered = SPEC, Game().play, []
+
+        def play(self, *args, **options):
+            raise AssertionError("it is set")
+
+        def remember(self, trials):
+            self.remembered += [trial.number for trial in trials]
+
+        def values(self, codes):
+            return {"a": {"sum": sum(codes["a"])}}
+
+    for budget, remembered in ((4, []), (8, [0, 1, 2, 3])):
+        game = Knowing()
+        with TrialStore(tmp_path) as store:
+            best = search(game, Learner(), budget=budget, batch=4, store=store)
+        assert game.remembered == remembered
+    told = json.loads((tmp_path / "best.json").read_text())
+    assert told["values"] == {"a": {"sum": sum(best.proposal.codes["a"])}}
+    assert told["recipe"] is None
 
 
 @pytest.mark.parametrize(("budget", "batch"), [(0, 4), (-1, 4), (4, 0)])

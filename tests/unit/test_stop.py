@@ -78,6 +78,7 @@ def test_handlers_and_alarm_are_put_back():
 
 
 def test_what_is_inside_can_be_reached():
+    inner = Signalled()
     with stoppable() as stop:
         inner = Signalled()
         outer = Interruptible(inner, stop)

@@ -117,15 +117,25 @@ def test_config_is_kept_and_another_game_is_refused_with_both_values(tmp_path):
         assert store.config == {}
         store.configure(config)
     with TrialStore(tmp_path) as store:
-        store.configure({**config, "budget": 240})
+        with pytest.raises(ValueError, match=r"budget is 192 there and 240 here"):
+            store.configure({**config, "budget": 240})
+        store.configure({**config, "budget": 240}, safe=("budget",))
         assert store.config == {**config, "budget": 240, "shape": [1, 2]}
         with pytest.raises(ValueError, match=r'another game: game is "digits-v0" there and "cifar10-v0" here'):
-            store.configure({**config, "game": "cifar10-v0"})
+            store.configure({**config, "game": "cifar10-v0"}, safe=("budget",))
         with pytest.raises(ValueError, match=r"learner_config.lr is 0.1 there and 0.2 here"):
-            store.configure({**config, "learner_config": {"lr": 0.2}})
+            store.configure({**config, "learner_config": {"lr": 0.2}}, safe=("budget",))
         with pytest.raises(ValueError, match=r"shape is .* there and null here"):
-            store.configure({"game": "digits-v0", "learner_config": {"lr": 0.1}})
+            store.configure({"game": "digits-v0", "learner_config": {"lr": 0.1}}, safe=("budget",))
         assert store.config["budget"] == 240
+
+
+def test_a_config_that_is_older_than_a_key_has_its_usual_value(tmp_path):
+    with TrialStore(tmp_path) as store:
+        store.configure({"game": "digits-v0"})
+        store.configure({"game": "digits-v0", "engine": "local"}, usual={"engine": "local"})
+        with pytest.raises(ValueError, match='engine is "local" there and "ray" here'):
+            store.configure({"game": "digits-v0", "engine": "ray"}, usual={"engine": "local"})
 
 
 def test_folders_that_are_no_run(tmp_path):

@@ -7,15 +7,13 @@ from typing import Annotated, Literal
 from rich.console import Console
 from tyro.conf import arg
 
+from ma2ml_agents.run.command_line import ElsewhereOptions
 from ma2ml_agents.run.options import (
     OptionalAmount,
     OptionalFolder,
     OptionalNumber,
     OwnNumber,
     Run,
-    StoredFolder,
-    StoredNumber,
-    StoredText,
     amounts,
 )
 
@@ -31,6 +29,8 @@ class Retrain:
 
     run: Run
     """folder of the run"""
+    where: ElsewhereOptions
+    """where trainings run"""
     top_k: OwnNumber = None
     """pipelines that are trained to the end"""
     max_flops: OptionalAmount = None
@@ -45,18 +45,13 @@ class Retrain:
     select: Literal["validation", "test"] = "validation"
     """images that the winner is chosen by; `test` is the paper's own protocol, and optimistic: it reports the best of its own
     choice"""
-    workers: StoredNumber = None
-    """processes that train; results do not depend on it"""
-    device: StoredText = None
-    """auto, cpu, cuda or cuda:N"""
-    data: StoredFolder = None
-    """where the data lie, if they have moved: the folder, or the file of --npz"""
 
     def execute(self, console: Console) -> int:
         """Retrain, then print the table."""
         from ma2ml_agents.run.published import level_name
         from ma2ml_agents.run.results import tested
-        from ma2ml_agents.run.retrain import mean_and_deviation, retrain
+        from ma2ml_agents.run.retrain import retrain
+        from ma2ml_agents.run.retrained import mean_and_deviation
         from ma2ml_agents.run.stop import Stopped, stoppable
         from ma2ml_agents.run.tables import amount, table
 
@@ -70,11 +65,9 @@ class Retrain:
                     repeats=self.repeats,
                     baseline=self.baseline,
                     select=self.select,
-                    workers=self.workers,
-                    device=self.device,
-                    data=self.data,
                     console=console,
                     on_outcome=lambda job, outcome: stop.check(),
+                    **vars(self.where),
                 )
             except Stopped as stopped:
                 console.print(f"stopped by {stopped.name}; finished trainings are stored. The same command goes on")

@@ -7,7 +7,8 @@ from typing import Annotated
 from rich.console import Console
 from tyro.conf import arg
 
-from ma2ml_agents.run.options import Number, Run, StoredEngine, StoredFolder, StoredNumber, StoredText
+from ma2ml_agents.run.command_line import ElsewhereOptions
+from ma2ml_agents.run.options import Number, Run
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,8 @@ class Fidelity:
 
     run: Run
     """folder of the run"""
+    where: ElsewhereOptions
+    """where trainings run"""
     epochs: Annotated[
         tuple[int, ...],
         arg(metavar="N ...", help_behavior_hint="(default: the proxy's, twice, and the final training's)"),
@@ -31,14 +34,6 @@ class Fidelity:
     """in the sample, drawn from the different ones of the run"""
     seed: Number = 0
     """of the sample and of the intervals"""
-    workers: StoredNumber = None
-    """processes that train; results do not depend on it"""
-    device: StoredText = None
-    """auto, cpu, cuda or cuda:N"""
-    data: StoredFolder = None
-    """where the data lie, if they have moved: the folder, or the file of --npz"""
-    engine: StoredEngine = None
-    """where trainings run: processes of this machine, or a Ray cluster"""
 
     def execute(self, console: Console) -> int:
         """Train, then print the correlations."""
@@ -53,12 +48,9 @@ class Fidelity:
                     self.epochs,
                     pipelines=self.pipelines,
                     seed=self.seed,
-                    workers=self.workers,
-                    device=self.device,
-                    data=self.data,
-                    engine=self.engine,
                     console=console,
                     on_outcome=lambda job, outcome: stop.check(),
+                    **vars(self.where),
                 )
             except Stopped as stopped:
                 console.print(f"stopped by {stopped.name}; finished trainings are stored. The same command goes on")

@@ -69,11 +69,11 @@ class Show:
         if self.number is None:
             told = {
                 name: value
-                for name, value in config.items()
+                for name, value in config.to_json().items()
                 if value is not None and value is not False and value != {}
             }
             console.print(f"run of {', '.join(f'{name} {value}' for name, value in told.items())}")
-            console.print(f"{len(trials)} of {config['budget']} trials; the best one:")
+            console.print(f"{len(trials)} of {config.budget} trials; the best one:")
         outcome = trial.outcome
         console.print(
             f"trial {trial.number}: reward {trial.reward:.4f}, {outcome.status} {outcome.error}"
@@ -110,7 +110,8 @@ class Pareto:
             front = pareto(store.trials())
         if self.json:
             for trial in front:
-                kept = {name: getattr(trial.outcome, name) for name in ("accuracy", "flops", "params")}
+                found = trial.outcome
+                kept = {"accuracy": found.accuracy, "flops": found.flops, "params": found.params}
                 print(json.dumps({"number": trial.number, **kept, "reward": trial.reward}))
             return 0
         made = table("accuracy against MACs: the front", "trial", "MACs", "accuracy", "params", "reward")

@@ -1,0 +1,51 @@
+"""The options of the commands, made from the fields of `RunConfig`."""
+
+from collections.abc import Sequence
+from dataclasses import fields, make_dataclass, replace
+from typing import Annotated, Any, get_type_hints
+
+from tyro.conf import Positional, arg
+
+from ma2ml_agents.run.config import ELSEWHERE, Option, RunConfig, said
+from ma2ml_agents.run.options import STORED
+
+_KINDS = get_type_hints(RunConfig)
+
+
+def _search() -> type:
+    """All options, as `RunConfig.told` reads them."""
+    made: list[Any] = []
+    for each in fields(RunConfig):
+        option = said(each)
+        if option.default is ...:
+            made.append((each.name, Annotated[_typed(each.name, option, option.help, None), Positional]))
+        else:
+            made.append((each.name, _typed(each.name, option, option.help, option.hint), option.default))
+    return make_dataclass("SearchOptions", made, frozen=True)
+
+
+def _later(names: Sequence[str], shortens: bool) -> type:
+    """Options that may change, as `RunConfig.changed` reads them: without one, it is as the run has it."""
+    made: list[Any] = []
+    for each in fields(RunConfig):
+        option = said(each)
+        if each.name in names and option.later is not None and (shortens or not option.shortens):
+            switch = _KINDS[each.name] is bool
+            unless = replace(option, default=False if switch else None)
+            kind = _typed(each.name, unless, option.later or option.help, None if switch else STORED)
+            made.append((each.name, kind, unless.default))
+    return make_dataclass("LaterOptions", made, frozen=True)
+
+
+def _typed(name: str, option: Option, help: str, hint: str | None) -> Any:
+    kind = option.kind or _KINDS[name]
+    optional = kind | None if option.default is None else kind
+    return Annotated[optional, arg(metavar=option.metavar, help=help, help_behavior_hint=hint)]
+
+
+SearchOptions = Annotated[Any, arg(name="", constructor=_search())]
+ResumeOptions = Annotated[Any, arg(name="", constructor=_later(RunConfig.names(safe=True), shortens=True))]
+ElsewhereOptions = Annotated[
+    Any, arg(name="", constructor=_later(RunConfig.names(*ELSEWHERE, safe=True), shortens=False))
+]
+"""of `retrain` and `fidelity`: where trainings run, which go to their ends"""

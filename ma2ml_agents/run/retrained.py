@@ -1,0 +1,97 @@
+"""What a retraining came to, and `summary.json`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any, Literal
+
+from ma2ml_agents.run.results import tested
+from ma2ml_env.evaluators.base import Job
+from ma2ml_env.trial import Outcome, Trial
+
+Select = Literal["validation", "test"]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A training to the end."""
+
+    trial: Trial
+    """of the search"""
+    job: Job
+    outcome: Outcome
+    """of the top: accuracy on validation images, and `test_accuracy`; of a repeat: both are on test images"""
+    weights: Path
+
+    def chosen_by(self, select: Select) -> tuple[bool, float, int]:
+        """Sort key, best first; what failed is last."""
+        accuracy = self.outcome.accuracy if select == "validation" else self.outcome.test_accuracy or 0.0
+        return self.outcome.status != "ok", -accuracy, self.trial.number
+
+    def under(self, limit: float) -> bool:
+        """Whether it was trained to the end, with at most so many MACs."""
+        return self.outcome.status == "ok" and self.outcome.flops <= limit
+
+
+@dataclass(frozen=True)
+class Level:
+    """The best pipeline under one limit on MACs: a row of the paper's Table 2."""
+
+    limit: float
+    best: Finished | None
+    """None if none that fits was trained"""
+
+
+@dataclass(frozen=True)
+class Retrained:
+    """What a retraining came to."""
+
+    select: Select
+    """images that the winner was chosen by"""
+    top: Sequence[Finished]
+    """in the order of their accuracy in the search"""
+    winner: Finished
+    repeats: Sequence[Finished]
+    """the winner on training and validation images, those that are ok"""
+    mean: float
+    """test accuracy of the repeats; of the winner itself if there are none"""
+    deviation: float
+    """their standard deviation (n - 1); 0.0 of one"""
+    levels: Sequence[Level] = ()
+    baseline: Sequence[Finished] = ()
+    """trainings of the base recipe, with what no agent decides and neutral values for the rest; like the repeats"""
+    failed: int = 0
+    """repeats, and trainings of the base recipe, that failed and count nowhere"""
+
+
+def mean_and_deviation(trainings: Sequence[Finished]) -> tuple[float, float]:
+    """Of their test accuracies; the deviation is 0.0 of one."""
+    accuracies = [tested(one.outcome) for one in trainings]
+    return fmean(accuracies), stdev(accuracies) if len(accuracies) > 1 else 0.0
+
+
+def summary(result: Retrained, folder: Path) -> dict[str, Any]:
+    """As JSON; places of weights are relative to the folder."""
+
+    def row(one: Finished) -> dict[str, Any]:
+        return {
+            "trial": one.trial.number,
+            "seed": one.job.seed,
+            "weights": str(one.weights.relative_to(folder.absolute())),
+            "outcome": one.outcome.to_json(),
+            "recipe": one.job.recipe.to_json(),
+        }
+
+    mean, deviation = mean_and_deviation(result.baseline) if result.baseline else (None, None)
+    return {
+        "select": result.select,
+        "winner": result.winner.trial.number,
+        "mean": result.mean,
+        "deviation": result.deviation,
+        "top": [row(one) for one in result.top],
+        "repeats": [row(one) for one in result.repeats],
+        "failed": result.failed,
+        "levels": [{"limit": each.limit, "trial": each.best and each.best.trial.number} for each in result.levels],
+        "baseline": {"mean": mean, "deviation": deviation, "trainings": [row(one) for one in result.baseline]},
+    }

@@ -1,0 +1,54 @@
+"""What a search plays: a `Game`, or another one-step cooperative game."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ma2ml_env.recipe import Recipe
+from ma2ml_env.trial import Code, GameSpec, Outcome, Proposal, Trial
+
+OnOutcome = Callable[[int, Outcome], None]
+"""Called with (trial number, outcome) the moment an outcome arrives."""
+
+
+class Playable(ABC):
+    """A game with `spec` and `play`. The rest is for games that know more of a trial, and has a default."""
+
+    spec: GameSpec
+
+    @abstractmethod
+    def play(
+        self,
+        proposals: Sequence[Proposal],
+        seeds: Sequence[int],
+        *,
+        first_number: int = 0,
+        known: Mapping[int, Outcome] = {},
+        on_outcome: OnOutcome | None = None,
+    ) -> list[Trial]:
+        """Play a batch.
+
+        Args:
+            proposals: n joint actions.
+            seeds: n trial seeds.
+            first_number: number of the first trial; the others follow.
+            known: trial number -> outcome that is already there and is not evaluated again.
+            on_outcome: told of each new outcome as it arrives.
+
+        Returns:
+            n trials in the order of the proposals.
+
+        Raises:
+            ValueError: if a proposal does not fit the game; nothing has been evaluated then.
+        """
+
+    def remember(self, trials: Sequence[Trial]) -> None:  # noqa: B027 (a default)
+        """Hear of finished trials of an earlier session. By default nothing is kept."""
+
+    def recipe(self, codes: Mapping[str, Code]) -> Recipe | None:
+        """The pipeline of a joint code. By default there is none."""
+        return None
+
+    def values(self, codes: Mapping[str, Code]) -> dict[str, dict[str, Any]] | None:
+        """Agent -> decision -> chosen value, for people. By default codes are all that is known."""
+        return None
