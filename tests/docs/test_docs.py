@@ -130,7 +130,7 @@ def measured():
                 )
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/benchmarks.md", "docs/ma2ml.md"])
+@pytest.mark.parametrize("page", ["docs/benchmarks.md", "docs/hybrid.md"])
 def test_numbers_with_intervals_are_the_results(page):
     number, results = r"-?\d?\.\d+", set(measured())
     told = re.findall(rf"({number} \({number} to {number})\)", (ROOT / page).read_text())
