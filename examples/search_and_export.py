@@ -14,7 +14,7 @@ from ma2ml_agents.run.cli import main
 from ma2ml_env import TrialStore
 
 run = Path(sys.argv[1] if len(sys.argv) > 1 else "runs/example")
-small = ["--budget", "24", "--batch", "12", "--set", "proxy_epochs=1", "final_epochs=4"]
+small = ["--budget", "24", "--batch", "12", "--set", "proxy_epochs=1", "--set", "final_epochs=4"]
 for command in (
     ["search", "digits-v0", "--run", str(run), *small],  # the default learner, `hybrid`, proposes
     ["retrain", str(run), "--top-k", "2", "--repeats", "1"],
