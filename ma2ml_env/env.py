@@ -138,7 +138,7 @@ class AutoMLEnv(ParallelEnv[str, Observation, Action]):
         """Draw nothing: `last_trial` holds what happened."""
 
     def close(self) -> None:
-        """End worker processes, if the evaluator has any."""
+        """Ends worker processes, if the evaluator has any."""
         close(self.game.evaluator)
 
     def _reseed(self, seed: int) -> None:
