@@ -82,6 +82,15 @@ def test_the_papers_page_has_the_figures_that_were_measured():
         assert ends["ma2ml_paper"] < ends["random"]
 
 
+def test_readme_is_short_and_says_first_what_a_stranger_asks():
+    text = (ROOT / "README.md").read_text()
+    assert len(re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL).split()) <= 700
+    assert text.count("![") == 1
+    first = "\n".join(text.splitlines()[:10])
+    for word in ("image classification", "Optuna or Ray Tune", "`hybrid`"):
+        assert word in first
+
+
 def test_links_lead_somewhere():
     for page in PAGES:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
