@@ -13,7 +13,6 @@ from pathlib import Path
 from ma2ml_agents.run.cli import main
 from ma2ml_env import TrialStore
 
-
 if __name__ == "__main__":  # worker processes import this file
     run = Path(sys.argv[1] if len(sys.argv) > 1 else "runs/example")
     small = ["--budget", "24", "--batch", "12", "--set", "proxy_epochs=1", "--set", "final_epochs=4"]
