@@ -46,12 +46,12 @@ EARLIER: dict[str, str] = {
 
 
 def learner_names() -> list[str]:
-    """Every name that `make_learner` knows, the project's own first."""
+    """List every name that `make_learner` knows, the project's own first."""
     return [*LEARNERS, *(name for name in names("learners") if name not in LEARNERS)]
 
 
 def learner_class(name: str) -> Any:
-    """The class behind a name; its attribute `Config` is the dataclass of its settings.
+    """Return the class behind a name; its attribute `Config` is the dataclass of its settings.
 
     Raises:
         ValueError: if there is no such learner; the closest name is offered.
@@ -65,12 +65,12 @@ def learner_class(name: str) -> Any:
 
 
 def learner_title(name: str) -> str:
-    """What a learner is, in one line: the first of its class's docstring; "" if it has none."""
+    """Say what a learner is in one line: the first of its class's docstring; "" if it has none."""
     return (learner_class(name).__doc__ or "").strip().partition("\n")[0].rstrip(".")
 
 
 def registry_name(kind: type) -> str:
-    """The name under which a learner's class is registered; its module and class if it is not."""
+    """Return the name under which a learner's class is registered; its module and class if it is not."""
     for name in learner_names():
         row = LEARNERS.get(name) or target("learners", name)
         if row.endswith(f":{kind.__qualname__}") and learner_class(name) is kind:
@@ -79,7 +79,7 @@ def registry_name(kind: type) -> str:
 
 
 def make_learner(name: str, spec: GameSpec, *, seed: int = 0, device: str = "cpu", **config: Any) -> Learner:
-    """A learner by name.
+    """Make a learner by its name.
 
     Args:
         name: one of `learner_names()`.
@@ -99,7 +99,7 @@ def make_learner(name: str, spec: GameSpec, *, seed: int = 0, device: str = "cpu
 
 
 def make_config(kind: type[Config], settings: Mapping[str, Any], learner: str) -> Config:
-    """The settings of a learner, as its dataclass.
+    """Make a learner's settings, as its dataclass.
 
     Raises:
         ValueError: if there is no such setting, with the closest name, or a value is of another kind or out of its range.

@@ -18,7 +18,7 @@ INFO_KEYS = ("accuracy", "flops", "params", "seconds", "ok")
 
 
 class AutoMLEnv(ParallelEnv[str, Observation, Action]):
-    """One-step cooperative environment over a game.
+    """A game as a one-step cooperative environment.
 
     Agents are named after the modules. An observation is the agent's random state S_i (paper, section 3.2), `Box((8,),
     float32)`, drawn anew every episode; an action is the agent's code, `MultiDiscrete(nvec)`, or with intervals a `Dict` of
@@ -54,11 +54,11 @@ class AutoMLEnv(ParallelEnv[str, Observation, Action]):
         self._reseed(seed)
 
     def observation_space(self, agent: str) -> Space[Any]:
-        """`Box((state_dim,), float32)`."""
+        """Return `Box((state_dim,), float32)`."""
         return self.observation_spaces[agent]
 
     def action_space(self, agent: str) -> Space[Any]:
-        """`MultiDiscrete(nvec)` of the agent's decisions; with intervals `Dict(decisions=..., intervals=Box(0, 1, (n,)))`."""
+        """Return `MultiDiscrete(nvec)`; with intervals `Dict(decisions=MultiDiscrete, intervals=Box(0, 1, (n,)))`."""
         return self.action_spaces[agent]
 
     def reset(
@@ -74,7 +74,7 @@ class AutoMLEnv(ParallelEnv[str, Observation, Action]):
     def step(
         self, actions: Mapping[str, Action]
     ) -> tuple[dict[str, Observation], dict[str, float], dict[str, bool], dict[str, bool], dict[str, dict[str, float]]]:
-        """Train the pipeline of the joint action; the episode is over.
+        """Train the pipeline of the joint action, and end the episode.
 
         Raises:
             ValueError: if no episode is running, or an action does not fit its space; agent and decision are named.
@@ -108,7 +108,7 @@ class AutoMLEnv(ParallelEnv[str, Observation, Action]):
     def evaluate_batch(
         self, actions: Mapping[str, Action], seeds: NDArray[np.int64] | None = None
     ) -> NDArray[np.float64]:
-        """Rewards (n,) of agent -> actions (n, L_i): what n times reset and step would give, much faster.
+        """Play the next n episodes in one call: the rewards (n,) that reset and step would return, much faster.
 
         Args:
             actions: agent -> codes, integers of shape (n, L_i); with intervals a mapping of decisions and intervals, each
@@ -130,11 +130,11 @@ class AutoMLEnv(ParallelEnv[str, Observation, Action]):
         return rewards
 
     def state(self) -> Observation:
-        """All agents' states, concatenated, for central critics: (state_dim x agents,) float32."""
+        """Return all agents' states, concatenated, for central critics: (agents x state_dim,) float32."""
         return self._states.ravel().copy()
 
     def render(self) -> None:
-        """Nothing to draw: `last_trial` holds what happened."""
+        """Draw nothing: `last_trial` holds what happened."""
 
     def close(self) -> None:
         """Ends worker processes, if the evaluator has any."""
@@ -167,5 +167,14 @@ class AutoMLEnv(ParallelEnv[str, Observation, Action]):
 
 
 def parallel_env(id: str, evaluator: str | None = None, **options: Any) -> AutoMLEnv:
-    """The environment of a named game; options are those of `make_game`."""
+    """Make the environment of a named game.
+
+    Args:
+        id: a registered name; `ma2ml list` shows them.
+        evaluator: as for `make_game`; `surrogate` needs no training.
+        **options: those of `make_game`; `seed` also starts the episodes, until `reset` is given one.
+
+    Raises:
+        ValueError, FileNotFoundError, ImportError: as `make_game` does.
+    """
     return AutoMLEnv(make_game(id, evaluator, **options), seed=options.get("seed", 0), name=f"ma2ml/{id}")

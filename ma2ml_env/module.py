@@ -20,5 +20,5 @@ class Module(Protocol):
     space: SearchSpace
 
     def apply(self, recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
-        """The recipe with this module's slots set; `values` is `space.decode(code)`."""
+        """Return the recipe with this module's slots set; `values` is `space.decode(code)`. Change no argument."""
         ...

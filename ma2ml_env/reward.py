@@ -15,14 +15,14 @@ from ma2ml_env.trial import Outcome
 
 @runtime_checkable
 class Reward(Protocol):
-    """A shared reward."""
+    """What all agents get for an outcome."""
 
     def __call__(self, outcome: Outcome) -> float:
-        """Finite reward of one outcome."""
+        """Return the finite reward of one outcome."""
         ...
 
     def vector(self, accuracy: NDArray[np.float64], flops: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Rewards (n,) of n outcomes that are ok: accuracies (n,) in [0, 1], MACs (n,)."""
+        """Return the rewards (n,) of n outcomes that are ok: accuracies (n,) in [0, 1], MACs (n,)."""
         ...
 
 
@@ -31,11 +31,11 @@ class Accuracy:
     """R = accuracy (paper, section 3.2)."""
 
     def __call__(self, outcome: Outcome) -> float:
-        """The accuracy in [0, 1]; 0.0 unless ok."""
+        """Return the accuracy in [0, 1]; 0.0 unless the outcome is ok."""
         return outcome.accuracy if outcome.status == "ok" else 0.0
 
     def vector(self, accuracy: NDArray[np.float64], flops: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Accuracies, as they are."""
+        """Return the accuracies, as they are."""
         return accuracy
 
 
@@ -55,7 +55,7 @@ class FlopsReward:
     w: float = -0.07
     """exponent"""
     hard: bool = False
-    """nothing for what is above the limit, the accuracy for what is not"""
+    """True: 0 above the limit, the accuracy up to it"""
 
     def __post_init__(self) -> None:
         if not 0 < self.limit < float("inf"):
@@ -64,13 +64,13 @@ class FlopsReward:
             raise ValueError(f"the exponent w must be negative, not {self.w}: more MACs must not be worth more")
 
     def __call__(self, outcome: Outcome) -> float:
-        """The reward; 0.0 unless ok."""
+        """Return the reward; 0.0 unless the outcome is ok."""
         if outcome.status != "ok":
             return 0.0
         return float(self.vector(np.array([outcome.accuracy]), np.array([outcome.flops]))[0])
 
     def vector(self, accuracy: NDArray[np.float64], flops: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Rewards (n,). Unknown MACs (0) count as at the limit: there is nothing to hold against the pipeline."""
+        """Return the rewards (n,). Unknown MACs (0) count as MACs at the limit."""
         share = np.where(flops > 0, flops, self.limit) / self.limit
         if self.hard:
             return np.where(share <= 1.0, accuracy, 0.0)

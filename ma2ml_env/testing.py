@@ -35,7 +35,7 @@ class _Learner(Protocol):
 def random_codes(
     nvec: Mapping[str, Sequence[int]], n: int, seed: int = 0, intervals: Mapping[str, int] = {}
 ) -> dict[str, NDArray[Any]]:
-    """Uniform codes: agent -> (n, L_i), integers, or floats for an agent with intervals."""
+    """Draw uniform codes: agent -> (n, L_i), integers, or floats for an agent with intervals."""
     rng = np.random.default_rng(seed)
     codes = {agent: rng.integers(np.array(sizes, dtype=int), size=(n, len(sizes))) for agent, sizes in nvec.items()}
     positions = {agent: rng.random((n, count)) for agent, count in intervals.items()}
@@ -43,12 +43,12 @@ def random_codes(
 
 
 def random_proposals(spec: GameSpec, n: int, seed: int = 0) -> list[Proposal]:
-    """Uniform proposals of a game, with neither states nor log-probabilities."""
+    """Draw uniform proposals of a game, with neither states nor log-probabilities."""
     return [Proposal(row) for row in _rows(random_codes(spec.nvec, n, seed, spec.intervals), spec)]
 
 
 def as_actions(codes: Mapping[str, NDArray[Any]], spec: GameSpec) -> dict[str, Any]:
-    """Codes, one (L_i,) or many (n, L_i), as the environment takes them."""
+    """Turn codes, one (L_i,) or many (n, L_i), into actions of the environment."""
     actions: dict[str, Any] = dict(codes)
     for agent in spec.intervals:
         indices, positions = np.split(codes[agent], [len(spec.nvec[agent])], axis=-1)
@@ -57,7 +57,7 @@ def as_actions(codes: Mapping[str, NDArray[Any]], spec: GameSpec) -> dict[str, A
 
 
 def check_module(module: Module, base: Recipe | None = None, samples: int = 200) -> None:
-    """Name, space and `apply`: codes come back, recipes are new, equal for equal codes, keyed and JSON both ways."""
+    """Check a module: codes survive decoding, `apply` returns new and repeatable recipes, which survive JSON."""
     assert isinstance(module, Module), f"{module!r} lacks name, space or apply"
     tail = module.name.rpartition("_")[2]
     assert module.name, "an agent needs a name"
@@ -84,7 +84,7 @@ def check_module(module: Module, base: Recipe | None = None, samples: int = 200)
 
 
 def check_reward(reward: Reward) -> None:
-    """Defined and finite for every status, 0.0 for what failed, `vector` equal to the scalar, no less for more accuracy."""
+    """Check a reward: finite for every status, 0.0 for a failure, `vector` equal to the scalar, monotone in accuracy."""
     for status, error in (("infeasible", ""), ("failed", "CRASH")):
         value = reward(Outcome(status=status, error=error, flops=10**9))  # type: ignore[arg-type]
         assert value == 0.0, f"an outcome that is {status} has reward 0.0, not {value}"
@@ -100,7 +100,7 @@ def check_reward(reward: Reward) -> None:
 
 
 def check_evaluator(evaluator: Evaluator, jobs: Sequence[Job]) -> dict[int, Outcome]:
-    """Every index once, by an iterator, the same again, and equal to `score` where there is one. Returns the outcomes."""
+    """Check an evaluator, and return the outcomes: each index once, lazily, repeatable, equal to `score` if it has one."""
     assert not list(evaluator.evaluate([])), "no jobs, no outcomes"
     unused = evaluator.evaluate(jobs)  # work starts at the first next(): this must not begin anything
     assert iter(unused) is unused, "outcomes come from an iterator"
@@ -125,7 +125,7 @@ def check_evaluator(evaluator: Evaluator, jobs: Sequence[Job]) -> dict[int, Outc
 
 
 def check_env(env: AutoMLEnv, episodes: int = 100) -> None:
-    """Spaces, shared reward, infos, the end after one step, and two copies that stay equal, episode for episode.
+    """Check an environment: spaces, shared reward, infos, one step an episode, equal copies play equal episodes.
 
     PettingZoo's own seed test looks at the first step alone; this one plays `episodes` of them, and again after pickling.
     """
@@ -164,7 +164,7 @@ def check_env(env: AutoMLEnv, episodes: int = 100) -> None:
 
 
 def check_learner(make: Callable[[], _Learner], spec: GameSpec, batches: int = 3, batch: int = 6) -> None:
-    """Codes in range, same seed same proposals, tell takes anything, state_dict continues to the bit.
+    """Check a learner: codes in range, equal seeds propose equally, `tell` takes any trial, `state_dict` resumes to the bit.
 
     Args:
         make: a new learner over `spec`, always with the same seed.

@@ -98,7 +98,7 @@ class TorchRLEnv(EnvBase):
         return Unbounded(shape=(self.n, *shape), device=self.device)
 
     def close(self, **_: Any) -> None:
-        """Ends worker processes, if the evaluator has any."""
+        """End worker processes, if the evaluator has any."""
         self.env.close()
         super().close()
 
@@ -277,7 +277,7 @@ def torchrl_env(
     tensors: torch.device | str = "cpu",
     **options: Any,
 ) -> TorchRLEnv:
-    """A named game as a batched TorchRL environment; other options are those of `make_game`.
+    """Make a batched TorchRL environment of a named game; other options are those of `make_game`.
 
     Args:
         id: of the game.

@@ -9,5 +9,5 @@ from ma2ml_env.env import parallel_env
 
 
 def aec_env(id: str, evaluator: str | None = None, **options: Any) -> "AECEnv[str, Any, Any]":
-    """The AEC view of a named game; options are those of `make_game`."""
+    """Make the AEC view of a named game; options are those of `make_game`."""
     return parallel_to_aec(parallel_env(id, evaluator, **options))

@@ -28,25 +28,25 @@ class BoxEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.float32], dict[str, Any]]:
-        """As in the flat view."""
+        """Start an episode, as the flat view does."""
         super().reset(seed=seed)
         return self.flat.reset(seed=seed, options=options)
 
     def step(self, action: NDArray[np.float32]) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
-        """Train the pipeline of `code(action)`; the episode is over."""
+        """Train the pipeline of `code(action)`, and end the episode."""
         return self.flat.step(self.code(action))
 
     def code(self, action: NDArray[np.float32]) -> NDArray[np.int64]:
-        """The choices (decisions,) of numbers (decisions,); what lies outside [-1, 1] counts as its end."""
+        """Turn numbers (decisions,) into choices (decisions,); a number outside [-1, 1] counts as its nearer end."""
         index = np.floor((np.asarray(action, dtype=np.float64) + 1.0) / 2.0 * self.nvec)
         code: NDArray[np.int64] = np.clip(index, 0, self.nvec - 1).astype(np.int64)
         return code
 
     def close(self) -> None:
-        """Ends worker processes, if the evaluator has any."""
+        """End worker processes, if the evaluator has any."""
         self.flat.close()
 
 
 def box_env(id: str, evaluator: str | None = None, **options: Any) -> BoxEnv:
-    """The box view of a named game; options are those of `make_game`."""
+    """Make the box view of a named game; options are those of `make_game`."""
     return BoxEnv(parallel_env(id, evaluator, **options))

@@ -13,7 +13,7 @@ from ma2ml_env.env import AutoMLEnv, parallel_env
 
 
 class FlatEnv(gymnasium.Env[NDArray[np.float32], Action]):
-    """One MultiDiscrete of all agents' decisions; the observation is all agents' states; an episode is one step.
+    """One agent that takes all decisions in one step: `MultiDiscrete` actions, all agents' states as observation.
 
     With intervals the action is a `Dict` of the `decisions` and of the `intervals` of all agents.
     """
@@ -32,18 +32,18 @@ class FlatEnv(gymnasium.Env[NDArray[np.float32], Action]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.float32], dict[str, Any]]:
-        """All agents' states (state_dim x agents,) and an info of zeros."""
+        """Start an episode; return all agents' states (agents x state_dim,), and an info of zeros."""
         super().reset(seed=seed)
         _, infos = self.env.reset(seed=seed, options=options)
         return self.env.state(), next(iter(infos.values()))
 
     def step(self, action: Action) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
-        """Train the pipeline of the whole action (sum of L_i,); the episode is over."""
+        """Train the pipeline of the whole action (sum of L_i,), and end the episode."""
         _, rewards, _, _, infos = self.env.step({agent: self._part(agent, action) for agent in self._slices})
         return self.env.state(), next(iter(rewards.values())), True, False, next(iter(infos.values()))
 
     def close(self) -> None:
-        """Ends worker processes, if the evaluator has any."""
+        """End worker processes, if the evaluator has any."""
         self.env.close()
 
     def _part(self, agent: str, action: Action) -> Action:
@@ -63,5 +63,5 @@ def _slices(counts: Mapping[str, int]) -> dict[str, slice]:
 
 
 def flat_env(id: str, evaluator: str | None = None, **options: Any) -> FlatEnv:
-    """The flat view of a named game; options are those of `make_game`."""
+    """Make the flat view of a named game; options are those of `make_game`."""
     return FlatEnv(parallel_env(id, evaluator, **options))

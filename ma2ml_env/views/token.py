@@ -71,7 +71,7 @@ class TokenParallelEnv(ParallelEnv[str, Any, int]):
     def step(
         self, actions: Mapping[str, int]
     ) -> tuple[dict[str, Any], dict[str, float], dict[str, bool], dict[str, bool], dict[str, Any]]:
-        """One decision of every agent.
+        """Take one decision of every agent.
 
         Raises:
             ValueError: if no episode is running, an agent is missing, or a masked choice was taken.
@@ -102,14 +102,14 @@ class TokenParallelEnv(ParallelEnv[str, Any, int]):
         )
 
     def state(self) -> NDArray[np.float32]:
-        """All agents' vectors, concatenated, for central critics."""
+        """Return all agents' vectors, concatenated, for central critics."""
         return np.concatenate([self._vector(a) for a in self.possible_agents])
 
     def render(self) -> None:
-        """Nothing to draw."""
+        """Draw nothing."""
 
     def close(self) -> None:
-        """Ends worker processes, if the evaluator has any."""
+        """End worker processes, if the evaluator has any."""
         self.env.close()
 
     def _step_number(self) -> int:
@@ -168,7 +168,7 @@ class TokenEnv(gymnasium.Env[NDArray[np.float32], np.int64]):
         return self._observation(), next(iter(infos.values()))
 
     def step(self, action: np.int64 | int) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
-        """One decision."""
+        """Take one decision."""
         if len(self._code) == len(self._nvec):
             raise ValueError("this episode is over: call reset() before step()")
         self._code.append(choice(action, self._nvec[len(self._code)], True, "token"))
@@ -179,12 +179,12 @@ class TokenEnv(gymnasium.Env[NDArray[np.float32], np.int64]):
         return self._observation(), next(iter(rewards.values())), True, False, next(iter(infos.values()))
 
     def action_masks(self) -> NDArray[np.bool_]:
-        """Choices of the decision at hand, (n,)."""
+        """Return which choices the decision at hand has, (n,)."""
         made = min(len(self._code), len(self._nvec) - 1)
         return np.arange(self._n) < self._nvec[made]
 
     def close(self) -> None:
-        """Ends worker processes, if the evaluator has any."""
+        """End worker processes, if the evaluator has any."""
         self.env.close()
 
     def _observation(self) -> NDArray[np.float32]:
@@ -214,10 +214,10 @@ def _observe(state: NDArray[np.float32], code: list[int], nvec: Any, steps: int,
 def token_parallel_env(
     id: str, evaluator: str | None = None, *, mask: Mask = "dict", **options: Any
 ) -> TokenParallelEnv:
-    """The token view of a named game, agents side by side; options are those of `make_game`."""
+    """Make the token view of a named game, agents side by side; options are those of `make_game`."""
     return TokenParallelEnv(parallel_env(id, evaluator, **options), mask)
 
 
 def token_env(id: str, evaluator: str | None = None, **options: Any) -> TokenEnv:
-    """The token view of a named game for one agent; options are those of `make_game`."""
+    """Make the token view of a named game for one agent; options are those of `make_game`."""
     return TokenEnv(parallel_env(id, evaluator, **options))

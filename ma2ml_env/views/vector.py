@@ -41,7 +41,7 @@ class AutoMLVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.int64], NDArray[
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.float32], dict[str, Any]]:
-        """States (n, state_dim x agents); with a seed, the sequence of episodes of that seed.
+        """Start n episodes and return their states (n, agents x state_dim); a seed starts its sequence of episodes.
 
         Raises:
             ValueError: if seeds are given one by one: episodes share one sequence.
@@ -57,7 +57,7 @@ class AutoMLVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.int64], NDArray[
     def step(
         self, actions: NDArray[np.int64]
     ) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
-        """Rewards (n,) of actions (n, decisions); every episode ends, and the states returned are the next ones'."""
+        """Train n pipelines (n, decisions), and return the next episodes' states and these rewards (n,); all episodes end."""
         parts = np.split(np.asarray(actions), self._ends[:-1], axis=1)
         rewards = self.env.evaluate_batch(dict(zip(self.env.possible_agents, parts, strict=True)))
         ended = np.ones(self.num_envs, dtype=np.bool_)
@@ -66,7 +66,7 @@ class AutoMLVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.int64], NDArray[
         return self._states, rewards, ended, np.zeros_like(ended), infos
 
     def close(self, **kwargs: Any) -> None:
-        """Ends worker processes, if the evaluator has any."""
+        """End worker processes, if the evaluator has any."""
         self.env.close()
 
     def _draw(self) -> NDArray[np.float32]:
@@ -74,5 +74,5 @@ class AutoMLVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.int64], NDArray[
 
 
 def vector_env(id: str, evaluator: str | None = None, *, num_envs: int = 24, **options: Any) -> AutoMLVectorEnv:
-    """The vector view of a named game; options are those of `make_game`."""
+    """Make the vector view of a named game; options are those of `make_game`."""
     return AutoMLVectorEnv(parallel_env(id, evaluator, **options), num_envs)
