@@ -11,10 +11,10 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from ma2ml_agents.after.results import tested
 from ma2ml_agents.run import published
 from ma2ml_agents.run.chart import Point, panels
 from ma2ml_agents.run.config import RunConfig
-from ma2ml_agents.run.results import tested
 from ma2ml_agents.run.standing import curve, recipe_key
 from ma2ml_agents.run.stored import build_without_evaluator, stored_config
 from ma2ml_env.game import Game

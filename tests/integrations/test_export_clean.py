@@ -10,9 +10,9 @@ from importlib.metadata import version
 import pytest
 import torch
 
+from ma2ml_agents.after.export import export, load_model_file
+from ma2ml_agents.after.retrain import retrain
 from ma2ml_agents.run.cli import main
-from ma2ml_agents.run.export import export, load_model_file
-from ma2ml_agents.run.retrain import retrain
 
 PROGRAM = """
 import importlib.util, json, sys

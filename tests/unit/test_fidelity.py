@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ma2ml_agents.run import fidelity
+from ma2ml_agents.after import fidelity
+from ma2ml_agents.after.correlation import bootstrap, kendall, ranks, spearman
 from ma2ml_agents.run.cli import main
-from ma2ml_agents.run.correlation import bootstrap, kendall, ranks, spearman
 from ma2ml_agents.run.stop import Stopped
 from ma2ml_agents.run.stored import stored_config
 from ma2ml_env.evaluators.placement import Placement

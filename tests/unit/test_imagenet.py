@@ -12,8 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
+from ma2ml_agents.after.retrain import retrain
 from ma2ml_agents.run.cli import main
-from ma2ml_agents.run.retrain import retrain
 from ma2ml_env.games import make_game
 from ma2ml_env.recipe import Recipe, Spec
 from ma2ml_env.registry import resolve
@@ -206,7 +206,7 @@ def test_a_search_and_a_retraining_by_levels_of_the_small_sibling(folder, tmp_pa
     game = ["imagenet200-600m-small-v0", "--data", str(folder), "--learner", "random", "--budget", "2", "--batch", "2"]
     assert main(["search", *game, "--size", "16", "--run", run, "--workers", "1", *words]) == 0
     named = replace(resolve("games", "imagenet200-600m-small-v0"), final_source={"classes": None})
-    monkeypatch.setattr("ma2ml_agents.run.retrain.resolve", lambda *_: named)
+    monkeypatch.setattr("ma2ml_agents.after.retrain.resolve", lambda *_: named)
     with TrialStore(Path(run)) as store:
         searched = {trial.number: trial.outcome.flops for trial in store.trials()}
     result = retrain(run, levels=(1e6, 1e9), top_k=2, repeats=1, baseline=True)

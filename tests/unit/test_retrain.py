@@ -8,11 +8,11 @@ from typing import ClassVar
 
 import pytest
 
+from ma2ml_agents.after.results import Results
+from ma2ml_agents.after.retrain import REPEATS_FROM, best_trials, retrain
+from ma2ml_agents.after.retrained import Finished
 from ma2ml_agents.run.cli import main
 from ma2ml_agents.run.options import amounts
-from ma2ml_agents.run.results import Results
-from ma2ml_agents.run.retrain import REPEATS_FROM, best_trials, retrain
-from ma2ml_agents.run.retrained import Finished
 from ma2ml_agents.run.stored import build_without_evaluator, stored_config
 from ma2ml_env.evaluators.base import Job
 from ma2ml_env.evaluators.train import Train

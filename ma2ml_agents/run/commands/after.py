@@ -48,10 +48,10 @@ class Retrain:
 
     def execute(self, console: Console) -> int:
         """Retrain, then print the table."""
+        from ma2ml_agents.after.results import tested
+        from ma2ml_agents.after.retrain import retrain
+        from ma2ml_agents.after.retrained import mean_and_deviation
         from ma2ml_agents.run.published import level_name
-        from ma2ml_agents.run.results import tested
-        from ma2ml_agents.run.retrain import retrain
-        from ma2ml_agents.run.retrained import mean_and_deviation
         from ma2ml_agents.run.stop import Stopped, stoppable
         from ma2ml_agents.run.tables import amount, table
 
@@ -140,7 +140,7 @@ class Export:
 
     def execute(self, console: Console) -> int:
         """Export."""
-        from ma2ml_agents.run.export import export
+        from ma2ml_agents.after.export import export
 
         folder, card = export(self.run, out=self.out, number=self.number)
         console.print(

@@ -37,7 +37,7 @@ class Fidelity:
 
     def execute(self, console: Console) -> int:
         """Train, then print the correlations."""
-        from ma2ml_agents.run.fidelity import compare
+        from ma2ml_agents.after.fidelity import compare
         from ma2ml_agents.run.stop import Stopped, stoppable
         from ma2ml_agents.run.tables import table
 

@@ -20,8 +20,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from ma2ml_agents.after.results import tested
 from ma2ml_agents.run.config import RunConfig
-from ma2ml_agents.run.results import tested
 from ma2ml_agents.run.stored import stored_config
 from ma2ml_env.files import write_atomic
 from ma2ml_env.reading import expected, read_json
@@ -86,7 +86,7 @@ def model_source(kind: str) -> str:
     Raises:
         ValueError: if the kind is unknown here.
     """
-    from ma2ml_agents.run import export_loader
+    from ma2ml_agents.after import export_loader
     from ma2ml_env.training import parts
     from ma2ml_env.training.networks import base
 

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+from ma2ml_agents.after.correlation import Estimate, bootstrap, kendall, spearman
+from ma2ml_agents.after.results import Results, Wanted, train
 from ma2ml_agents.run.config import RunConfig
-from ma2ml_agents.run.correlation import Estimate, bootstrap, kendall, spearman
-from ma2ml_agents.run.results import Results, Wanted, train
 from ma2ml_agents.run.standing import first_of_each, recipe_key
 from ma2ml_agents.run.stored import build_without_evaluator, trained_run, training_options
 from ma2ml_env.evaluators.base import Job

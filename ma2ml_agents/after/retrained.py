@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, Literal
 
-from ma2ml_agents.run.results import tested
+from ma2ml_agents.after.results import tested
 from ma2ml_env.evaluators.base import Job
 from ma2ml_env.trial import Outcome, Trial
 

@@ -19,8 +19,8 @@ from typing import Any
 
 from rich.console import Console
 
-from ma2ml_agents.run.results import Results, Wanted, train
-from ma2ml_agents.run.retrained import Finished, Level, Retrained, Select, mean_and_deviation, summary
+from ma2ml_agents.after.results import Results, Wanted, train
+from ma2ml_agents.after.retrained import Finished, Level, Retrained, Select, mean_and_deviation, summary
 from ma2ml_agents.run.standing import by_accuracy, first_of_each, recipe_key
 from ma2ml_agents.run.stored import build_without_evaluator, trained_run, training_options
 from ma2ml_env.evaluators.base import Job
