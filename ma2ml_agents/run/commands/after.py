@@ -51,9 +51,9 @@ class Retrain:
         from ma2ml_agents.after.results import tested
         from ma2ml_agents.after.retrain import retrain
         from ma2ml_agents.after.retrained import mean_and_deviation
-        from ma2ml_agents.run.published import level_name
+        from ma2ml_agents.reports.published import level_name
+        from ma2ml_agents.reports.tables import amount, table
         from ma2ml_agents.run.stop import Stopped, stoppable
-        from ma2ml_agents.run.tables import amount, table
 
         with stoppable() as stop:
             try:

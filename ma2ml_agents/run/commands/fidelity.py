@@ -38,8 +38,8 @@ class Fidelity:
     def execute(self, console: Console) -> int:
         """Train, then print the correlations."""
         from ma2ml_agents.after.fidelity import compare
+        from ma2ml_agents.reports.tables import table
         from ma2ml_agents.run.stop import Stopped, stoppable
-        from ma2ml_agents.run.tables import table
 
         with stoppable() as stop:
             try:

@@ -30,7 +30,7 @@ class Trials:
                 for trial in store.trials():
                     print(json.dumps(trial.to_json()))
             else:
-                from ma2ml_agents.run.tables import trials_table
+                from ma2ml_agents.reports.tables import trials_table
 
                 console.print(trials_table(list(store.trials())))
         return 0
@@ -103,8 +103,8 @@ class Pareto:
 
     def execute(self, console: Console) -> int:
         """Print the front, fewest MACs first."""
+        from ma2ml_agents.reports.tables import amount, table
         from ma2ml_agents.run.standing import pareto
-        from ma2ml_agents.run.tables import amount, table
 
         with TrialStore(self.run, create=False) as store:
             front = pareto(store.trials())
@@ -154,7 +154,7 @@ class Report:
 
     def execute(self, console: Console) -> int:
         """Write it."""
-        from ma2ml_agents.run.report import write_report
+        from ma2ml_agents.reports.report import write_report
 
         path = self.out or self.run / "report.html"
         with TrialStore(self.run, create=False) as store:
@@ -173,7 +173,7 @@ class List:
     def execute(self, console: Console) -> int:
         """Print the tables."""
         from ma2ml_agents.registry import learner_names, learner_title
-        from ma2ml_agents.run.tables import amount, table
+        from ma2ml_agents.reports.tables import amount, table
 
         games, modules = [_game(name) for name in names("games")], [_module(name) for name in names("modules")]
         if self.json:

@@ -30,8 +30,8 @@ class Paper:
 
     def execute(self, console: Console) -> int:
         """Make it."""
-        from ma2ml_agents.run import paper
-        from ma2ml_agents.run.tables import table
+        from ma2ml_agents.reports import paper
+        from ma2ml_agents.reports.tables import table
 
         if self.item in ("figure4", "figure5"):
             if not self.runs:

@@ -56,11 +56,11 @@ def drive(folder: Path, config: RunConfig, console: Console) -> int:
     import torch
 
     from ma2ml_agents.registry import learner_title, make_learner
+    from ma2ml_agents.reports.tables import print_summary
     from ma2ml_agents.run.search import refuse_earlier_learner, search
     from ma2ml_agents.run.standing import recipe_key
     from ma2ml_agents.run.stop import Interruptible, Stopped, stoppable
     from ma2ml_agents.run.stored import build
-    from ma2ml_agents.run.tables import print_summary
     from ma2ml_agents.run.tracking import SearchProgress, TensorBoard
     from ma2ml_env.store import TrialStore
 

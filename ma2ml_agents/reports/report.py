@@ -6,11 +6,11 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from ma2ml_agents.run.chart import chart
+from ma2ml_agents.reports.chart import chart
+from ma2ml_agents.reports.tables import amount
 from ma2ml_agents.run.config import RunConfig
 from ma2ml_agents.run.standing import Standing, curve, first_and_last, pareto, recipe_key
 from ma2ml_agents.run.stored import build_without_evaluator, stored_config
-from ma2ml_agents.run.tables import amount
 from ma2ml_env.files import write_atomic
 from ma2ml_env.game import Game
 from ma2ml_env.reading import expected, read_json

@@ -12,8 +12,8 @@ from statistics import fmean
 from typing import Any
 
 from ma2ml_agents.after.results import tested
-from ma2ml_agents.run import published
-from ma2ml_agents.run.chart import Point, panels
+from ma2ml_agents.reports import published
+from ma2ml_agents.reports.chart import Point, panels
 from ma2ml_agents.run.config import RunConfig
 from ma2ml_agents.run.standing import curve, recipe_key
 from ma2ml_agents.run.stored import build_without_evaluator, stored_config
