@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ma2ml_agents.run.cli import main
+from ma2ml_agents.cli.main import main
 from ma2ml_env import TrialStore
 
 if __name__ == "__main__":  # worker processes import this file

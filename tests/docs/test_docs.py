@@ -52,7 +52,7 @@ def test_command_exists(words):
         assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
         return
     done = subprocess.run(
-        [sys.executable, "-m", "ma2ml_agents.run.cli", words[1], "--help"], capture_output=True, text=True, check=True
+        [sys.executable, "-m", "ma2ml_agents.cli.main", words[1], "--help"], capture_output=True, text=True, check=True
     )
     for flag in (word for word in words[2:] if word.startswith("--")):
         assert flag in done.stdout, f"{flag} is not an option of ma2ml {words[1]}"

@@ -12,7 +12,7 @@ from ma2ml_env.store import TrialStore
 
 
 def command(*words, **options):
-    return python("-m", "ma2ml_agents.run.cli", *words, **options)
+    return python("-m", "ma2ml_agents.cli.main", *words, **options)
 
 
 def search(folder):

@@ -10,7 +10,7 @@ import pytest
 from parts import comparable
 
 import ma2ml_agents
-from ma2ml_agents.run.cli import main
+from ma2ml_agents.cli.main import main
 from ma2ml_env.store import TrialStore, read_mirror
 
 GOLDEN = sorted(

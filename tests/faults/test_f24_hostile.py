@@ -20,8 +20,8 @@ from parts import make_game
 from suite import HERE, load
 
 from ma2ml_agents.after.export import export
+from ma2ml_agents.cli.main import main
 from ma2ml_agents.registry import learner_names, make_learner
-from ma2ml_agents.run.cli import main
 from ma2ml_agents.run.search import search
 from ma2ml_agents.run.stored import build_without_evaluator, stored_config
 from ma2ml_env.recipe import Recipe

@@ -12,7 +12,7 @@ import torch
 
 from ma2ml_agents.after.export import export, load_model_file
 from ma2ml_agents.after.retrain import retrain
-from ma2ml_agents.run.cli import main
+from ma2ml_agents.cli.main import main
 
 PROGRAM = """
 import importlib.util, json, sys

@@ -182,7 +182,7 @@ if __name__ == "__main__":
             words = ["search", "digits-v0", "--learner", "random", "--budget", "4", "--batch", "2", "--workers", "2"]
             words += ["--set", "limit=100", "--seed", "3", "--engine", engine, "--run", str(run)]
             done = subprocess.run(
-                [sys.executable, "-m", "ma2ml_agents.run.cli", *words], capture_output=True, text=True, check=False
+                [sys.executable, "-m", "ma2ml_agents.cli.main", *words], capture_output=True, text=True, check=False
             )
             assert done.returncode == 0, done.stderr[-2000:]
             with TrialStore(run) as store:
@@ -194,7 +194,7 @@ if __name__ == "__main__":
         """Retraining and fidelity of one run, on Ray and here."""
 
         def ma2ml(*words):
-            command = [sys.executable, "-m", "ma2ml_agents.run.cli", *words]
+            command = [sys.executable, "-m", "ma2ml_agents.cli.main", *words]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             assert done.returncode == 0, done.stderr[-2000:]
 

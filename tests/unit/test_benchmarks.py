@@ -10,7 +10,7 @@ import report
 import run
 import suite
 
-from ma2ml_agents.run.cli import main
+from ma2ml_agents.cli.main import main
 from ma2ml_env.testing import check_module
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"

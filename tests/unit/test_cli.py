@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ma2ml_agents.run.cli import COMMANDS, main, parse
+from ma2ml_agents.cli.main import COMMANDS, main, parse
 from ma2ml_agents.run.config import RunConfig
 from ma2ml_agents.run.options import settings
 from ma2ml_env.evaluators.base import NoWorker
@@ -206,7 +206,7 @@ def test_a_run_of_a_cluster_goes_on_without_it():
 def test_zero_is_a_number_to_resume_with(option, searched, monkeypatch):
     """It was taken for nothing; `--gpus 0` is for a cluster that has none any more."""
     told = []
-    monkeypatch.setattr("ma2ml_agents.run.commands.search.drive", lambda run, config, console: told.append(config) or 0)
+    monkeypatch.setattr("ma2ml_agents.cli.start.drive", lambda run, config, console: told.append(config) or 0)
     assert main(["resume", str(searched), option, "0"]) == 0
     assert told[0].to_json()[option[2:]] == 0
 
@@ -323,7 +323,7 @@ def test_every_command_has_help_with_a_line_on_each_option(command, capsys):
 
 def test_help_needs_no_torch():
     code = (
-        "import sys; from ma2ml_agents.run.cli import main\n"
+        "import sys; from ma2ml_agents.cli.main import main\n"
         "try: main(['search', '--help'])\n"
         "except SystemExit: pass\n"
         "assert 'torch' not in sys.modules and 'ma2ml_agents.run.search' not in sys.modules"
@@ -350,7 +350,7 @@ def test_a_programming_error_keeps_its_traceback(searched, monkeypatch):
 
 
 def test_a_reader_that_leaves_early_is_no_error(searched):
-    command = f"{sys.executable} -m ma2ml_agents.run.cli trials {searched} --json | head -c 10"
+    command = f"{sys.executable} -m ma2ml_agents.cli.main trials {searched} --json | head -c 10"
     done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True)
     assert done.returncode == 0
     assert done.stderr == b""
@@ -363,7 +363,7 @@ def test_f3_a_signal_stops_cleanly_and_resume_ends_as_a_calm_run(number, code, t
     run, calm = tmp_path / "run", tmp_path / "calm"
     args = ["search", "digits-v0", *SURROGATE, "--budget", "24", "--run"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "ma2ml_agents.run.cli", *args, str(run), "--set", "delay=0.1"],
+        [sys.executable, "-m", "ma2ml_agents.cli.main", *args, str(run), "--set", "delay=0.1"],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ma2ml_agents.run.cli import main, parse
+from ma2ml_agents.cli.main import main, parse
 from ma2ml_agents.run.config import RunConfig, said
 from ma2ml_agents.run.stored import build, stored_config, trained_run
 from ma2ml_env.evaluators.placement import Placement

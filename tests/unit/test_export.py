@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from ma2ml_agents.after import export_loader
 from ma2ml_agents.after.export import _logits, export, load_model_file, model_source
 from ma2ml_agents.after.retrain import retrain
-from ma2ml_agents.run.cli import main
+from ma2ml_agents.cli.main import main
 from ma2ml_env.evaluators.train import save_weights
 from ma2ml_env.modules.fbnetv3 import FBNETV3
 from ma2ml_env.recipe import Recipe, Spec

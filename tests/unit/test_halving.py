@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ma2ml_agents.run.cli import main
+from ma2ml_agents.cli.main import main
 from ma2ml_env.evaluators.base import Evaluator, Job
 from ma2ml_env.evaluators.halving import Halving
 from ma2ml_env.evaluators.pool import Pool

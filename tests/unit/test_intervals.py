@@ -13,8 +13,8 @@ from gymnasium.spaces import Box, Dict, MultiDiscrete
 from pettingzoo.test import api_test
 
 import ma2ml_env
+from ma2ml_agents.cli.main import main
 from ma2ml_agents.registry import LEARNERS, make_learner
-from ma2ml_agents.run.cli import main
 from ma2ml_env.evaluators.surrogate import Surrogate
 from ma2ml_env.evaluators.table import Table
 from ma2ml_env.game import Game

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ma2ml_agents.run.cli import main
+from ma2ml_agents.cli.main import main
 from ma2ml_env.evaluators.table import Table
 from ma2ml_env.games import make_game
 from ma2ml_env.store import TrialStore

@@ -5,8 +5,8 @@ from xml.etree import ElementTree
 
 import pytest
 
+from ma2ml_agents.cli.main import main
 from ma2ml_agents.reports import paper, published
-from ma2ml_agents.run.cli import main
 from ma2ml_env.recipe import Recipe
 from ma2ml_env.trial import Outcome
 

@@ -8,9 +8,9 @@ from xml.etree import ElementTree
 
 import pytest
 
+from ma2ml_agents.cli.main import main
 from ma2ml_agents.reports.chart import TOP, chart, ticks
 from ma2ml_agents.reports.report import render
-from ma2ml_agents.run.cli import main
 from ma2ml_agents.run.stored import build_without_evaluator, stored_config
 from ma2ml_env.store import TrialStore
 

@@ -11,7 +11,7 @@ import pytest
 from ma2ml_agents.after.results import Results
 from ma2ml_agents.after.retrain import REPEATS_FROM, best_trials, retrain
 from ma2ml_agents.after.retrained import Finished
-from ma2ml_agents.run.cli import main
+from ma2ml_agents.cli.main import main
 from ma2ml_agents.run.options import amounts
 from ma2ml_agents.run.stored import build_without_evaluator, stored_config
 from ma2ml_env.evaluators.base import Job

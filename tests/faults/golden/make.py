@@ -9,7 +9,7 @@ import gzip
 import sys
 from pathlib import Path
 
-from ma2ml_agents.run.cli import main
+from ma2ml_agents.cli.main import main
 from ma2ml_agents.run.tracking import TensorBoard
 
 WORDS = {

@@ -14,12 +14,12 @@ from typing import Annotated, Any, Union
 import tyro
 from rich.console import Console
 
-from ma2ml_agents.run.commands.after import Export, Retrain
-from ma2ml_agents.run.commands.bench import Bench
-from ma2ml_agents.run.commands.fidelity import Fidelity
-from ma2ml_agents.run.commands.look import Check, List, Pareto, Report, Show, Trials
-from ma2ml_agents.run.commands.paper import Paper
-from ma2ml_agents.run.commands.search import Resume, Search
+from ma2ml_agents.cli.after import Export, Retrain
+from ma2ml_agents.cli.bench import Bench
+from ma2ml_agents.cli.fidelity import Fidelity
+from ma2ml_agents.cli.look import Check, List, Pareto, Report, Show, Trials
+from ma2ml_agents.cli.paper import Paper
+from ma2ml_agents.cli.start import Resume, Search
 from ma2ml_env.evaluators.base import NoWorker
 from ma2ml_env.registry import closest
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from rich.console import Console
 from tyro.conf import arg
 
-from ma2ml_agents.run.command_line import ElsewhereOptions
+from ma2ml_agents.cli.command_line import ElsewhereOptions
 from ma2ml_agents.run.options import (
     OptionalAmount,
     OptionalFolder,

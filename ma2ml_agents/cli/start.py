@@ -8,7 +8,7 @@ from typing import Annotated
 from rich.console import Console
 from tyro.conf import arg
 
-from ma2ml_agents.run.command_line import ResumeOptions, SearchOptions
+from ma2ml_agents.cli.command_line import ResumeOptions, SearchOptions
 from ma2ml_agents.run.config import RunConfig
 from ma2ml_agents.run.options import Run
 
