@@ -27,7 +27,7 @@ from rich.console import Console
 from suite import Run, Suite, is_known, judged_by, load, noise_free, read_kept
 
 from ma2ml_agents.registry import make_learner
-from ma2ml_agents.run.search import Callback, search
+from ma2ml_agents.run.loop import Callback, search
 from ma2ml_agents.run.standing import recipe_key
 from ma2ml_agents.run.tracking import progress_bar
 from ma2ml_env.files import write_atomic

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ma2ml_agents.registry import learner_class
-from ma2ml_agents.run.search import Playable
+from ma2ml_agents.run.loop import Playable
 from ma2ml_env.evaluators.base import GroundTruth
 from ma2ml_env.evaluators.surrogate import Surrogate
 from ma2ml_env.files import write_atomic

@@ -12,7 +12,7 @@ from typing import Any
 __version__ = "0.1.0"
 __all__ = ["__version__", "make_learner", "search"]
 
-_HOME = {"make_learner": "ma2ml_agents.registry", "search": "ma2ml_agents.run.search"}
+_HOME = {"make_learner": "ma2ml_agents.registry", "search": "ma2ml_agents.run.loop"}
 
 
 def __getattr__(name: str) -> Any:

@@ -57,7 +57,7 @@ def drive(folder: Path, config: RunConfig, console: Console) -> int:
 
     from ma2ml_agents.registry import learner_title, make_learner
     from ma2ml_agents.reports.tables import print_summary
-    from ma2ml_agents.run.search import refuse_earlier_learner, search
+    from ma2ml_agents.run.loop import refuse_earlier_learner, search
     from ma2ml_agents.run.standing import recipe_key
     from ma2ml_agents.run.stop import Interruptible, Stopped, stoppable
     from ma2ml_agents.run.stored import build

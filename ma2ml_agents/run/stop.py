@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from ma2ml_agents.run.search import Callback
+from ma2ml_agents.run.loop import Callback
 from ma2ml_env.evaluators.base import Evaluates, Evaluator, Job, Wrapper, closing
 from ma2ml_env.trial import Outcome, Trial
 

@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
-from ma2ml_agents.run.search import Callback
+from ma2ml_agents.run.loop import Callback
 from ma2ml_agents.run.standing import Key, Standing, mean_reward
 from ma2ml_env.reward import Reward
 from ma2ml_env.trial import Outcome, Trial

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ma2ml_agents.run.search import search
+from ma2ml_agents.run.loop import search
 from ma2ml_env.evaluators.base import DeviceLost, Evaluator, Job, NoWorker
 from ma2ml_env.evaluators.surrogate import Surrogate
 from ma2ml_env.evaluators.wrap import Cached

@@ -9,7 +9,7 @@ SEARCH = """
 import sys
 from pathlib import Path
 from parts import Light, Steps
-from ma2ml_agents.run.search import Callback, search
+from ma2ml_agents.run.loop import Callback, search
 from ma2ml_env.evaluators.surrogate import Surrogate
 from ma2ml_env.game import Game
 from ma2ml_env.store import TrialStore

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from parts import Faulty, Steps, group, job, python, result, run, until
 
-from ma2ml_agents.run.search import Callback
+from ma2ml_agents.run.loop import Callback
 from ma2ml_env.evaluators.base import Evaluator, Job, NoWorker
 from ma2ml_env.evaluators.halving import Halving
 from ma2ml_env.evaluators.pool import Pool
@@ -170,7 +170,7 @@ def test_f11_workers_and_what_they_started_end_with_the_driver(after):
     code = f"""
 import time
 from parts import Faulty, job
-from ma2ml_agents.run.search import Callback
+from ma2ml_agents.run.loop import Callback
 from ma2ml_env.evaluators.base import NoWorker
 from ma2ml_env.evaluators.halving import Halving
 from ma2ml_env.evaluators.pool import Pool

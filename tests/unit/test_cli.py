@@ -326,7 +326,7 @@ def test_help_needs_no_torch():
         "import sys; from ma2ml_agents.cli.main import main\n"
         "try: main(['search', '--help'])\n"
         "except SystemExit: pass\n"
-        "assert 'torch' not in sys.modules and 'ma2ml_agents.run.search' not in sys.modules"
+        "assert 'torch' not in sys.modules and 'ma2ml_agents.run.loop' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from ma2ml_agents.registry import make_learner
-from ma2ml_agents.run.search import search
+from ma2ml_agents.run.loop import search
 from ma2ml_env.game import Game
 from ma2ml_env.games import make_game
 from ma2ml_env.modules.hpo_recipe import OPTIMIZERS, HpoRecipe

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from ma2ml_agents.run.search import Callback, search
+from ma2ml_agents.run.loop import Callback, search
 from ma2ml_env.playable import Playable
 from ma2ml_env.store import TrialStore
 from ma2ml_env.trial import GameSpec, Outcome, Proposal, Trial, trial_seed
