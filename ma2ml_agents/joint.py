@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ma2ml_agents.intervals import RESOLUTION
 from ma2ml_agents.learner import States
+from ma2ml_agents.policies.intervals import RESOLUTION
 from ma2ml_env.trial import Code, GameSpec, Proposal, Trial, code_of
 
 Codes = NDArray[Any]

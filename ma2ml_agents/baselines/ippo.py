@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
-from ma2ml_agents.controllers import Controller, act, chosen, controller, entropy
 from ma2ml_agents.joint import Joint
 from ma2ml_agents.learner import States
+from ma2ml_agents.policies.controllers import Controller, act, chosen, controller, entropy
 from ma2ml_agents.returns import MovingAverage
 from ma2ml_agents.saving import load_optimizer, optimizer_state, seeded
 from ma2ml_env.settings import check_ranges

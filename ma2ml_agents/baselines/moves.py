@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ma2ml_agents.intervals import moved
 from ma2ml_agents.joint import Codes
+from ma2ml_agents.policies.intervals import moved
 
 _STEPS = 200
 """a code that is known is moved on at most so often"""

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ma2ml_agents.intervals import COSINES, cosines
+from ma2ml_agents.policies.intervals import COSINES, cosines
 
 _STEP = 0.35
 """how far a step moves log r, if at all"""

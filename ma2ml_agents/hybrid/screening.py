@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ma2ml_agents.intervals import moved
 from ma2ml_agents.joint import Codes
+from ma2ml_agents.policies.intervals import moved
 
 _FAVOURITES = 3
 """of each opinion, that the next generation descends from"""

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from ma2ml_agents.controllers import Controller
-from ma2ml_agents.intervals import Table
 from ma2ml_agents.ma2ml import divergence
+from ma2ml_agents.policies.controllers import Controller
+from ma2ml_agents.policies.intervals import Table
 from ma2ml_agents.saving import load_optimizer, optimizer_state
 
 

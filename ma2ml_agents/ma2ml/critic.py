@@ -7,7 +7,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from ma2ml_agents.intervals import COSINES, cosines
+from ma2ml_agents.policies.intervals import COSINES, cosines
 
 
 class Critic(nn.Module):

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from ma2ml_agents.controllers import chosen
-from ma2ml_agents.intervals import MixedTable, Table
+from ma2ml_agents.policies.controllers import chosen
+from ma2ml_agents.policies.intervals import MixedTable, Table
 
 
 def log_ratio(policy: Table, target: Table, codes: Tensor) -> Tensor:

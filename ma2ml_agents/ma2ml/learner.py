@@ -13,7 +13,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ma2ml_agents.controllers import Controller, act, chosen, controller, entropy
 from ma2ml_agents.joint import Joint
 from ma2ml_agents.learner import States
 from ma2ml_agents.ma2ml import credit, divergence
@@ -22,6 +21,7 @@ from ma2ml_agents.ma2ml.config import MA2MLConfig
 from ma2ml_agents.ma2ml.critic import Critic, critic_loss
 from ma2ml_agents.ma2ml.distinct import redraw
 from ma2ml_agents.ma2ml.replay import Replay
+from ma2ml_agents.policies.controllers import Controller, act, chosen, controller, entropy
 from ma2ml_agents.returns import TARGETS
 from ma2ml_agents.saving import load_optimizer, optimizer_state, seeded
 from ma2ml_env.trial import GameSpec, Proposal, Trial

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ma2ml_agents.controllers import IMPOSSIBLE, Controller
 from ma2ml_agents.joint import only_decisions
 from ma2ml_agents.ma2ml.actor import Actor
 from ma2ml_agents.ma2ml.config import MA2MLConfig
 from ma2ml_agents.ma2ml.learner import MA2ML
+from ma2ml_agents.policies.controllers import IMPOSSIBLE, Controller
 from ma2ml_env.trial import GameSpec
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch.nn.utils import clip_grad_norm_
 
-from ma2ml_agents.controllers import act, chosen, controller, entropy
 from ma2ml_agents.joint import Joint
 from ma2ml_agents.learner import States
+from ma2ml_agents.policies.controllers import act, chosen, controller, entropy
 from ma2ml_agents.returns import MovingAverage
 from ma2ml_agents.saving import load_optimizer, optimizer_state, seeded
 from ma2ml_env.trial import GameSpec, Proposal, Trial

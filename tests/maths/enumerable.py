@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ma2ml_agents.controllers import Controller, chosen
+from ma2ml_agents.policies.controllers import Controller, chosen
 
 NVEC: dict[str, tuple[int, ...]] = {"aug": (2, 3), "nas": (3, 2), "hpo": (2,)}
 STATE_DIM = 4

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal, SigmoidTransform, TransformedDistribution
 
-from ma2ml_agents.controllers import MixedController, chosen, controller, entropy
-from ma2ml_agents.intervals import RESOLUTION, START, Gaussians, MixedTable
 from ma2ml_agents.ma2ml import MA2ML, MA2MLConfig, divergence
+from ma2ml_agents.policies.controllers import MixedController, chosen, controller, entropy
+from ma2ml_agents.policies.intervals import RESOLUTION, START, Gaussians, MixedTable
 from ma2ml_agents.saving import seeded
 from ma2ml_agents.variants.ma2ml_lite import reinforce_loss
 from ma2ml_env.trial import GameSpec

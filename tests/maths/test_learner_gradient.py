@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from ma2ml_agents.controllers import Controller
 from ma2ml_agents.ma2ml import MA2ML, MA2MLConfig
+from ma2ml_agents.policies.controllers import Controller
 from ma2ml_env.trial import GameSpec
 from tests.maths.enumerable import JOINT, NVEC, STATE_DIM, Enumerated, differ, gradient
 from tests.maths.test_policy_gradient import objective

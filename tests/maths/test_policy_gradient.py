@@ -6,8 +6,8 @@ Expectations are sums over every outcome of the sampling, weighted by its probab
 import pytest
 from torch import Tensor
 
-from ma2ml_agents.controllers import chosen
 from ma2ml_agents.ma2ml import credit, divergence
+from ma2ml_agents.policies.controllers import chosen
 from ma2ml_agents.variants.ma2ml_lite import reinforce_loss
 from tests.maths.enumerable import COLUMNS, JOINT, NVEC, Enumerated, all_codes, differ, gradient
 

@@ -9,7 +9,7 @@ import torch
 from ma2ml_agents import make_learner
 from ma2ml_agents.hybrid import additive
 from ma2ml_agents.hybrid.additive import Additive
-from ma2ml_agents.intervals import cosines
+from ma2ml_agents.policies.intervals import cosines
 from ma2ml_env.trial import GameSpec, Outcome, Proposal, Trial
 
 NVEC = (4, 3, 1, 5, 2)

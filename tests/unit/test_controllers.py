@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from ma2ml_agents.controllers import Controller, chosen, entropy
+from ma2ml_agents.policies.controllers import Controller, chosen, entropy
 from ma2ml_agents.saving import seeded
 
 NVECS = [(2, 5, 3), (4,), (7, 1, 2, 2), (3,) * 12]

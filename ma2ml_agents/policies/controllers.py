@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ma2ml_agents.intervals import RESOLUTION, Gaussians, MixedTable, Table
+from ma2ml_agents.policies.intervals import RESOLUTION, Gaussians, MixedTable, Table
 from ma2ml_env.trial import GameSpec
 
 INIT_BOUND = 0.1

@@ -1,0 +1,1 @@
+"""Policies of agents, and what they share about intervals."""
