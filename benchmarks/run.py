@@ -30,8 +30,8 @@ from ma2ml_agents.registry import make_learner
 from ma2ml_agents.run.loop import Callback, search
 from ma2ml_agents.run.standing import recipe_key
 from ma2ml_agents.run.tracking import progress_bar
-from ma2ml_env.files import write_atomic
 from ma2ml_env.game import Game
+from ma2ml_env.io.files import write_atomic
 from ma2ml_env.registry import closest
 from ma2ml_env.trial import Trial
 

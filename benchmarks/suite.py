@@ -22,9 +22,9 @@ from ma2ml_agents.registry import learner_class
 from ma2ml_agents.run.loop import Playable
 from ma2ml_env.evaluators.base import GroundTruth
 from ma2ml_env.evaluators.surrogate import Surrogate
-from ma2ml_env.files import write_atomic
 from ma2ml_env.game import Game
 from ma2ml_env.games import make_game
+from ma2ml_env.io.files import write_atomic
 from ma2ml_env.module import Module
 from ma2ml_env.recipe import Recipe
 from ma2ml_env.space import Decision, SearchSpace

@@ -6,8 +6,8 @@ from dataclasses import fields
 from typing import Any, TypeVar
 
 from ma2ml_agents.learner import Learner
+from ma2ml_env.io.settings import check_settings
 from ma2ml_env.registry import closest, names, resolve, target
-from ma2ml_env.settings import check_settings
 from ma2ml_env.trial import GameSpec
 
 Config = TypeVar("Config", bound=Any)

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ma2ml_env.files import write_atomic
-from ma2ml_env.reading import read_json
+from ma2ml_env.io.files import write_atomic
+from ma2ml_env.io.reading import read_json
 from ma2ml_env.recipe import content_key
 from ma2ml_env.trial import Trial
 

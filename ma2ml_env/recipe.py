@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from ma2ml_env.reading import check_fields
+from ma2ml_env.io.reading import check_fields
 
 # NASNet-A (Zoph et al. 2018, Fig. 4) in this project's words: (input, operation, input, operation, combine) per block;
 # input 0 is the cell before the previous one, 1 the previous one, 2.. the blocks of this cell.

@@ -18,10 +18,10 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from ma2ml_env.database import Database, digest
-from ma2ml_env.files import FolderLock
+from ma2ml_env.io.files import FolderLock
+from ma2ml_env.io.reading import read_json
+from ma2ml_env.io.state import pack, unpack
 from ma2ml_env.mirror import Mirror, best_is_whole, canonical, read_mirror, write_best
-from ma2ml_env.reading import read_json
-from ma2ml_env.state import pack, unpack
 from ma2ml_env.trial import Outcome, Proposal, Trial
 
 _TRIALS = """SELECT number, batch, seed, p.json, p.digest, number, o.json, reward, o.digest
@@ -153,7 +153,7 @@ class TrialStore:
         Args:
             batch: its index; -1 with no trials is the learner's state before the first.
             trials: all of the batch.
-            learner_state: see `ma2ml_env.state`.
+            learner_state: see `ma2ml_env.io.state`.
 
         Raises:
             ValueError: if a trial is not the one that was stored, a reward is not finite, or the state cannot be stored.

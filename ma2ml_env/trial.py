@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ma2ml_env.reading import check_fields, is_number
+from ma2ml_env.io.reading import check_fields, is_number
 
 Code = tuple[int | float, ...]
 """An agent's choice: one index (int) per decision of its space and, where it has intervals, a position in [0, 1] (float) of

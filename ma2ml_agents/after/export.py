@@ -23,8 +23,8 @@ from typing import Any
 from ma2ml_agents.after.results import tested
 from ma2ml_agents.run.config import RunConfig
 from ma2ml_agents.run.stored import stored_config
-from ma2ml_env.files import write_atomic
-from ma2ml_env.reading import expected, read_json
+from ma2ml_env.io.files import write_atomic
+from ma2ml_env.io.reading import expected, read_json
 from ma2ml_env.recipe import Recipe
 from ma2ml_env.store import TrialStore
 from ma2ml_env.trial import Outcome

@@ -24,8 +24,8 @@ from ma2ml_agents.run.standing import first_of_each, recipe_key
 from ma2ml_agents.run.stored import build_without_evaluator, trained_run, training_options
 from ma2ml_env.evaluators.base import Job
 from ma2ml_env.evaluators.placement import place
-from ma2ml_env.files import FolderLock, write_atomic
 from ma2ml_env.game import Game
+from ma2ml_env.io.files import FolderLock, write_atomic
 from ma2ml_env.trial import Outcome, Trial, trial_seed
 
 PIPELINES = 24

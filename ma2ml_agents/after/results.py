@@ -10,7 +10,7 @@ from rich.console import Console
 
 from ma2ml_agents.run.tracking import progress_bar
 from ma2ml_env.evaluators.base import Evaluator, Job
-from ma2ml_env.reading import read_json
+from ma2ml_env.io.reading import read_json
 from ma2ml_env.recipe import content_key
 from ma2ml_env.trial import Outcome
 

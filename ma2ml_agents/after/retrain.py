@@ -25,9 +25,9 @@ from ma2ml_agents.run.standing import by_accuracy, first_of_each, recipe_key
 from ma2ml_agents.run.stored import build_without_evaluator, trained_run, training_options
 from ma2ml_env.evaluators.base import Job
 from ma2ml_env.evaluators.placement import place
-from ma2ml_env.files import FolderLock, write_atomic
 from ma2ml_env.game import Game
 from ma2ml_env.games import NamedGame
+from ma2ml_env.io.files import FolderLock, write_atomic
 from ma2ml_env.registry import resolve
 from ma2ml_env.trial import Outcome, Trial, trial_seed
 

@@ -11,7 +11,7 @@ from ma2ml_agents.baselines.moves import Memory, Moves, moved_on
 from ma2ml_agents.joint import Codes, Joint
 from ma2ml_agents.learner import States
 from ma2ml_agents.saving import seeded
-from ma2ml_env.settings import check_ranges
+from ma2ml_env.io.settings import check_ranges
 from ma2ml_env.trial import GameSpec, Proposal, Trial
 
 

@@ -19,7 +19,7 @@ from ma2ml_agents.learner import States
 from ma2ml_agents.policies.controllers import Controller, act, chosen, controller, entropy
 from ma2ml_agents.returns import MovingAverage
 from ma2ml_agents.saving import load_optimizer, optimizer_state, seeded
-from ma2ml_env.settings import check_ranges
+from ma2ml_env.io.settings import check_ranges
 from ma2ml_env.trial import GameSpec, Proposal, Trial
 
 FURTHEST = 0.5

@@ -19,7 +19,7 @@ from ma2ml_agents.baselines.ippo import behaviour, near
 from ma2ml_agents.joint import Joint, only_decisions
 from ma2ml_agents.learner import States
 from ma2ml_agents.saving import load_optimizer, optimizer_state, seeded
-from ma2ml_env.settings import check_ranges
+from ma2ml_env.io.settings import check_ranges
 from ma2ml_env.trial import GameSpec, Proposal, Trial
 
 ACTIVATIONS: dict[str, type[torch.nn.Module]] = {

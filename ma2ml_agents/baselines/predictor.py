@@ -14,7 +14,7 @@ from ma2ml_agents.learner import States
 from ma2ml_agents.ma2ml.critic import Critic, critic_loss
 from ma2ml_agents.returns import TARGETS
 from ma2ml_agents.saving import load_optimizer, optimizer_state, seeded
-from ma2ml_env.settings import check_ranges
+from ma2ml_env.io.settings import check_ranges
 from ma2ml_env.trial import GameSpec, Proposal, Trial
 
 ACQUISITIONS = ("member", "independent", "mean")

@@ -14,7 +14,7 @@ from ma2ml_agents.baselines.moves import Memory, Moves, moved_on
 from ma2ml_agents.joint import Joint, only_decisions
 from ma2ml_agents.learner import States
 from ma2ml_agents.saving import seeded
-from ma2ml_env.settings import check_ranges
+from ma2ml_env.io.settings import check_ranges
 from ma2ml_env.trial import GameSpec, Proposal, Trial
 
 _GOOD = 25

@@ -8,8 +8,8 @@ from rich.console import Console
 from tyro.conf import Positional, arg
 
 from ma2ml_agents.run.options import OptionalFile, OptionalNumber
-from ma2ml_env.files import write_atomic
-from ma2ml_env.reading import expected
+from ma2ml_env.io.files import write_atomic
+from ma2ml_env.io.reading import expected
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from ma2ml_agents.reports.tables import amount
 from ma2ml_agents.run.config import RunConfig
 from ma2ml_agents.run.standing import Standing, curve, first_and_last, pareto, recipe_key
 from ma2ml_agents.run.stored import build_without_evaluator, stored_config
-from ma2ml_env.files import write_atomic
 from ma2ml_env.game import Game
-from ma2ml_env.reading import expected, read_json
+from ma2ml_env.io.files import write_atomic
+from ma2ml_env.io.reading import expected, read_json
 from ma2ml_env.store import TrialStore
 from ma2ml_env.trial import Outcome, Trial
 

@@ -18,8 +18,8 @@ from ma2ml_agents.run.options import GAMES_OWN, NONE, default_workers, settings
 from ma2ml_env.evaluators.placement import Placement
 from ma2ml_env.game import Protocol
 from ma2ml_env.games import NamedGame
+from ma2ml_env.io.settings import check_settings, fits
 from ma2ml_env.registry import closest, resolve
-from ma2ml_env.settings import check_settings, fits
 
 Where = Literal["run", "search", "game", "source", "trainer", "placement"]
 """who is told: `run` is whoever reads the config"""

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Generator, Tensor
 
-from ma2ml_env.files import write_atomic
-from ma2ml_env.state import pack, unpack
+from ma2ml_env.io.files import write_atomic
+from ma2ml_env.io.state import pack, unpack
 
 
 class Stateful(Protocol):

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ma2ml_env.files import write_atomic
+from ma2ml_env.io.files import write_atomic
 from ma2ml_env.recipe import content_key
 from ma2ml_env.training.own_data import read_image
 

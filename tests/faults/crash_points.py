@@ -10,7 +10,7 @@ from pathlib import Path
 
 from parts import result, run
 
-import ma2ml_env.files
+import ma2ml_env.io.files
 from ma2ml_env.database import Database
 from ma2ml_env.mirror import Mirror
 from ma2ml_env.store import TrialStore
@@ -24,7 +24,7 @@ OWNERS = {
     "_create": Database,
     "fsync": os,
     "replace": os,
-    "write_atomic": ma2ml_env.files,
+    "write_atomic": ma2ml_env.io.files,
 }
 
 

@@ -24,8 +24,8 @@ from ma2ml_agents.cli.main import main
 from ma2ml_agents.registry import learner_names, make_learner
 from ma2ml_agents.run.loop import search
 from ma2ml_agents.run.stored import build_without_evaluator, stored_config
+from ma2ml_env.io.state import pack, unpack
 from ma2ml_env.recipe import Recipe
-from ma2ml_env.state import pack, unpack
 from ma2ml_env.store import TrialStore
 from ma2ml_env.trial import Outcome, Proposal, Trial
 

@@ -13,7 +13,7 @@ import pytest
 from parts import comparable, python, result, run
 
 from ma2ml_env.evaluators.base import Evaluator
-from ma2ml_env.files import FolderLock
+from ma2ml_env.io.files import FolderLock
 from ma2ml_env.mirror import best_is_whole
 from ma2ml_env.store import TrialStore, read_mirror
 from ma2ml_env.trial import Outcome, Proposal

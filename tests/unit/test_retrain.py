@@ -163,7 +163,7 @@ def test_without_repeats_the_winner_speaks_for_itself(run, capsys):
 
 
 def test_two_at_once_are_refused(run, capsys):
-    from ma2ml_env.files import FolderLock
+    from ma2ml_env.io.files import FolderLock
 
     (run / "retrain").mkdir()
     lock = FolderLock(run / "retrain" / "retrain.lock")

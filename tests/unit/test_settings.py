@@ -8,8 +8,8 @@ import pytest
 
 from ma2ml_agents.registry import learner_names, make_learner
 from ma2ml_env import GameSpec, make_game
+from ma2ml_env.io.settings import check_ranges, check_settings
 from ma2ml_env.recipe import Spec
-from ma2ml_env.settings import check_ranges, check_settings
 
 
 @dataclass

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from ma2ml_env.database import _SCHEMA, Database
-from ma2ml_env.state import pack, unpack
+from ma2ml_env.io.state import pack, unpack
 from ma2ml_env.store import TrialStore, read_mirror
 from ma2ml_env.trial import Outcome, Proposal, Trial
 

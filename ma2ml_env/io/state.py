@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ma2ml_env.reading import read_json
+from ma2ml_env.io.reading import read_json
 
 _TYPES = (
     "bool",

@@ -1,0 +1,1 @@
+"""Files, settings and states: reading, checking and writing them."""
