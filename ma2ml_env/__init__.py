@@ -69,7 +69,7 @@ __all__ = [
 
 
 _LAZY = {  # loaded by those who use them
-    "TrialStore": "ma2ml_env.store",
+    "TrialStore": "ma2ml_env.store.store",
     "aec_env": "ma2ml_env.views.aec",
     "box_env": "ma2ml_env.views.box",
     "token_env": "ma2ml_env.views.token",

@@ -26,7 +26,7 @@ from ma2ml_agents.run.stored import stored_config
 from ma2ml_env.io.files import write_atomic
 from ma2ml_env.io.reading import expected, read_json
 from ma2ml_env.recipe import Recipe
-from ma2ml_env.store import TrialStore
+from ma2ml_env.store.store import TrialStore
 from ma2ml_env.trial import Outcome
 
 

@@ -10,7 +10,7 @@ from tyro.conf import Positional, arg
 
 from ma2ml_agents.run.options import OptionalFile, Run
 from ma2ml_env.registry import names, resolve
-from ma2ml_env.store import TrialStore
+from ma2ml_env.store.store import TrialStore
 from ma2ml_env.trial import Trial
 
 

@@ -44,7 +44,7 @@ class Resume:
     def execute(self, console: Console) -> int:
         """Resume, then print what came of it."""
         from ma2ml_agents.run.stored import stored_config
-        from ma2ml_env.store import TrialStore
+        from ma2ml_env.store.store import TrialStore
 
         with TrialStore(self.run, create=False) as store:
             config = stored_config(store).changed(vars(self.told))
@@ -62,7 +62,7 @@ def drive(folder: Path, config: RunConfig, console: Console) -> int:
     from ma2ml_agents.run.stop import Interruptible, Stopped, stoppable
     from ma2ml_agents.run.stored import build
     from ma2ml_agents.run.tracking import SearchProgress, TensorBoard
-    from ma2ml_env.store import TrialStore
+    from ma2ml_env.store.store import TrialStore
 
     for name, value in (("budget", config.budget), ("batch", config.batch)):
         if value < 1:

@@ -19,7 +19,7 @@ from ma2ml_agents.run.standing import curve, recipe_key
 from ma2ml_agents.run.stored import build_without_evaluator, stored_config
 from ma2ml_env.game import Game
 from ma2ml_env.io.reading import expected, read_json
-from ma2ml_env.store import TrialStore
+from ma2ml_env.store.store import TrialStore
 from ma2ml_env.trial import Outcome
 
 Row = tuple[str, ...]

@@ -14,7 +14,7 @@ from ma2ml_agents.run.stored import build_without_evaluator, stored_config
 from ma2ml_env.game import Game
 from ma2ml_env.io.files import write_atomic
 from ma2ml_env.io.reading import expected, read_json
-from ma2ml_env.store import TrialStore
+from ma2ml_env.store.store import TrialStore
 from ma2ml_env.trial import Outcome, Trial
 
 _STYLE = """

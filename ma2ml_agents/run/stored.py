@@ -11,7 +11,7 @@ from ma2ml_env.game import Game, Protocol
 from ma2ml_env.games import NamedGame, Told, make_game, sort_options
 from ma2ml_env.recipe import Recipe
 from ma2ml_env.registry import resolve
-from ma2ml_env.store import TrialStore
+from ma2ml_env.store.store import TrialStore
 from ma2ml_env.trial import Trial
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from parts import result, run
 
 import ma2ml_env.io.files
-from ma2ml_env.database import Database
-from ma2ml_env.mirror import Mirror
-from ma2ml_env.store import TrialStore
+from ma2ml_env.store.database import Database
+from ma2ml_env.store.mirror import Mirror
+from ma2ml_env.store.store import TrialStore
 
 OWNERS = {
     "propose": TrialStore,

@@ -6,7 +6,7 @@ from parts import Light
 
 from ma2ml_agents.run.loop import Callback, search
 from ma2ml_env.games import make_game
-from ma2ml_env.store import TrialStore
+from ma2ml_env.store.store import TrialStore
 
 
 class Tell(Callback):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hypothesis import strategies as st
 
-from ma2ml_env.database import digest
+from ma2ml_env.store.database import digest
 
 DEEP = json.loads("[" * 100 + "]" * 100)
 NASTY = st.sampled_from(

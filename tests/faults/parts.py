@@ -16,7 +16,7 @@ from ma2ml_env.evaluators.wrap import Cached
 from ma2ml_env.game import Game
 from ma2ml_env.recipe import Recipe
 from ma2ml_env.space import Decision, SearchSpace
-from ma2ml_env.store import TrialStore
+from ma2ml_env.store.store import TrialStore
 from ma2ml_env.trial import Outcome, Proposal
 
 HERE = Path(__file__).parent

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 from parts import python, result, until
 
-from ma2ml_env.store import TrialStore
+from ma2ml_env.store.store import TrialStore
 
 
 def command(*words, **options):

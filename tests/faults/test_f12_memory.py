@@ -12,7 +12,7 @@ from parts import Light, Steps
 from ma2ml_agents.run.loop import Callback, search
 from ma2ml_env.evaluators.surrogate import Surrogate
 from ma2ml_env.game import Game
-from ma2ml_env.store import TrialStore
+from ma2ml_env.store.store import TrialStore
 
 def resident():
     pages = int(Path("/proc/self/statm").read_text().split()[1])

@@ -11,7 +11,7 @@ from parts import comparable
 
 import ma2ml_agents
 from ma2ml_agents.cli.main import main
-from ma2ml_env.store import TrialStore, read_mirror
+from ma2ml_env.store.store import TrialStore, read_mirror
 
 GOLDEN = sorted(
     path for path in (Path(__file__).parent / "golden").iterdir() if path.is_dir() and path.name[0].isdigit()

@@ -26,7 +26,7 @@ from ma2ml_agents.run.loop import search
 from ma2ml_agents.run.stored import build_without_evaluator, stored_config
 from ma2ml_env.io.state import pack, unpack
 from ma2ml_env.recipe import Recipe
-from ma2ml_env.store import TrialStore
+from ma2ml_env.store.store import TrialStore
 from ma2ml_env.trial import Outcome, Proposal, Trial
 
 WATCH = Watch()

@@ -14,8 +14,8 @@ from parts import comparable, python, result, run
 
 from ma2ml_env.evaluators.base import Evaluator
 from ma2ml_env.io.files import FolderLock
-from ma2ml_env.mirror import best_is_whole
-from ma2ml_env.store import TrialStore, read_mirror
+from ma2ml_env.store.mirror import best_is_whole
+from ma2ml_env.store.store import TrialStore, read_mirror
 from ma2ml_env.trial import Outcome, Proposal
 
 FILES = ("run.sqlite", "run.sqlite-wal", "trials.jsonl", "best.json")
@@ -237,7 +237,7 @@ def test_f16_an_outcome_that_arrives_twice_or_late_counts_once(tmp_path):
 def test_f17_a_second_driver_is_refused_and_told_who_drives(tmp_path):
     with TrialStore(tmp_path) as store:
         store.configure({"game": "a"})
-        code = f"from ma2ml_env.store import TrialStore; TrialStore({str(tmp_path)!r}).configure({{'game': 'b'}})"
+        code = f"from ma2ml_env.store.store import TrialStore; TrialStore({str(tmp_path)!r}).configure({{'game': 'b'}})"
         process = python("-c", code, stderr=subprocess.PIPE)
         last = process.communicate(timeout=60)[1].decode().splitlines()[-1]
         assert last.startswith("BlockingIOError")
@@ -251,7 +251,7 @@ def test_f17_a_second_driver_is_refused_and_told_who_drives(tmp_path):
 def test_f18_a_lock_of_a_dead_process_holds_nobody_up(tmp_path):
     code = f"""
 import os, time
-from ma2ml_env.store import TrialStore
+from ma2ml_env.store.store import TrialStore
 store = TrialStore({str(tmp_path)!r})
 store.configure({{}} | {{'game': 'a'}})
 if os.fork() == 0:

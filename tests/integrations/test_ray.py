@@ -174,7 +174,7 @@ if __name__ == "__main__":
         assert done.stdout.strip() == "as told", done.stderr[-2000:]
 
     def test_a_search_by_the_command_line_is_that_of_this_machine(self, ray_here, tmp_path):
-        from ma2ml_env.store import TrialStore
+        from ma2ml_env.store.store import TrialStore
 
         rewards = {}
         for engine in ("ray", "local"):

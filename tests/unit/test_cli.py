@@ -19,7 +19,7 @@ from ma2ml_agents.cli.main import COMMANDS, main, parse
 from ma2ml_agents.run.config import RunConfig
 from ma2ml_agents.run.options import settings
 from ma2ml_env.evaluators.base import NoWorker
-from ma2ml_env.store import TrialStore
+from ma2ml_env.store.store import TrialStore
 
 SURROGATE = ["--evaluator", "surrogate", "--learner", "random", "--batch", "4"]
 

@@ -14,7 +14,7 @@ from ma2ml_agents.cli.main import main, parse
 from ma2ml_agents.run.config import RunConfig, said
 from ma2ml_agents.run.stored import build, stored_config, trained_run
 from ma2ml_env.evaluators.placement import Placement
-from ma2ml_env.store import TrialStore
+from ma2ml_env.store.store import TrialStore
 
 GOLDEN = Path(__file__).parents[1] / "faults" / "golden" / "0.1.0" / "run.sqlite.gz"
 GOLDEN_WORDS = ["digits-v0", "--evaluator", "surrogate", "--learner", "evolution", "--budget", "10", "--batch", "4"]

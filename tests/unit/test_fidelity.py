@@ -14,7 +14,7 @@ from ma2ml_agents.cli.main import main
 from ma2ml_agents.run.stop import Stopped
 from ma2ml_agents.run.stored import stored_config
 from ma2ml_env.evaluators.placement import Placement
-from ma2ml_env.store import TrialStore
+from ma2ml_env.store.store import TrialStore
 from ma2ml_env.trial import Outcome, Proposal, Trial
 
 

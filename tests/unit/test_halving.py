@@ -16,7 +16,7 @@ from ma2ml_env.evaluators.train import Train
 from ma2ml_env.evaluators.wrap import Cached
 from ma2ml_env.games import make_game
 from ma2ml_env.recipe import Recipe, Spec
-from ma2ml_env.store import TrialStore
+from ma2ml_env.store.store import TrialStore
 from ma2ml_env.training import loop
 from ma2ml_env.training.data import DataSource
 from ma2ml_env.trial import Outcome

@@ -17,7 +17,7 @@ from ma2ml_agents.cli.main import main
 from ma2ml_env.games import make_game
 from ma2ml_env.recipe import Recipe, Spec
 from ma2ml_env.registry import resolve
-from ma2ml_env.store import TrialStore
+from ma2ml_env.store.store import TrialStore
 from ma2ml_env.training import batches, imagenet, loop
 from ma2ml_env.training.data import VALIDATION, DataSource
 from ma2ml_env.training.resized_crop import resized_crop

@@ -21,7 +21,7 @@ from ma2ml_env.game import Game
 from ma2ml_env.modules.hpo_continuous import HpoContinuous
 from ma2ml_env.recipe import Recipe
 from ma2ml_env.space import Decision, Interval, SearchSpace
-from ma2ml_env.store import TrialStore
+from ma2ml_env.store.store import TrialStore
 from ma2ml_env.testing import as_actions, check_env, check_learner, random_codes, random_proposals
 from ma2ml_env.trial import GameSpec, Outcome, Proposal, Trial
 from tests.unit.test_learners import assert_plain, equal

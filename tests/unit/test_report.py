@@ -12,7 +12,7 @@ from ma2ml_agents.cli.main import main
 from ma2ml_agents.reports.chart import TOP, chart, ticks
 from ma2ml_agents.reports.report import render
 from ma2ml_agents.run.stored import build_without_evaluator, stored_config
-from ma2ml_env.store import TrialStore
+from ma2ml_env.store.store import TrialStore
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import pytest
 
 from ma2ml_agents.run.loop import Callback, search
 from ma2ml_env.playable import Playable
-from ma2ml_env.store import TrialStore
+from ma2ml_env.store.store import TrialStore
 from ma2ml_env.trial import GameSpec, Outcome, Proposal, Trial, trial_seed
 
 SPEC = GameSpec({"a": (5, 5)})

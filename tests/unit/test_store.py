@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from ma2ml_env.database import _SCHEMA, Database
 from ma2ml_env.io.state import pack, unpack
-from ma2ml_env.store import TrialStore, read_mirror
+from ma2ml_env.store.database import _SCHEMA, Database
+from ma2ml_env.store.store import TrialStore, read_mirror
 from ma2ml_env.trial import Outcome, Proposal, Trial
 
 PROPOSALS = [Proposal({"a": (i, 1)}, {"a": (0.1 * i, -1 / 3)}, {"a": -0.7}, "policy") for i in range(4)]
@@ -252,7 +252,7 @@ def test_state_refuses_what_it_cannot_hold_and_says_where():
 
 
 def test_the_store_loads_without_torch():
-    code = "import sys, ma2ml_env.store, ma2ml_env.evaluators.wrap, ma2ml_env.evaluators.pool; sys.exit('torch' in sys.modules)"
+    code = "import sys, ma2ml_env.store.store, ma2ml_env.evaluators.wrap, ma2ml_env.evaluators.pool; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 

@@ -155,7 +155,7 @@ def test_curves_hold_rewards_and_what_the_learner_measures(tmp_path):
 
 
 def test_curves_of_a_resumed_search_go_on(tmp_path, game):
-    from ma2ml_env.store import TrialStore
+    from ma2ml_env.store.store import TrialStore
 
     for budget in (8, 16):
         with TrialStore(tmp_path / "run") as store:

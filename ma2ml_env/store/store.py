@@ -17,11 +17,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from ma2ml_env.database import Database, digest
 from ma2ml_env.io.files import FolderLock
 from ma2ml_env.io.reading import read_json
 from ma2ml_env.io.state import pack, unpack
-from ma2ml_env.mirror import Mirror, best_is_whole, canonical, read_mirror, write_best
+from ma2ml_env.store.database import Database, digest
+from ma2ml_env.store.mirror import Mirror, best_is_whole, canonical, read_mirror, write_best
 from ma2ml_env.trial import Outcome, Proposal, Trial
 
 _TRIALS = """SELECT number, batch, seed, p.json, p.digest, number, o.json, reward, o.digest

@@ -1,0 +1,1 @@
+"""The store of a run: database, mirror, and what both hold."""
