@@ -25,7 +25,7 @@ from ma2ml_env.evaluators.surrogate import Surrogate
 from ma2ml_env.game import Game
 from ma2ml_env.games import make_game
 from ma2ml_env.io.files import write_atomic
-from ma2ml_env.module import Module
+from ma2ml_env.modules.base import Module
 from ma2ml_env.recipe import Recipe
 from ma2ml_env.space import Decision, SearchSpace
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ma2ml_env.actions import Action, Row, row_of
 from ma2ml_env.evaluators.base import Evaluates, Evaluator, Job, VectorEvaluator, as_evaluator, closing
-from ma2ml_env.module import Module
+from ma2ml_env.modules.base import Module
 from ma2ml_env.playable import OnOutcome, Playable
 from ma2ml_env.recipe import Recipe
 from ma2ml_env.reward import Accuracy, Reward

@@ -16,7 +16,7 @@ from ma2ml_env.evaluators.base import Evaluator
 from ma2ml_env.evaluators.placement import Engine, Placement, place
 from ma2ml_env.game import Game, Protocol
 from ma2ml_env.io.settings import check_kind
-from ma2ml_env.module import Module
+from ma2ml_env.modules.base import Module
 from ma2ml_env.recipe import Recipe
 from ma2ml_env.registry import closest, resolve
 from ma2ml_env.reward import Accuracy, FlopsReward, Reward

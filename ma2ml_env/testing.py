@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ma2ml_env.env import INFO_KEYS, AutoMLEnv
 from ma2ml_env.evaluators.base import Evaluator, Job, VectorEvaluator
-from ma2ml_env.module import Module
+from ma2ml_env.modules.base import Module
 from ma2ml_env.recipe import Recipe
 from ma2ml_env.reward import Reward
 from ma2ml_env.trial import Code, GameSpec, Outcome, Proposal, Trial, code_of, trial_seed
