@@ -23,7 +23,7 @@ from ma2ml_agents.run.loop import Playable
 from ma2ml_env.evaluators.base import GroundTruth
 from ma2ml_env.evaluators.surrogate import Surrogate
 from ma2ml_env.game import Game
-from ma2ml_env.games import make_game
+from ma2ml_env.games.make import make_game
 from ma2ml_env.io.files import write_atomic
 from ma2ml_env.modules.base import Module
 from ma2ml_env.recipe import Recipe

@@ -10,7 +10,7 @@ from pettingzoo import ParallelEnv
 
 from ma2ml_env.actions import Action, action_space, row_of
 from ma2ml_env.game import Game
-from ma2ml_env.games import make_game
+from ma2ml_env.games.make import make_game
 from ma2ml_env.trial import Code, Proposal, Trial, code_of, trial_seed, trial_seeds
 
 Observation = NDArray[np.float32]

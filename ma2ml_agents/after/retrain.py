@@ -26,7 +26,7 @@ from ma2ml_agents.run.stored import build_without_evaluator, trained_run, traini
 from ma2ml_env.evaluators.base import Job
 from ma2ml_env.evaluators.placement import place
 from ma2ml_env.game import Game
-from ma2ml_env.games import NamedGame
+from ma2ml_env.games.make import NamedGame
 from ma2ml_env.io.files import FolderLock, write_atomic
 from ma2ml_env.registry import resolve
 from ma2ml_env.trial import Outcome, Trial, trial_seed

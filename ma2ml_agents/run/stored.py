@@ -8,7 +8,7 @@ from typing import Any
 
 from ma2ml_agents.run.config import RunConfig
 from ma2ml_env.game import Game, Protocol
-from ma2ml_env.games import NamedGame, Told, make_game, sort_options
+from ma2ml_env.games.make import NamedGame, Told, make_game, sort_options
 from ma2ml_env.recipe import Recipe
 from ma2ml_env.registry import resolve
 from ma2ml_env.store.store import TrialStore

@@ -5,7 +5,7 @@ import sys
 from parts import Light
 
 from ma2ml_agents.run.loop import Callback, search
-from ma2ml_env.games import make_game
+from ma2ml_env.games.make import make_game
 from ma2ml_env.store.store import TrialStore
 
 

@@ -29,7 +29,7 @@ class RobustLoss:
 MODULE = "[ma2ml.modules]\nrobust_loss = robust:RobustLoss\n"
 LOSS = "[ma2ml.losses]\nabsolute = robust:Absolute\n"
 SCRIPT = """
-from ma2ml_env.games import make_game
+from ma2ml_env.games.make import make_game
 from ma2ml_env.testing import random_proposals
 
 if __name__ == "__main__":

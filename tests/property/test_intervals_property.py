@@ -5,7 +5,7 @@ import json
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ma2ml_env.games import make_game
+from ma2ml_env.games.make import make_game
 from ma2ml_env.recipe import Recipe
 from ma2ml_env.space import Decision, Interval, SearchSpace
 from ma2ml_env.trial import Proposal

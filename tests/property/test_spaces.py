@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ma2ml_env.games import make_game
+from ma2ml_env.games.make import make_game
 from ma2ml_env.modules.aug import Aug
 from ma2ml_env.recipe import Recipe
 from ma2ml_env.testing import random_codes
@@ -64,7 +64,7 @@ def test_different_pipelines_have_different_keys():
 def test_keys_do_not_depend_on_the_process():
     codes = {a: (0,) * len(nvec) for a, nvec in GAME.spec.nvec.items()}
     program = (
-        "from ma2ml_env.games import make_game; g = make_game('cifar10-v0', 'surrogate');"
+        "from ma2ml_env.games.make import make_game; g = make_game('cifar10-v0', 'surrogate');"
         "print(g.recipe({a: (0,) * len(n) for a, n in reversed(g.spec.nvec.items())}).key)"
     )
     for hash_seed in ("1", "2"):

@@ -8,7 +8,7 @@ import torchvision
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from ma2ml_env.games import make_game
+from ma2ml_env.games.make import make_game
 from ma2ml_env.recipe import Recipe
 from ma2ml_env.testing import random_codes
 from ma2ml_env.training import flops, parts

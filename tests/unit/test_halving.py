@@ -14,7 +14,7 @@ from ma2ml_env.evaluators.halving import Halving
 from ma2ml_env.evaluators.pool import Pool
 from ma2ml_env.evaluators.train import Train
 from ma2ml_env.evaluators.wrap import Cached
-from ma2ml_env.games import make_game
+from ma2ml_env.games.make import make_game
 from ma2ml_env.recipe import Recipe, Spec
 from ma2ml_env.store.store import TrialStore
 from ma2ml_env.training import loop

@@ -14,7 +14,7 @@ from PIL import Image
 
 from ma2ml_agents.after.retrain import retrain
 from ma2ml_agents.cli.main import main
-from ma2ml_env.games import make_game
+from ma2ml_env.games.make import make_game
 from ma2ml_env.recipe import Recipe, Spec
 from ma2ml_env.registry import resolve
 from ma2ml_env.store.store import TrialStore

@@ -10,7 +10,7 @@ import pytest
 
 from ma2ml_agents.cli.main import main
 from ma2ml_env.evaluators.table import Table
-from ma2ml_env.games import make_game
+from ma2ml_env.games.make import make_game
 from ma2ml_env.store.store import TrialStore
 from ma2ml_env.tables.forest import Forest
 from ma2ml_env.tables.jahs_early import FOLDER, JahsEarly

@@ -7,7 +7,7 @@ import pytest
 from ma2ml_agents.registry import make_learner
 from ma2ml_agents.run.loop import search
 from ma2ml_env.game import Game
-from ma2ml_env.games import make_game
+from ma2ml_env.games.make import make_game
 from ma2ml_env.modules.hpo_recipe import OPTIMIZERS, HpoRecipe
 from ma2ml_env.modules.loss import LOSSES, STRENGTHS, Loss
 from ma2ml_env.modules.precision import Precision

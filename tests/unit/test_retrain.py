@@ -16,7 +16,7 @@ from ma2ml_agents.run.options import amounts
 from ma2ml_agents.run.stored import build_without_evaluator, stored_config
 from ma2ml_env.evaluators.base import Job
 from ma2ml_env.evaluators.train import Train
-from ma2ml_env.games import make_game
+from ma2ml_env.games.make import make_game
 from ma2ml_env.recipe import Recipe
 from ma2ml_env.store.store import TrialStore
 from ma2ml_env.trial import Outcome, Proposal, Trial, trial_seed

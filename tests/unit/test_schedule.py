@@ -164,7 +164,7 @@ def test_a_cost_that_cannot_be_told_fails_nobody():
 
 
 def test_the_factory_of_a_named_game_is_scheduled():
-    from ma2ml_env.games import make_game
+    from ma2ml_env.games.make import make_game
 
     game = make_game("digits-v0", "pool", limit=100)
     pool = game.evaluator.inner

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ma2ml_env.evaluators.surrogate import Surrogate
-from ma2ml_env.games import make_game
+from ma2ml_env.games.make import make_game
 from ma2ml_env.testing import random_codes
 
 SMALL = [{"a": (3, 2), "b": (2, 3)}, {"a": (2,), "b": (2,)}, {"a": (3, 3, 3, 2), "b": (2, 2, 4), "c": (2, 2)}]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ma2ml_env.evaluators.table import Table
-from ma2ml_env.games import make_game
+from ma2ml_env.games.make import make_game
 from ma2ml_env.space import Decision, SearchSpace
 from ma2ml_env.tables import cell201, hpobench, nasbench201
 from ma2ml_env.tables.base import Grid, TableSource

@@ -10,7 +10,7 @@ from ma2ml_agents.reports.tables import amount, batch_table
 from ma2ml_agents.run.loop import search
 from ma2ml_agents.run.standing import Standing, curve, first_and_last, pareto, recipe_key
 from ma2ml_agents.run.tracking import SearchProgress, TensorBoard
-from ma2ml_env.games import make_game
+from ma2ml_env.games.make import make_game
 from ma2ml_env.reward import Accuracy
 from ma2ml_env.trial import Outcome, Proposal, Trial
 

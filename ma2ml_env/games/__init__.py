@@ -1,0 +1,1 @@
+"""Named games, and make_game."""
