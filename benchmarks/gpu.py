@@ -30,8 +30,8 @@ from training import Pictures
 
 import ma2ml_env
 from ma2ml_env.evaluators.base import Job
-from ma2ml_env.evaluators.pool import Pool
 from ma2ml_env.evaluators.train import Train
+from ma2ml_env.evaluators.workers.pool import Pool
 from ma2ml_env.recipe import Recipe
 from ma2ml_env.testing import random_codes
 from ma2ml_env.training import batches, loop, parts

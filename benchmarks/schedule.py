@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from provenance import tell
 
-from ma2ml_env.evaluators.schedule import Cost, Schedule
+from ma2ml_env.evaluators.workers.schedule import Cost, Schedule
 
 RESULTS = Path(__file__).parent / "results" / "schedule.json"
 JOBS = 24
@@ -57,7 +57,7 @@ def measure_predictor(game_id: str, pipelines: int, data: str | None) -> dict[st
     """Relative errors of predicted seconds on real trainings."""
     import ma2ml_env
     from ma2ml_env.evaluators.base import Wrapper
-    from ma2ml_env.evaluators.schedule import Predictor
+    from ma2ml_env.evaluators.workers.schedule import Predictor
     from ma2ml_env.testing import random_codes
 
     game = ma2ml_env.make_game(game_id, data=data)

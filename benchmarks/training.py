@@ -45,8 +45,8 @@ from torchvision.transforms import v2
 
 import ma2ml_env
 from ma2ml_env.evaluators.base import Job
-from ma2ml_env.evaluators.pool import Pool
 from ma2ml_env.evaluators.train import Train
+from ma2ml_env.evaluators.workers.pool import Pool
 from ma2ml_env.recipe import Recipe
 from ma2ml_env.testing import random_codes
 from ma2ml_env.training import loop, parts

@@ -28,9 +28,9 @@ from provenance import tell
 from training import WORKERS, parser_of, random_jobs, source_of
 
 from ma2ml_env.evaluators.base import Evaluator, Job
-from ma2ml_env.evaluators.pool import Pool
-from ma2ml_env.evaluators.ray_pool import RayPool
 from ma2ml_env.evaluators.train import Train
+from ma2ml_env.evaluators.workers.pool import Pool
+from ma2ml_env.evaluators.workers.ray_pool import RayPool
 from ma2ml_env.training.data import DataSource
 
 

@@ -32,8 +32,8 @@ TABLE: dict[str, dict[str, str]] = {
     "evaluators": {
         "surrogate": "ma2ml_env.evaluators.surrogate:Surrogate",
         "train": "ma2ml_env.evaluators.train:Train",
-        "pool": "ma2ml_env.evaluators.pool:Pool",
-        "ray_pool": "ma2ml_env.evaluators.ray_pool:RayPool",
+        "pool": "ma2ml_env.evaluators.workers.pool:Pool",
+        "ray_pool": "ma2ml_env.evaluators.workers.ray_pool:RayPool",
         "table": "ma2ml_env.evaluators.table:Table",
     },
     "rewards": {

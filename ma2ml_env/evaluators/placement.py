@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ma2ml_env.evaluators.base import Evaluator
-from ma2ml_env.evaluators.schedule import Schedule
+from ma2ml_env.evaluators.workers.schedule import Schedule
 
 Engine = Literal["local", "pool", "ray"]
 
@@ -51,7 +51,7 @@ def place(trainer: Any, placement: Placement) -> Evaluator:
         ValueError: if a limit or a number of GPUs is impossible, or the data or the device are not there.
     """
     if placement.engine == "ray":
-        from ma2ml_env.evaluators.ray_pool import RayPool
+        from ma2ml_env.evaluators.workers.ray_pool import RayPool
 
         return RayPool(
             trainer.twin,
@@ -62,7 +62,7 @@ def place(trainer: Any, placement: Placement) -> Evaluator:
             schedule=Schedule(trainer.cost),
         )
     if placement.engine == "pool" or placement.workers > 1 or placement.time_limit is not None:
-        from ma2ml_env.evaluators.pool import Pool
+        from ma2ml_env.evaluators.workers.pool import Pool
 
         schedule = Schedule(trainer.cost, trainer.devices())
         return Pool(trainer.twin, placement.workers, time_limit=placement.time_limit, schedule=schedule)

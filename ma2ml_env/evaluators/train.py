@@ -18,7 +18,7 @@ from torch import nn
 from ma2ml_env.evaluators import memory
 from ma2ml_env.evaluators.base import DeviceLost, Evaluator, Job, NoWorker, epoch_at
 from ma2ml_env.evaluators.faults import free_memory, given_back, lost, out_of_memory
-from ma2ml_env.evaluators.schedule import Cost, Device
+from ma2ml_env.evaluators.workers.schedule import Cost, Device
 from ma2ml_env.io.files import write_atomic
 from ma2ml_env.training import batches, checkpoint, flops, loop, numerics, parts
 from ma2ml_env.training.data import Dataset, DataSource

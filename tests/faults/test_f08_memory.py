@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from ma2ml_env.evaluators.base import Job
-from ma2ml_env.evaluators.pool import Pool
 from ma2ml_env.evaluators.train import Train
+from ma2ml_env.evaluators.workers.pool import Pool
 from ma2ml_env.recipe import Recipe, Spec
 from ma2ml_env.training import loop, numerics, parts, step
 from ma2ml_env.training.data import DataSource

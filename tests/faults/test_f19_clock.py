@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from parts import Faulty, job, result, run
 
-from ma2ml_env.evaluators.pool import Pool
+from ma2ml_env.evaluators.workers.pool import Pool
 from ma2ml_env.recipe import Recipe
 from ma2ml_env.training.data import DataSource
 from ma2ml_env.training.loop import fit

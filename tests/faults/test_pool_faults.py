@@ -17,9 +17,9 @@ from parts import Faulty, Steps, group, job, python, result, run, until
 from ma2ml_agents.run.loop import Callback
 from ma2ml_env.evaluators.base import Evaluator, Job, NoWorker
 from ma2ml_env.evaluators.halving import Halving
-from ma2ml_env.evaluators.pool import Pool
 from ma2ml_env.evaluators.surrogate import Surrogate
 from ma2ml_env.evaluators.train import Train
+from ma2ml_env.evaluators.workers.pool import Pool
 from ma2ml_env.recipe import Recipe
 from ma2ml_env.training.data import DataSource
 
@@ -173,7 +173,7 @@ from parts import Faulty, job
 from ma2ml_agents.run.loop import Callback
 from ma2ml_env.evaluators.base import NoWorker
 from ma2ml_env.evaluators.halving import Halving
-from ma2ml_env.evaluators.pool import Pool
+from ma2ml_env.evaluators.workers.pool import Pool
 pool = Pool(Faulty, 2)
 for _, outcome in pool.evaluate([job(0, child=1, sleep=0.3), job(1, child=1, sleep=0.3), {after}]):
     print(int(outcome.metrics["pid"]), flush=True)
@@ -192,7 +192,7 @@ def test_f11_a_script_without_a_main_guard_is_told_so(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
         "from parts import Faulty, job\n"
-        "from ma2ml_env.evaluators.pool import Pool\n"
+        "from ma2ml_env.evaluators.workers.pool import Pool\n"
         "print(list(Pool(Faulty).evaluate([job(0)])))"
     )
     process = python(script, stderr=subprocess.PIPE)

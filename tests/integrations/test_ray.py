@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from ma2ml_env.evaluators.base import Evaluator, Job
-from ma2ml_env.evaluators.ray_pool import RayPool
-from ma2ml_env.evaluators.schedule import Cost, Schedule
 from ma2ml_env.evaluators.train import Train
+from ma2ml_env.evaluators.workers.ray_pool import RayPool
+from ma2ml_env.evaluators.workers.schedule import Cost, Schedule
 from ma2ml_env.recipe import Recipe, Spec
 from ma2ml_env.testing import check_evaluator
 from ma2ml_env.training.data import DataSource
@@ -155,7 +155,7 @@ class TestOnRay:
         code = """
 import os, subprocess, sys
 from parts import Faulty, job
-from ma2ml_env.evaluators.ray_pool import RayPool
+from ma2ml_env.evaluators.workers.ray_pool import RayPool
 if __name__ == "__main__":
     pool = RayPool(Faulty, 1)
     assert len(list(pool.evaluate([job(0)]))) == 1
@@ -223,7 +223,7 @@ import threading, time
 import ray
 from ray.cluster_utils import Cluster
 from parts import Faulty, job
-from ma2ml_env.evaluators.ray_pool import RayPool
+from ma2ml_env.evaluators.workers.ray_pool import RayPool
 if __name__ == "__main__":
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     lost = cluster.add_node(num_cpus=1)

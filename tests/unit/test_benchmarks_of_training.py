@@ -13,8 +13,8 @@ import training
 import tune
 
 from ma2ml_env.evaluators.base import Evaluator
-from ma2ml_env.evaluators.pool import Pool
 from ma2ml_env.evaluators.train import Train
+from ma2ml_env.evaluators.workers.pool import Pool
 from ma2ml_env.recipe import Recipe, Spec
 from ma2ml_env.training.data import DataSource
 from ma2ml_env.trial import Outcome

@@ -122,7 +122,7 @@ def test_it_runs_on_a_cluster_as_a_search_does(searched, monkeypatch):
     there = shutil.copytree(searched, searched.parent / "there")
     shutil.rmtree(there / "fidelity", ignore_errors=True)
     here = fidelity.compare(searched, (1, 2), pipelines=4)
-    monkeypatch.setattr("ma2ml_env.evaluators.ray_pool.RayPool", ray_pool)
+    monkeypatch.setattr("ma2ml_env.evaluators.workers.ray_pool.RayPool", ray_pool)
     words = ["--epochs", "1", "2", "--pipelines", "4", "--engine", "ray", "--address", "auto", "--gpus", "0.5"]
     assert main(["fidelity", str(there), *words, "--device", "auto"]) == 0
     assert asked == [{"address": "auto", "gpus": 0.5, "time_limit": None}]

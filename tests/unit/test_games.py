@@ -85,8 +85,8 @@ def test_the_landscape_depends_on_the_games_seed_alone():
 
 
 def test_pool_trains_in_processes_and_train_in_this_one():
-    from ma2ml_env.evaluators.pool import Pool
     from ma2ml_env.evaluators.train import Train
+    from ma2ml_env.evaluators.workers.pool import Pool
 
     assert isinstance(make_game("digits-v0", "pool").evaluator.inner, Pool)
     assert isinstance(make_game("digits-v0", "train").evaluator.inner, Train)
@@ -179,7 +179,7 @@ def test_what_does_not_train_takes_the_names_of_who_does():
 @pytest.mark.parametrize(("evaluator", "options"), [("ray_pool", {}), ("train", {"engine": "ray"})])
 def test_a_trainer_is_placed_on_ray(evaluator, options, monkeypatch):
     """By either name; Ray itself is not asked."""
-    monkeypatch.setattr("ma2ml_env.evaluators.ray_pool.RayPool", FakeRay)
+    monkeypatch.setattr("ma2ml_env.evaluators.workers.ray_pool.RayPool", FakeRay)
     on_gpus = make_game("digits-v0", evaluator, workers=3, address="auto", gpus=0.5, time_limit=9.0, **options)
     told = {"address": "auto", "gpus": 0.5, "time_limit": 9.0}
     assert (inner(on_gpus).workers, inner(on_gpus).options) == (3, told)

@@ -11,8 +11,8 @@ import pytest
 from ma2ml_agents.cli.main import main
 from ma2ml_env.evaluators.base import Evaluator, Job
 from ma2ml_env.evaluators.halving import Halving
-from ma2ml_env.evaluators.pool import Pool
 from ma2ml_env.evaluators.train import Train
+from ma2ml_env.evaluators.workers.pool import Pool
 from ma2ml_env.evaluators.wrap import Cached
 from ma2ml_env.games.make import make_game
 from ma2ml_env.recipe import Recipe, Spec

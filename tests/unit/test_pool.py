@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 
 from ma2ml_env.evaluators.base import Evaluator, Job
-from ma2ml_env.evaluators.pool import Pool
+from ma2ml_env.evaluators.workers.pool import Pool
 from ma2ml_env.recipe import Recipe
 from ma2ml_env.trial import Outcome
 

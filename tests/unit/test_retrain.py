@@ -255,7 +255,7 @@ class FakeRay:
 
 
 def test_it_runs_on_a_cluster_as_a_search_does(run, retrained, monkeypatch):
-    monkeypatch.setattr("ma2ml_env.evaluators.ray_pool.RayPool", FakeRay)
+    monkeypatch.setattr("ma2ml_env.evaluators.workers.ray_pool.RayPool", FakeRay)
     monkeypatch.setattr(FakeRay, "asked", [])
     words = ["--engine", "ray", "--address", "10.0.0.1:6379", "--gpus", "0.5", "--workers", "4"]
     assert main(["retrain", str(run), "--top-k", "2", *words]) == 0
@@ -276,7 +276,7 @@ def test_weights_that_another_machine_kept_are_missed(run, monkeypatch, capsys):
                 (Path(self.trainer.weights) / f"{jobs[index].number}.safetensors").unlink()
                 yield index, outcome
 
-    monkeypatch.setattr("ma2ml_env.evaluators.ray_pool.RayPool", OtherDisk)
+    monkeypatch.setattr("ma2ml_env.evaluators.workers.ray_pool.RayPool", OtherDisk)
     assert main(["retrain", str(run), "--top-k", "1", "--engine", "ray"]) == 2
     assert "has to be on a file system that all machines see" in capsys.readouterr().err
 

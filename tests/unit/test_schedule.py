@@ -11,8 +11,8 @@ import pytest
 import schedule as benchmark
 
 from ma2ml_env.evaluators.base import Evaluator, Job
-from ma2ml_env.evaluators.pool import Pool
-from ma2ml_env.evaluators.schedule import Cost, Device, Predictor, Schedule
+from ma2ml_env.evaluators.workers.pool import Pool
+from ma2ml_env.evaluators.workers.schedule import Cost, Device, Predictor, Schedule
 from ma2ml_env.recipe import Recipe, Spec
 from ma2ml_env.trial import Outcome
 

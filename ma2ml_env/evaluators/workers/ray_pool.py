@@ -18,8 +18,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ma2ml_env.evaluators.base import Evaluator, Job, NoWorker
-from ma2ml_env.evaluators.pool import Pool
-from ma2ml_env.evaluators.schedule import Schedule
+from ma2ml_env.evaluators.workers.pool import Pool
+from ma2ml_env.evaluators.workers.schedule import Schedule
 from ma2ml_env.trial import Outcome
 
 RETRIES = 3

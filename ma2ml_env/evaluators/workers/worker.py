@@ -17,7 +17,7 @@ from typing import Any
 from pebble import ProcessExpired, ProcessPool
 
 from ma2ml_env.evaluators.base import DeviceLost, Evaluator, Job, NoWorker, as_evaluator, closing
-from ma2ml_env.evaluators.schedule import Cost
+from ma2ml_env.evaluators.workers.schedule import Cost
 from ma2ml_env.trial import Error, Outcome
 
 POLL = 0.5

@@ -13,8 +13,8 @@ from concurrent.futures import FIRST_COMPLETED, wait
 from dataclasses import replace
 
 from ma2ml_env.evaluators.base import Evaluator, Job, NoWorker
-from ma2ml_env.evaluators.schedule import Schedule
-from ma2ml_env.evaluators.worker import NOT_MADE, POLL, Attempt, Worker, failed
+from ma2ml_env.evaluators.workers.schedule import Schedule
+from ma2ml_env.evaluators.workers.worker import NOT_MADE, POLL, Attempt, Worker, failed
 from ma2ml_env.trial import Outcome
 
 ATTEMPTS = 2

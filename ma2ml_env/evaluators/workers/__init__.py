@@ -1,0 +1,1 @@
+"""Processes that train: on this machine and on Ray."""
