@@ -36,9 +36,10 @@ from torchvision.transforms.v2 import functional as F
 import ma2ml_env
 from ma2ml_env.recipe import Operation, Recipe, SubPolicy
 from ma2ml_env.testing import random_codes
-from ma2ml_env.training import augment, batches, loop
-from ma2ml_env.training.data import Dataset
-from ma2ml_env.training.operations import KINDS
+from ma2ml_env.training import loop
+from ma2ml_env.training.data.source import Dataset
+from ma2ml_env.training.images import augment, batches
+from ma2ml_env.training.images.operations import KINDS
 
 BATCH, SIDE, SUB_POLICIES = 512, 32, 25
 CPU = torch.device("cpu")

@@ -31,7 +31,7 @@ from ma2ml_env.evaluators.base import Evaluator, Job
 from ma2ml_env.evaluators.train import Train
 from ma2ml_env.evaluators.workers.pool import Pool
 from ma2ml_env.evaluators.workers.ray_pool import RayPool
-from ma2ml_env.training.data import DataSource
+from ma2ml_env.training.data.source import DataSource
 
 
 def ours(make: Callable[..., Evaluator], source: DataSource, jobs: Sequence[Job]) -> list[float]:

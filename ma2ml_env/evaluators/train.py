@@ -20,8 +20,9 @@ from ma2ml_env.evaluators.base import DeviceLost, Evaluator, Job, NoWorker, epoc
 from ma2ml_env.evaluators.faults import free_memory, given_back, lost, out_of_memory
 from ma2ml_env.evaluators.workers.schedule import Cost, Device
 from ma2ml_env.io.files import write_atomic
-from ma2ml_env.training import batches, checkpoint, flops, loop, numerics, parts
-from ma2ml_env.training.data import Dataset, DataSource
+from ma2ml_env.training import checkpoint, flops, loop, numerics, parts
+from ma2ml_env.training.data.source import Dataset, DataSource
+from ma2ml_env.training.images import batches
 from ma2ml_env.trial import Error, Outcome
 
 CONTEXT = {"cpu": 1 << 29, "cuda": 3 << 30}

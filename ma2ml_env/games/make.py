@@ -30,7 +30,7 @@ class NamedGame:
     title: str
     """one line for `ma2ml list`"""
     data: str
-    """data set, a name of `training/data.py`, or of a table in the registry"""
+    """data set, a name of `training/data/source.py`, or of a table in the registry"""
     base: Recipe
     protocol: Protocol
     modules: tuple[tuple[str, Mapping[str, Any]], ...] = (("aug", {}), ("nas_cell", {}), ("hpo_sgd", {}))
@@ -248,7 +248,7 @@ def _own_options(evaluator: str) -> dict[str, dict[str, Any]]:
         own["player"] = {name: kind for name, kind in get_type_hints(Landscape).items() if name != "seed"}
     elif evaluator in TRAINED:
         from ma2ml_env.evaluators.train import Train  # torch is imported by those who train
-        from ma2ml_env.training.data import DataSource
+        from ma2ml_env.training.data.source import DataSource
 
         here = {"name", "folder", "download", "size", "seed"}
         own["source"] = {name: kind for name, kind in get_type_hints(DataSource).items() if name not in here}
@@ -262,7 +262,7 @@ def _own_options(evaluator: str) -> dict[str, dict[str, Any]]:
 
 
 def _source(named: NamedGame, data: Mapping[str, Any], size: int | None, seed: int, options: Mapping[str, Any]) -> Any:
-    from ma2ml_env.training.data import DataSource
+    from ma2ml_env.training.data.source import DataSource
 
     name, folder = named.data, data.get("data")
     images, npz = data.get("images"), data.get("npz")

@@ -17,12 +17,13 @@ import torch
 from torch import Generator, Tensor, nn
 
 from ma2ml_env.recipe import Recipe
-from ma2ml_env.training import batches, mixing, parts
 from ma2ml_env.training import checkpoint as checkpoints
+from ma2ml_env.training import parts
 from ma2ml_env.training.average import Average
 from ma2ml_env.training.checkpoint import Checkpoint, Stateful
-from ma2ml_env.training.data import Dataset
+from ma2ml_env.training.data.source import Dataset
 from ma2ml_env.training.graphs import Recorded
+from ma2ml_env.training.images import batches, mixing
 from ma2ml_env.training.networks.base import BaseNetwork, Drops, Image
 from ma2ml_env.training.numerics import half_type, seeded
 from ma2ml_env.training.step import Gradient

@@ -8,7 +8,7 @@ from torch import nn
 
 from ma2ml_env.recipe import Recipe, Spec
 from ma2ml_env.registry import names, resolve, singular
-from ma2ml_env.training import augment
+from ma2ml_env.training.images import augment
 from ma2ml_env.training.losses import Focal, Poly
 from ma2ml_env.training.networks.base import Drops, Image
 from ma2ml_env.training.networks.mobile import Mobile

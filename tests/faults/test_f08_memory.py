@@ -12,7 +12,7 @@ from ma2ml_env.evaluators.train import Train
 from ma2ml_env.evaluators.workers.pool import Pool
 from ma2ml_env.recipe import Recipe, Spec
 from ma2ml_env.training import loop, numerics, parts, step
-from ma2ml_env.training.data import DataSource
+from ma2ml_env.training.data.source import DataSource
 
 SOURCE = DataSource("digits", limit=100)
 

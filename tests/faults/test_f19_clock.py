@@ -9,7 +9,7 @@ from parts import Faulty, job, result, run
 
 from ma2ml_env.evaluators.workers.pool import Pool
 from ma2ml_env.recipe import Recipe
-from ma2ml_env.training.data import DataSource
+from ma2ml_env.training.data.source import DataSource
 from ma2ml_env.training.loop import fit
 
 ROOT = Path(__file__).parents[2]

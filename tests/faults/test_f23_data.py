@@ -18,8 +18,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from ma2ml_env.training import imagenet, own_data
-from ma2ml_env.training.data import DataSource
+from ma2ml_env.training.data import imagenet
+from ma2ml_env.training.data import own as own_data
+from ma2ml_env.training.data.source import DataSource
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::UserWarning", "ignore::RuntimeWarning"

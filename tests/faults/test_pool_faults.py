@@ -21,7 +21,7 @@ from ma2ml_env.evaluators.surrogate import Surrogate
 from ma2ml_env.evaluators.train import Train
 from ma2ml_env.evaluators.workers.pool import Pool
 from ma2ml_env.recipe import Recipe
-from ma2ml_env.training.data import DataSource
+from ma2ml_env.training.data.source import DataSource
 
 SURROGATE = partial(Surrogate, {"steps": Steps.space.nvec}, seed=1, delay=0.02)
 

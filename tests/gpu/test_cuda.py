@@ -21,10 +21,11 @@ from ma2ml_env.evaluators.train import Train
 from ma2ml_env.evaluators.workers.pool import Pool
 from ma2ml_env.recipe import Operation, Recipe, Spec
 from ma2ml_env.testing import random_codes
-from ma2ml_env.training import augment, batches, loop, numerics, parts
-from ma2ml_env.training.data import Dataset, DataSource
+from ma2ml_env.training import loop, numerics, parts
+from ma2ml_env.training.data.source import Dataset, DataSource
 from ma2ml_env.training.graphs import WAITING, WARM, Recorded
-from ma2ml_env.training.operations import KINDS
+from ma2ml_env.training.images import augment, batches
+from ma2ml_env.training.images.operations import KINDS
 from ma2ml_env.training.step import Gradient
 from ma2ml_env.trial import trial_seed
 

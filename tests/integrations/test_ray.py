@@ -21,7 +21,7 @@ from ma2ml_env.evaluators.workers.ray_pool import RayPool
 from ma2ml_env.evaluators.workers.schedule import Cost, Schedule
 from ma2ml_env.recipe import Recipe, Spec
 from ma2ml_env.testing import check_evaluator
-from ma2ml_env.training.data import DataSource
+from ma2ml_env.training.data.source import DataSource
 
 FAULTS = Path(__file__).parents[1] / "faults"
 

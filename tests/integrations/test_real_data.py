@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ma2ml_env.games.make import make_game
-from ma2ml_env.training.data import DataSource
+from ma2ml_env.training.data.source import DataSource
 from ma2ml_env.trial import Proposal
 
 FASHION = Path(os.environ.get("MA2ML_FASHION_MNIST", "/usr/share/datasets/fashion-mnist"))

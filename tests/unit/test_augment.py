@@ -8,8 +8,8 @@ import torch
 from torchvision.transforms import v2
 
 from ma2ml_env.recipe import Operation
-from ma2ml_env.training import augment
-from ma2ml_env.training.operations import KINDS, magnitude
+from ma2ml_env.training.images import augment
+from ma2ml_env.training.images.operations import KINDS, magnitude
 
 FILL = (125, 123, 114)
 # our name -> torchvision's; Cutout is not in torchvision's table

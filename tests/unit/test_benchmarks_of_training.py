@@ -16,7 +16,7 @@ from ma2ml_env.evaluators.base import Evaluator
 from ma2ml_env.evaluators.train import Train
 from ma2ml_env.evaluators.workers.pool import Pool
 from ma2ml_env.recipe import Recipe, Spec
-from ma2ml_env.training.data import DataSource
+from ma2ml_env.training.data.source import DataSource
 from ma2ml_env.trial import Outcome
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"

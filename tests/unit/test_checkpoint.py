@@ -10,8 +10,9 @@ from ma2ml_env.evaluators import train
 from ma2ml_env.evaluators.base import Job
 from ma2ml_env.evaluators.train import Train
 from ma2ml_env.recipe import Operation, Recipe, Spec
-from ma2ml_env.training import batches, checkpoint, loop
-from ma2ml_env.training.data import DataSource
+from ma2ml_env.training import checkpoint, loop
+from ma2ml_env.training.data.source import DataSource
+from ma2ml_env.training.images import batches
 
 CELL = ((0, "conv_3x3", 1, "sep_conv_3x3", "add"),)
 REDUCTION = ((0, "max_pool_3x3", 1, "conv_3x3", "concat"),)

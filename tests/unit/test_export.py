@@ -20,10 +20,10 @@ from ma2ml_env.evaluators.train import save_weights
 from ma2ml_env.modules.fbnetv3 import FBNETV3
 from ma2ml_env.recipe import Recipe, Spec
 from ma2ml_env.training import parts
-from ma2ml_env.training.batches import normalise, resize
-from ma2ml_env.training.data import DataSource
+from ma2ml_env.training.data.own import read_image
+from ma2ml_env.training.data.source import DataSource
+from ma2ml_env.training.images.batches import normalise, resize
 from ma2ml_env.training.networks.base import BaseNetwork, Image
-from ma2ml_env.training.own_data import read_image
 
 TINY = (
     "proxy_epochs=1",

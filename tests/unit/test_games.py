@@ -12,7 +12,7 @@ from ma2ml_env.modules.hpo_sgd import HpoSgd
 from ma2ml_env.recipe import Recipe
 from ma2ml_env.registry import resolve
 from ma2ml_env.reward import Accuracy, FlopsReward
-from ma2ml_env.training.data import DataSource
+from ma2ml_env.training.data.source import DataSource
 
 
 def test_the_papers_protocol():

@@ -18,7 +18,7 @@ from ma2ml_env.games.make import make_game
 from ma2ml_env.recipe import Recipe, Spec
 from ma2ml_env.store.store import TrialStore
 from ma2ml_env.training import loop
-from ma2ml_env.training.data import DataSource
+from ma2ml_env.training.data.source import DataSource
 from ma2ml_env.trial import Outcome
 
 

@@ -18,9 +18,11 @@ from ma2ml_env.games.make import make_game
 from ma2ml_env.recipe import Recipe, Spec
 from ma2ml_env.registry import resolve
 from ma2ml_env.store.store import TrialStore
-from ma2ml_env.training import batches, imagenet, loop
-from ma2ml_env.training.data import VALIDATION, DataSource
-from ma2ml_env.training.resized_crop import resized_crop
+from ma2ml_env.training import loop
+from ma2ml_env.training.data import imagenet
+from ma2ml_env.training.data.source import VALIDATION, DataSource
+from ma2ml_env.training.images import batches
+from ma2ml_env.training.images.resized_crop import resized_crop
 from ma2ml_env.trial import Outcome
 
 CLASSES = ("n01", "n02", "n03", "n04")

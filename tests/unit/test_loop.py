@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from ma2ml_env.recipe import Operation, Recipe, Spec, SubPolicy
-from ma2ml_env.training import batches, loop, numerics, parts
-from ma2ml_env.training.data import Dataset, DataSource
+from ma2ml_env.training import loop, numerics, parts
+from ma2ml_env.training.data.source import Dataset, DataSource
+from ma2ml_env.training.images import batches
 
 PLAIN = ((0, "conv_3x3", 1, "conv_3x3", "add"),)
 REDUCTION = ((0, "max_pool_3x3", 1, "conv_3x3", "concat"),)

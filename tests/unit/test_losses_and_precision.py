@@ -13,7 +13,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from ma2ml_env.recipe import Spec
 from ma2ml_env.training import loop, parts
-from ma2ml_env.training.data import DataSource
+from ma2ml_env.training.data.source import DataSource
 from ma2ml_env.training.losses import Focal, Poly
 from tests.unit.test_recipe_knobs import TINY, fit, hooked, same
 

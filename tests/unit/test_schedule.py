@@ -184,7 +184,7 @@ def test_jobs_share_what_memory_is_left(tmp_path, monkeypatch):
     """A machine's, or a container's where that is less; without either, any number of jobs may run together."""
     from ma2ml_env.evaluators import memory
     from ma2ml_env.evaluators.train import Train
-    from ma2ml_env.training.data import DataSource
+    from ma2ml_env.training.data.source import DataSource
 
     trainer = Train(DataSource("digits"), device="cpu")
     monkeypatch.setattr(memory, "MACHINE", tmp_path / "meminfo")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ma2ml_env.training.own_data import Raw, read_idx
+from ma2ml_env.training.data.own import Raw, read_idx
 
 # name -> mean and standard deviation of each channel in [0, 1]
 STATISTICS = {

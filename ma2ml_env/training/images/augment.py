@@ -17,7 +17,7 @@ import torch
 from torch import Generator, Tensor
 
 from ma2ml_env.recipe import SubPolicy
-from ma2ml_env.training.operations import KINDS, LEVELS, SHADES, magnitude
+from ma2ml_env.training.images.operations import KINDS, LEVELS, SHADES, magnitude
 
 
 def check(policy: tuple[SubPolicy, ...]) -> None:

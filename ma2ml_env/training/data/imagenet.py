@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ma2ml_env.io.files import write_atomic
 from ma2ml_env.recipe import content_key
-from ma2ml_env.training.own_data import read_image
+from ma2ml_env.training.data.own import read_image
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """of each channel, as everybody normalises ImageNet"""

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
-from ma2ml_env.training import imagenet
-from ma2ml_env.training.known_data import STATISTICS, read_cifar, read_digits, read_fashion_mnist
-from ma2ml_env.training.own_data import Raw, read_images, read_npz
+from ma2ml_env.training.data import imagenet
+from ma2ml_env.training.data.known import STATISTICS, read_cifar, read_digits, read_fashion_mnist
+from ma2ml_env.training.data.own import Raw, read_images, read_npz
 
 NAMES = ("digits", "fashion-mnist", "cifar10", "cifar100", "images", "npz", "imagenet")
 VALIDATION = {"digits": 500, "fashion-mnist": 5000, "cifar10": 5000, "cifar100": 5000, "imagenet": 10_000}

@@ -12,9 +12,9 @@ import torch
 from torch import Generator, Tensor, nn
 
 from ma2ml_env.recipe import Recipe
-from ma2ml_env.training import augment
-from ma2ml_env.training.data import Dataset
-from ma2ml_env.training.resized_crop import resized_crop
+from ma2ml_env.training.data.source import Dataset
+from ma2ml_env.training.images import augment
+from ma2ml_env.training.images.resized_crop import resized_crop
 
 CHUNK = 1 << 22
 """values of the images that are augmented at once; small images are bound by the number of calls, not by their size"""
