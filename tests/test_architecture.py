@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -52,3 +53,36 @@ def test_nothing_runs_code_from_a_file(path):
             assert name not in {"eval", "exec", "pickle.load", "pickle.loads", "yaml.load"} or path.name == "testing.py"
             if name == "torch.load":
                 assert any(k.arg == "weights_only" and ast.unparse(k.value) == "True" for k in node.keywords)
+
+
+def test_every_package_stands_in_a_contract():
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    lists = [
+        contract.get(key, []) for contract in contracts for key in ("source_modules", "forbidden_modules", "layers")
+    ]
+    told = {module for names in lists for module in names} - {"ma2ml_env", "ma2ml_agents"}
+    packages = {".".join(path.relative_to(ROOT).parts[:2]) for path in SOURCES if len(path.relative_to(ROOT).parts) > 2}
+    assert len(packages) > 15
+    for package in packages:
+        assert any(name == package or name.startswith(f"{package}.") for name in told), f"{package} is in no contract"
+
+
+def test_every_public_name_can_be_called_after_all_modules_are_imported():
+    """No package or file takes the name of a public function away: `ma2ml_agents.search` stays the function."""
+    program = """
+import importlib, pkgutil, types
+import ma2ml_agents, ma2ml_env
+for root in (ma2ml_env, ma2ml_agents):
+    for module in pkgutil.walk_packages(root.__path__, root.__name__ + "."):
+        try:
+            importlib.import_module(module.name)
+        except ImportError:
+            assert ".integrations." in module.name or module.name.endswith(("ray_pool", "export_loader", "tpe")), module.name
+    for name in root.__all__:
+        assert not isinstance(getattr(root, name), types.ModuleType), name
+game = ma2ml_env.make_game("digits-v0", "surrogate")
+learner = ma2ml_agents.make_learner("random", game.spec)
+print(ma2ml_agents.search(game, learner, budget=2).number in (0, 1))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.strip() == "True", done.stderr

@@ -252,7 +252,8 @@ def test_state_refuses_what_it_cannot_hold_and_says_where():
 
 
 def test_the_store_loads_without_torch():
-    code = "import sys, ma2ml_env.store.store, ma2ml_env.evaluators.wrap, ma2ml_env.evaluators.workers.pool; sys.exit('torch' in sys.modules)"
+    modules = "ma2ml_env.store.store, ma2ml_env.evaluators.wrap, ma2ml_env.evaluators.workers.pool"
+    code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
