@@ -12,7 +12,7 @@ from tyro.conf import Positional, arg
 from ma2ml_agents.run.options import OptionalFolder, OptionalNumber
 from ma2ml_env.registry import closest
 
-FOLDER = Path(__file__).parents[3] / "benchmarks"
+FOLDER = Path(__file__).parents[2] / "benchmarks"
 
 
 @dataclass(frozen=True)

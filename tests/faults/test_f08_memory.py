@@ -20,11 +20,11 @@ SOURCE = DataSource("digits", limit=100)
 class Greedy(nn.Module):
     """A network without batch norm that holds `most` images in training, and no more."""
 
-    def __init__(self, most, error, classes, channels, size, **rest):
+    def __init__(self, most, error, *, image, **rest):
         super().__init__()
         self.most, self.error = most, error
         self.layers = nn.Sequential(
-            nn.Flatten(), nn.Linear(channels * size * size, 16), nn.ReLU(), nn.Linear(16, classes)
+            nn.Flatten(), nn.Linear(image.channels * image.size**2, 16), nn.ReLU(), nn.Linear(16, image.classes)
         )
 
     def forward(self, images):

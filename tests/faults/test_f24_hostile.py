@@ -240,7 +240,7 @@ def test_f24_suites(tmp_path, number):
         path.write_text("\n".join(f"{text(key)} = {toml(value)}" for key, value in data.items()))
 
     write(real)
-    assert len(load(str(path)).runs) == 30
+    assert len(load(str(path)).runs) == 36
     found = []
 
     @fuzz(number, broken(real).filter(lambda data: isinstance(data, dict)))

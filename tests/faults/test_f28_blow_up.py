@@ -70,7 +70,7 @@ def test_control_without_the_guard_they_do_not(name):
 
 
 def test_f28_a_dropped_batch_leaves_no_trace_and_is_not_asked_again(caplog):
-    told, other = make_learner("ma2ml_paper", SPEC), make_learner("ma2ml_paper", SPEC)
+    told, other = (make_learner("ma2ml_paper", SPEC, targets="raw") for _ in range(2))
     with caplog.at_level(logging.WARNING):
         (metrics,) = play(told, REWARDS["largest"], 1)
     assert metrics[ROLLED_BACK] == 1.0
@@ -136,7 +136,7 @@ def test_f28_a_learner_without_a_state_is_told_as_it_is():
 
 
 def test_f28_a_matrix_without_a_factor_is_a_blow_up():
-    learner = make_learner("ma2ml", SPEC, targets="raw")
+    learner = make_learner("hybrid", SPEC, policy_settings={"targets": "raw"})
     seen = list(play(learner, REWARDS["largest"], 2))
     assert any(ROLLED_BACK in metrics for metrics in seen)
     assert all(map(math.isfinite, numbers(learner.state_dict())))

@@ -105,7 +105,7 @@ def silent(folder, flipped, wanted):
                 return False
             trials = [comparable(trial) for trial in store.trials()]
             state = store._rows("SELECT batch, trials, json, blob, digest FROM learner")
-            configs = store._config("search")
+            configs = store.section("search")
     except (ValueError, OSError):
         return False
     return (trials, state, configs) != wanted
@@ -121,7 +121,7 @@ def flip(calm, tmp_path, name, block, times):
     broken = copy(calm, tmp_path / "broken")
     data = (calm / name).read_bytes()
     with TrialStore(calm) as store:
-        wanted = [comparable(t) for t in store.trials()], store._rows("SELECT * FROM learner"), store._config("search")
+        wanted = [comparable(t) for t in store.trials()], store._rows("SELECT * FROM learner"), store.section("search")
     rng = np.random.default_rng([block, len(name)])
     found = 0
     for _ in range(times):

@@ -125,13 +125,16 @@ def test_resume_goes_on_to_a_larger_budget_and_refuses_a_smaller_one(tmp_path, c
         (["search", "digits-v0", "--set", "batch_size=many"], "batch_size"),
         (["search", "digits-v0", *SURROGATE, "--modules", "aug", "nas_cel"], "did you mean 'nas_cell'?"),
         (["search", "digits-v0", *SURROGATE, "--reward", "flop"], "did you mean 'flops'?"),
-        (["search", "digits-v0", "--evaluator", "surrogate", "--learner-set", "lambda=1"], "did you mean 'lambda_'?"),
         (
-            ["search", "digits-v0", "--evaluator", "surrogate", "--learner-set", "hidden=1.5"],
+            ["search", "digits-v0", "--evaluator", "surrogate", "--learner", "ma2ml", "--learner-set", "lambda=1"],
+            "did you mean 'lambda_'?",
+        ),
+        (
+            ["search", "digits-v0", "--evaluator", "surrogate", "--learner", "ma2ml", "--learner-set", "hidden=1.5"],
             "a whole number, not '1.5'",
         ),
         (
-            ["search", "digits-v0", "--evaluator", "surrogate", "--learner-set", "distinct=no"],
+            ["search", "digits-v0", "--evaluator", "surrogate", "--learner", "ma2ml", "--learner-set", "distinct=no"],
             "true or false, not 'no'",
         ),
         (["search", "digits-v0", "--workers", "0"], "workers"),
