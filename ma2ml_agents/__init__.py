@@ -9,7 +9,7 @@ Importing this package loads nothing else; torch comes with the first learner.
 from importlib import import_module
 from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["__version__", "make_learner", "search"]
 
 _HOME = {"make_learner": "ma2ml_agents.registry", "search": "ma2ml_agents.run.loop"}

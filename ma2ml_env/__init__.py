@@ -23,7 +23,7 @@ from ma2ml_env.trial import Code, GameSpec, Outcome, Proposal, Trial, trial_seed
 from ma2ml_env.views.env_game import EnvGame, game_from_env
 from ma2ml_env.views.flat import FlatEnv, flat_env
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Accuracy",
