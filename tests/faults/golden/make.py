@@ -2,8 +2,8 @@
 
 usage: make.py KIND FOLDER. KIND is `surrogate`, for the folder VERSION, or `trained`, for VERSION-trained: trainings, halved,
 of the few pipelines of one agent, so that some are hits of the cache. The database is gzipped. Made once with each release and
-never anew. (0.1.0 kept hits and rungs among the metrics of an outcome, and its MA2ML is the hybrid of today: `0.1.0-ma2ml` is read, and not gone
-on with.)
+never anew. 0.1.0 kept hits and rungs among the metrics of an outcome. Its MA2ML is the hybrid of today, so `0.1.0-ma2ml` is
+read, and nobody goes on with it.
 """
 
 import gzip
