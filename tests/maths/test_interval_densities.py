@@ -172,7 +172,7 @@ def test_the_learners_own_update_is_the_gradient_of_eq_5(agent: str) -> None:
     found = -torch.cat([p.grad.flatten() for p in policy.parameters() if p.grad is not None])
 
     def exact(weight: float) -> Tensor:
-        u, width = grid(61, reach=9.0)
+        u, width = grid(121, reach=9.0)
         rows = {
             "a": torch.tensor([(*code, v) for code in itertools.product(range(2), range(3)) for v in u.tolist()]),
             "b": u[:, None],

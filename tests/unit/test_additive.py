@@ -162,7 +162,7 @@ def test_many_trials_at_once_are_learned_from_as_if_they_had_come_in_batches() -
         for i, (code, reward) in enumerate(zip(codes.tolist(), rewards.tolist(), strict=True))
     ]
     metrics = once.tell(trials)
-    assert metrics["updates"] == 20 * once.config.updates
+    assert metrics["updates"] == 20 * once.inner.config.updates
     for first in range(0, 480, 24):
         seldom.tell(trials[first : first + 24])
     first_step = Additive((4,) * 6).log_ratio - 0.35

@@ -2,6 +2,7 @@ from typing import get_type_hints
 
 import pytest
 
+from ma2ml_env.evaluators.base import Evaluator
 from ma2ml_env.evaluators.landscape import Landscape
 from ma2ml_env.evaluators.placement import Placement
 from ma2ml_env.evaluators.train import Train
@@ -186,9 +187,12 @@ def test_a_trainer_is_placed_on_ray(evaluator, options, monkeypatch):
     assert inner(make_game("digits-v0", evaluator, gpus=0.5, device="cpu", **options)).options["gpus"] == 0.0
 
 
-class FakeRay:
+class FakeRay(Evaluator):
     def __init__(self, factory, workers, schedule, **options):
         self.workers, self.options = workers, options
+
+    def evaluate(self, jobs):
+        raise AssertionError("nothing is evaluated here")
 
 
 def test_names_of_options_are_nobody_elses():

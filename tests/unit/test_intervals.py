@@ -22,6 +22,7 @@ from ma2ml_env.modules.hpo_continuous import HpoContinuous
 from ma2ml_env.recipe import Recipe
 from ma2ml_env.space import Decision, Interval, SearchSpace
 from ma2ml_env.store.store import TrialStore
+from ma2ml_env.tables.base import TableSource
 from ma2ml_env.testing import as_actions, check_env, check_learner, random_codes, random_proposals
 from ma2ml_env.trial import GameSpec, Outcome, Proposal, Trial
 from tests.unit.test_learners import assert_plain, equal
@@ -203,7 +204,7 @@ def test_views_carry_intervals_or_refuse_by_name():
             view("digits-continuous-v0", "surrogate")
     with pytest.raises(ValueError, match="agent 'hpo' acts in Dict"):
         ma2ml_env.game_from_env(lambda: ma2ml_env.parallel_env("digits-continuous-v0", "surrogate"))
-    source = type("Source", (), {"spaces": {"hpo": SearchSpace([Decision("d", (1,))])}})()
+    source = type("Source", (TableSource,), {"look_up": None, "spaces": {"hpo": SearchSpace([Decision("d", (1,))])}})()
     with pytest.raises(ValueError, match="'hpo' is not the table's"):
         Table(source, {"hpo": SearchSpace([Decision("d", (1,)), Interval("x", 0.0, 1.0)])})
 
@@ -257,8 +258,10 @@ def test_shares_of_variance_are_those_of_random_codes():
     plain = Surrogate(spec.nvec, seed=1)
     assert "intervals" not in plain.shares()
     codes = random_codes(spec.nvec, 200_000, 0, spec.intervals)
-    with_peaks = surrogate._look_up(*surrogate._joined(codes))[0]
-    tables = plain._look_up(surrogate._joined(codes)[0])[0]
+    with_peaks = surrogate._tables.look_up(*surrogate._joined(codes))[0]
+    tables = plain._tables.look_up(
+        *plain._joined({a: c[:, : len(spec.nvec[a])].astype(np.int64) for a, c in codes.items()})
+    )[0]
     assert np.var(with_peaks - tables) / np.var(with_peaks) == pytest.approx(shares["intervals"], abs=0.01)
     assert abs(np.corrcoef(with_peaks - tables, tables)[0, 1]) < 0.01  # orthogonal
 

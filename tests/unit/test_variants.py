@@ -50,7 +50,7 @@ def test_single_agent_has_one_controller_for_all_decisions():
 def test_paper_has_nothing_that_the_paper_does_not_name():
     learner = make_learner("ma2ml_paper", SPEC, seed=3)
     told = tell_random(learner)
-    assert told["updates"] == 24
+    assert told["updates"] == 8
     assert learner.critic.members == 1
     assert learner.critic.linear is None
     assert learner.weight == learner.config.lambda_
