@@ -62,7 +62,7 @@ class Game(Playable):
         evaluator: trains, or looks up. An object that has `evaluate` alone will do.
         reward: outcome -> shared reward.
         base: what no module decides.
-        protocol: its `final_epochs` are `base.epochs`; without one, the full training is the proxy.
+        protocol: budget, batch and epochs; `final_epochs` must equal `base.epochs`. None: search with full-length training.
         state_dim: length of each agent's random state.
 
     Raises:
@@ -153,7 +153,7 @@ class Game(Playable):
         ]
 
     def remember(self, trials: Sequence[Trial]) -> None:
-        """Give finished trials of an earlier session to the evaluator's cache, if it has one."""
+        """Give finished trials of an earlier part of the run to the evaluator's cache, if it has one."""
         for trial in trials:
             self.evaluator.remember(self.job(trial.number, trial.proposal.codes, trial.seed), trial.outcome)
 

@@ -43,7 +43,7 @@ class Playable(ABC):
         """
 
     def remember(self, trials: Sequence[Trial]) -> None:  # noqa: B027 (a default)
-        """Hear of finished trials of an earlier session. By default nothing is kept."""
+        """Take finished trials of an earlier part of the run. By default nothing is kept."""
 
     def recipe(self, codes: Mapping[str, Code]) -> Recipe | None:
         """The pipeline of a joint code. By default there is none."""

@@ -44,7 +44,7 @@ class Callback:
     """Hears how a search goes; override what is of interest. An exception ends the search, and nothing stored is lost."""
 
     def on_start(self, budget: int, trials: Sequence[Trial]) -> None:
-        """Before the first batch: the budget, and the trials of closed batches of an earlier session."""
+        """Before the first batch: the budget, and the trials of closed batches that are stored already."""
 
     def on_outcome(self, number: int, outcome: Outcome) -> None:
         """An outcome is there and stored; those of an interrupted batch are told again first."""
@@ -68,7 +68,7 @@ def search(
     Args:
         game: what is played: a `Playable`, or somebody's own object with its `spec` and `play`.
         learner: proposes and learns.
-        budget: trials in all, those of earlier sessions of the run included.
+        budget: trials in all, those that are stored already included.
         batch: trials that are proposed at a time; the last batch is smaller if it does not divide the budget. Where a run
             goes on to a larger one, the next batch is what that one lacked, and later ones are where they would have been.
         seed: of the trials, see `trial_seed`; the learner has its own.

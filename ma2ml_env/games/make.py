@@ -1,6 +1,6 @@
 """What a named game is (data, modules, base recipe and protocol under one versioned id), and `make_game`.
 
-The games stand in `image_games.py`, `paper_games.py` and `table_games.py`. A change of a reward, a space or a split bumps the
+The games stand in `image.py`, `paper.py` and `table.py`. A change of a reward, a space or a split bumps the
 version, so that a result always says what it was measured on.
 """
 
@@ -24,7 +24,7 @@ from ma2ml_env.reward import Accuracy, FlopsReward, Reward
 
 @dataclass(frozen=True)
 class NamedGame:
-    """What stands behind an id."""
+    """The definition of a named game: data, modules, base recipe and protocol."""
 
     id: str
     title: str
@@ -93,7 +93,7 @@ def make_game(
     checkpoints: str | Path | None = None,
     **options: Any,
 ) -> Game:
-    """A named game, ready to play.
+    """Make a named game, ready to play.
 
     Args:
         id: a registered name, `ma2ml list` shows them.

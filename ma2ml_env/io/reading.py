@@ -1,6 +1,6 @@
-"""Files are not believed: whatever stands in one, what comes out is an object of the expected kind or a ValueError.
+"""Validate what is read from a file: return an object of the expected type, or raise ValueError.
 
-A run's folder may come from somebody else, and a digest proves that nothing has changed since it was written, not who wrote it.
+A run's folder may come from somebody else. A digest proves that nothing has changed since it was written, not who wrote it.
 """
 
 import json
@@ -13,10 +13,10 @@ from typing import Any
 
 
 def read_json(text: str | bytes) -> Any:
-    """JSON, of which nothing is run.
+    """Parse JSON; execute nothing.
 
     Raises:
-        ValueError: if it is none, or is nested so deep that no file of this project's can be meant.
+        ValueError: if the text is not JSON, or is nested too deeply.
     """
     try:
         return json.loads(text)
@@ -50,7 +50,7 @@ def check_fields(usual: Any, data: Any, name: str) -> None:
 
 @contextmanager
 def expected(path: Path | str, remedy: str) -> Iterator[None]:
-    """Around reading what a file should hold: if it holds something else, a ValueError names it and a remedy."""
+    """Turn any error about a file's content into a ValueError that names the file and says what to do."""
     try:
         yield
     except (LookupError, TypeError, AttributeError, ArithmeticError) as error:

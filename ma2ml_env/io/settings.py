@@ -1,6 +1,6 @@
-"""Settings are of the kind that their dataclass says, whoever gives them.
+"""Check that every setting has the type that its dataclass declares.
 
-A text where a switch belongs would be true, and a fraction where a number of images belongs would fail in every training.
+A text in place of a switch would count as true. A fraction in place of a number of images would fail in every training.
 """
 
 from collections.abc import Collection, Mapping, Sequence

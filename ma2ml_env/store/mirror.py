@@ -17,7 +17,7 @@ _log = logging.getLogger(__name__)
 
 
 class Mirror:
-    """`trials.jsonl` in the hands of the one process that may write.
+    """Append trials to `trials.jsonl`; only the process that holds the run's lock may do so.
 
     Args:
         path: of the file.
@@ -106,7 +106,7 @@ def best_is_whole(path: Path) -> bool:
 
 
 def canonical(data: Any) -> str:
-    """JSON of which there is one for each content; numpy's numbers are written as Python's."""
+    """Return canonical JSON: equal content gives equal text. NumPy's numbers are written as Python's."""
     return json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False, default=lambda value: value.item())
 
 
