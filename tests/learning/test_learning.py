@@ -58,7 +58,7 @@ def test_control_a_learner_that_is_told_the_opposite_goes_there(name: str) -> No
 
 
 def test_the_letter_beats_random_and_does_not_where_its_policies_do_not_learn() -> None:
-    """Over three seeds the last batches have .83 to .92; random search has .30 to .33, policies that do not learn .31 to .33."""
+    """Last batches over three seeds: .83 to .92; random search .30 to .33, policies that do not learn .31 to .33."""
     assert level("ma2ml_paper", "hidden target", 21) > level("random", "hidden target", 21) + 0.3
     assert (
         level("ma2ml_paper", "hidden target", 21, policy_lr=0.0) < level("random", "hidden target", 21) + 0.1
