@@ -26,6 +26,7 @@ from provenance import header
 from rich.console import Console
 from suite import Run, Suite, is_known, judged_by, load, noise_free, read_kept
 
+from ma2ml_agents.learner import Saves
 from ma2ml_agents.registry import make_learner
 from ma2ml_agents.run.loop import Callback, search
 from ma2ml_agents.run.standing import recipe_key
@@ -93,6 +94,10 @@ class Timed:
         self.seconds[-1] += time.process_time() - began
         return metrics
 
+
+class TimedSaves(Timed):
+    """The same of a learner that has a state to go back to; somebody's own may have none."""
+
     def state_dict(self) -> Any:
         return self.inner.state_dict()
 
@@ -106,7 +111,8 @@ def play(run: Run, header: Mapping[str, Any]) -> dict[str, Any]:
 
     torch.set_num_threads(1)
     game = run.landscape.make()
-    learner = Timed(make_learner(run.learner, game.spec, seed=run.seed, **run.config))
+    made = make_learner(run.learner, game.spec, seed=run.seed, **run.config)
+    learner = (TimedSaves if isinstance(made, Saves) else Timed)(made)
     recorder = Curves(game, run.top_k)
     began = time.process_time()
     search(game, learner, budget=run.budget, batch=run.batch, seed=run.seed, callbacks=[recorder])

@@ -1,6 +1,7 @@
 """The benchmark harness: suites, runs that resume, what programs do with bad input."""
 
 import json
+from dataclasses import make_dataclass
 from pathlib import Path
 
 import compare
@@ -10,6 +11,7 @@ import report
 import run
 import suite
 
+from ma2ml_agents.baselines.random_search import RandomSearch
 from ma2ml_agents.cli.main import main
 from ma2ml_env.testing import check_module
 
@@ -106,6 +108,26 @@ def test_a_run_is_kept_and_a_suite_goes_on(tiny, tmp_path, capsys):
     text = (tmp_path / "r" / "tiny.md").read_text()
     assert "| `random` | 2 |" in text
     assert json.loads((tmp_path / "r" / "tiny.json").read_text())["runs"] == 8
+
+
+class WithoutState:
+    """Somebody's learner, as examples/own_learner.py: it asks and is told, and has no state to go back to."""
+
+    Config = make_dataclass("Config", [])
+
+    def __init__(self, spec, config=None, *, seed=0, device="cpu"):
+        self.inner = RandomSearch(spec, seed=seed)
+
+    def ask(self, n, states=None):
+        return self.inner.ask(n, states)
+
+    def tell(self, trials):
+        return {}
+
+
+def test_a_learner_without_a_state_can_be_benchmarked(tiny, monkeypatch):
+    monkeypatch.setattr(run, "make_learner", lambda name, spec, *, seed, **config: WithoutState(spec, seed=seed))
+    assert run.play(suite.load(str(tiny)).runs[0], {})["curves"]["top"]
 
 
 def test_runs_that_were_reported_are_not_run_again(tiny, tmp_path, monkeypatch, capsys):
