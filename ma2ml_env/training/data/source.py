@@ -15,7 +15,10 @@ from torchvision.transforms.v2 import functional as F
 
 from ma2ml_env.training.data import imagenet
 from ma2ml_env.training.data.known import STATISTICS, read_cifar, read_digits, read_fashion_mnist
-from ma2ml_env.training.data.own import Raw, read_images, read_npz
+from ma2ml_env.training.data.npz import read_npz
+from ma2ml_env.training.data.own import read_images
+from ma2ml_env.training.data.raw import Raw
+from ma2ml_env.training.data.split import Split, split, stratified_order
 
 NAMES = ("digits", "fashion-mnist", "cifar10", "cifar100", "images", "npz", "imagenet")
 VALIDATION = {"digits": 500, "fashion-mnist": 5000, "cifar10": 5000, "cifar100": 5000, "imagenet": 10_000}
@@ -114,43 +117,34 @@ class DataSource:
             raise ValueError(
                 f"{self._place}: a classifier needs at least 2 classes, the data have {len(raw.class_names)}"
             )
-        train_x, train_y = self._square(raw.train_x), torch.from_numpy(raw.train_y)
-        order = torch.from_numpy(stratified_order(raw.train_y, np.random.default_rng(self.seed)))
-        # The parts that the data do not bring are taken off the front of the order, test images first.
-        if raw.test_x is None or raw.test_y is None:
-            count = 297 if self.name == "digits" else max(1, round(OWN_SHARE * len(train_y)))
-            test, order = order[:count], order[count:]
-            test_x, test_y = train_x[test], train_y[test]
-        else:
-            test_x, test_y = self._square(raw.test_x), torch.from_numpy(raw.test_y)
-        if raw.validation_x is None or raw.validation_y is None:
-            usual = VALIDATION.get(self.name, max(1, round(OWN_SHARE * len(train_y))))
-            count = usual if self.validation is None else self.validation
-            if not 1 <= count <= len(order) - 2:
-                raise ValueError(
-                    f"{self._place}: {count} validation images cannot be taken from {len(order)}; at least 2 must be left"
-                )
-            chosen, order = order[:count], order[count:]
-            validation_x, validation_y = train_x[chosen], train_y[chosen]
-        else:
-            validation_x, validation_y = self._square(raw.validation_x), torch.from_numpy(raw.validation_y)
         if self.limit is not None and self.limit < 2:
             raise ValueError(f"limit is at least 2 training images, not {self.limit}")
-        order = order[: self.limit]
-        train_x, train_y = train_x[order], train_y[order]
-        mean, std = STATISTICS.get(self.name) or _statistics(train_x)
+        chosen = self._split(raw)
+        squares = {part: self._square(images) for part, images in raw.x.items()}
+        x = {part: squares[chosen.of[part]][torch.from_numpy(rows)] for part, rows in chosen.rows.items()}
+        y = {part: torch.from_numpy(labels) for part, labels in chosen.labels(raw).items()}
+        mean, std = STATISTICS.get(self.name) or _statistics(x["train"])
         return Dataset(
-            train_x,
-            train_y,
-            validation_x,
-            validation_y,
-            test_x,
-            test_y,
+            x["train"],
+            y["train"],
+            x["validation"],
+            y["validation"],
+            x["test"],
+            y["test"],
             len(raw.class_names),
             raw.class_names,
             mean,
             std,
         )
+
+    def _split(self, raw: Raw) -> Split:
+        own = max(1, round(OWN_SHARE * len(raw.y["train"])))
+        test = 297 if self.name == "digits" else own
+        validation = VALIDATION.get(self.name, own) if self.validation is None else self.validation
+        try:
+            return split(raw, seed=self.seed, test=test, validation=validation, limit=self.limit)
+        except ValueError as error:
+            raise ValueError(f"{self._place}: {error}") from None
 
     def _read(self) -> Raw:
         if self.name == "digits":
@@ -193,19 +187,6 @@ class DataSource:
                 f"{self._place}: images are {tensor.shape[2]} x {tensor.shape[3]} pixels; give --size to make them square"
             )
         return tensor
-
-
-def stratified_order(labels: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
-    """A random order of the images, each prefix of which holds the classes in their shares (to within an image or so).
-
-    Within a class the order is random; an image's place is its rank within its class as a share of the class.
-    """
-    order = rng.permutation(len(labels))
-    place = np.empty(len(labels))
-    for label in np.unique(labels):
-        members = order[labels[order] == label]
-        place[members] = (np.arange(len(members)) + rng.random()) / len(members)
-    return np.argsort(place, kind="stable").astype(np.int64)
 
 
 def _statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
