@@ -102,6 +102,8 @@ class DataSource:
 
     groups: str | None = None
     """CSV file with a line `name,group` for each image: what has the same group stays in one part. Of images and npz"""
+    digest: str | None = None
+    """of the identity that the data must have; None takes them as they are"""
 
     def load(self) -> Dataset:
         """Read the images and split them. The same source gives the same split in every process.
@@ -110,10 +112,12 @@ class DataSource:
             FileNotFoundError: if the data are not there; the message says what to do.
             ValueError: if the source or the data are not as described; the message names what is wrong.
         """
-        self._check()
         if self.name == "imagenet":
+            self._check()
             return _imagenet(self)
         raw, chosen = self.read()
+        if self.digest is not None and self.digest != self._identity(raw, chosen).digest:
+            raise ValueError(f"{self._place}: the data have changed while they were in use; start the command again")
         squares = {part: self._square(images) for part, images in raw.x.items()}
         x = {part: squares[chosen.of[part]][torch.from_numpy(rows)] for part, rows in chosen.rows.items()}
         y = {part: torch.from_numpy(labels) for part, labels in chosen.labels(raw).items()}
@@ -137,16 +141,34 @@ class DataSource:
         Raises:
             FileNotFoundError, ValueError: as `load`.
         """
-        self._check()
-        raw, chosen = _imagenet_files(self) if self.name == "imagenet" else self.read()
-        return Identity.of(self.name, raw, chosen, {"size": self.size})
+        return self._identity(*self.read())
 
-    def read(self) -> tuple[Raw, Split]:
-        """The images as they come, and which of them are in which part; not of ImageNet.
+    def parts(self) -> list[tuple[Part, str, str]]:
+        """(part, class, name) of each image.
 
         Raises:
             FileNotFoundError, ValueError: as `load`.
         """
+        raw, chosen = self.read()
+        names, labels = chosen.names(raw), chosen.labels(raw)
+        return [
+            (part, raw.class_names[label], name)
+            for part in PARTS
+            for name, label in zip(names[part], labels[part].tolist(), strict=True)
+        ]
+
+    def _identity(self, raw: Raw, chosen: Split) -> Identity:
+        return Identity.of(self.name, raw, chosen, {"size": self.size})
+
+    def read(self) -> tuple[Raw, Split]:
+        """The images as they come, and which of them are in which part. Of ImageNet names and labels alone.
+
+        Raises:
+            FileNotFoundError, ValueError: as `load`.
+        """
+        self._check()
+        if self.name == "imagenet":
+            return _imagenet_files(self)
         raw = self._read()
         if len(raw.class_names) < 2:
             raise ValueError(
