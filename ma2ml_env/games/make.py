@@ -54,6 +54,7 @@ DATA: dict[str, Any] = {
     "download": bool,
     "images": str | Path | None,
     "npz": str | Path | None,
+    "groups": str | Path | None,
     "size": int | None,
 }
 """what users write of the data, and its kind; the source's own options stand beside these"""
@@ -117,8 +118,9 @@ def make_game(
             Data: `data`, folder of the data set, or of the table (digits and what a package brings need none); `download`
             fetches the data set into it; `images` of `own-*`, a folder with train/val/test folders of classes, or of classes,
             to be split by `seed`; `npz` of `own-*`, a file with `x_train` uint8 (N, H, W[, C]), `y_train`, optionally `x_test`,
-            `y_test`; `size` brings images to size x size pixels (unless told 32 of `own-*`, 272 of ImageNet-200, and none of
-            data that come in one size); and fields of `DataSource`, as in `limit=4000`.
+            `y_test`; `groups` of `own-*`, a CSV file with a line `name,group` for each image: an equal group stays in one
+            part; `size` brings images to size x size pixels (unless told 32 of `own-*`, 272 of ImageNet-200, and none of data
+            that come in one size); and fields of `DataSource`, as in `limit=4000`.
 
             Placement: `workers`, `engine`, `address`, `gpus`, `time_limit`, see `Placement`.
 
@@ -250,7 +252,7 @@ def _own_options(evaluator: str) -> dict[str, dict[str, Any]]:
         from ma2ml_env.evaluators.train import Train  # torch is imported by those who train
         from ma2ml_env.training.data.source import DataSource
 
-        here = {"name", "folder", "download", "size", "seed"}
+        here = {"name", "folder", "download", "size", "seed", "groups"}
         own["source"] = {name: kind for name, kind in get_type_hints(DataSource).items() if name not in here}
         hints = get_type_hints(Train.__init__)
         own["trainer"] = {name: kind for name, kind in hints.items() if name not in _GAMES_TO_SAY}
@@ -278,6 +280,7 @@ def _source(named: NamedGame, data: Mapping[str, Any], size: int | None, seed: i
         download="download" in data,
         size=size,
         seed=seed,
+        groups=None if data.get("groups") is None else str(data["groups"]),
         **{**named.source, **options},
     )
 
