@@ -5,7 +5,7 @@ Rewards come from validation images, which are always taken out of the training 
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -14,9 +14,11 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
 from ma2ml_env.training.data import imagenet
+from ma2ml_env.training.data.kept import LIMIT
 from ma2ml_env.training.data.known import STATISTICS, read_cifar, read_digits, read_fashion_mnist
 from ma2ml_env.training.data.npz import read_npz
 from ma2ml_env.training.data.own import read_images
+from ma2ml_env.training.data.pixels import FITS, Look, colour
 from ma2ml_env.training.data.raw import Raw
 from ma2ml_env.training.data.split import Split, split, stratified_order
 
@@ -92,10 +94,20 @@ class DataSource:
     """number of validation images; None is the data set's own. Images with a `val` folder bring theirs, whatever this says"""
     limit: int | None = None
     """train on the first so many images of the split's order only; None is all"""
+    fit: Literal["crop", "pad", "squash"] = "crop"
+    """how images become squares: the centre is cropped, the background is padded with, or the sides are squashed"""
+    background: str = "white"
+    """a name or #rrggbb: what transparent pixels show, and what is padded with. White as paper is, on which most pictures with
+    a transparent ground are drawn"""
+    skip_bad: bool = False
+    """of images: leave out files that cannot be read"""
+    cache_limit: float = LIMIT
+    """of images: most bytes in the cache"""
     classes: int | None = None
     """of imagenet: draw so many classes by the seed, 200 for ImageNet-200; None is all"""
     cache: str | None = None
-    """of imagenet: folder where decoded images are kept; None is `ma2ml-cache` in `folder`"""
+    """of images and imagenet: folder where decoded images are kept; None is a temporary one of the user, and `ma2ml-cache` in
+    `folder` of imagenet"""
 
     def load(self) -> Dataset:
         """Read the images and split them. The same source gives the same split in every process.
@@ -106,10 +118,7 @@ class DataSource:
         """
         if self.name not in NAMES:
             raise ValueError(f"unknown data set {self.name!r}; known are {', '.join(NAMES)}")
-        if self.name != "imagenet" and (self.classes is not None or self.cache is not None):
-            raise ValueError(f"classes and cache are options of imagenet, not of {self.name}")
-        if self.size is not None and self.size < 1:
-            raise ValueError(f"size is a number of pixels, at least 1, not {self.size}")
+        self._check()
         if self.name == "imagenet":
             return _imagenet(self)
         raw = self._read()
@@ -146,6 +155,22 @@ class DataSource:
         except ValueError as error:
             raise ValueError(f"{self._place}: {error}") from None
 
+    def _check(self) -> None:
+        """Refuse what no data of this name can be asked for."""
+        if self.name != "imagenet" and self.classes is not None:
+            raise ValueError(f"classes are an option of imagenet, not of {self.name}")
+        if self.name not in ("imagenet", "images") and self.cache is not None:
+            raise ValueError(f"cache is for images in files; {self.name} has none")
+        if self.name != "images" and self.skip_bad:
+            raise ValueError(f"skip_bad is for a folder of your own images; {self.name} is none")
+        if self.size is not None and self.size < 1:
+            raise ValueError(f"size is a number of pixels, at least 1, not {self.size}")
+        if self.fit not in FITS:
+            raise ValueError(f"fit is {', '.join(FITS)}, not {self.fit!r}")
+        if self.name == "imagenet" and self.fit != "crop":
+            raise ValueError("imagenet is cropped; fit is for your own images and arrays")
+        colour(self.background)
+
     def _read(self) -> Raw:
         if self.name == "digits":
             return read_digits()
@@ -157,7 +182,15 @@ class DataSource:
             folder = self._folder
             if self.size is None:
                 raise ValueError(f"{folder}: images of any size need --size, the side in pixels to bring them to")
-            return read_images(folder, self.size)
+            return read_images(
+                folder,
+                self.size,
+                fit=self.fit,
+                background=self.background,
+                cache=None if self.cache is None else Path(self.cache),
+                limit=self.cache_limit,
+                skip_bad=self.skip_bad,
+            )
         return read_cifar(self.name, self._folder, self.download)
 
     @property
