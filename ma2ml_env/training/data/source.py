@@ -13,14 +13,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
+from ma2ml_env.recipe import content_key
 from ma2ml_env.training.data import imagenet
+from ma2ml_env.training.data.groups import read_groups
+from ma2ml_env.training.data.identity import Identity
 from ma2ml_env.training.data.kept import LIMIT
 from ma2ml_env.training.data.known import STATISTICS, read_cifar, read_digits, read_fashion_mnist
 from ma2ml_env.training.data.npz import read_npz
 from ma2ml_env.training.data.own import read_images
 from ma2ml_env.training.data.pixels import FITS, Look, colour
-from ma2ml_env.training.data.raw import Raw
-from ma2ml_env.training.data.split import Split, split, stratified_order
+from ma2ml_env.training.data.raw import PARTS, Part, Raw
+from ma2ml_env.training.data.split import Split, image_names, split
 
 NAMES = ("digits", "fashion-mnist", "cifar10", "cifar100", "images", "npz", "imagenet")
 VALIDATION = {"digits": 500, "fashion-mnist": 5000, "cifar10": 5000, "cifar100": 5000, "imagenet": 10_000}
@@ -109,6 +112,11 @@ class DataSource:
     """of images and imagenet: folder where decoded images are kept; None is a temporary one of the user, and `ma2ml-cache` in
     `folder` of imagenet"""
 
+    groups: str | None = None
+    """CSV file with a line `name,group` for each image: what has the same group stays in one part. Of images and npz"""
+    digest: str | None = None
+    """of the identity that the data must have; None takes them as they are"""
+
     def load(self) -> Dataset:
         """Read the images and split them. The same source gives the same split in every process.
 
@@ -116,19 +124,12 @@ class DataSource:
             FileNotFoundError: if the data are not there; the message says what to do.
             ValueError: if the source or the data are not as described; the message names what is wrong.
         """
-        if self.name not in NAMES:
-            raise ValueError(f"unknown data set {self.name!r}; known are {', '.join(NAMES)}")
-        self._check()
         if self.name == "imagenet":
+            self._check()
             return _imagenet(self)
-        raw = self._read()
-        if len(raw.class_names) < 2:
-            raise ValueError(
-                f"{self._place}: a classifier needs at least 2 classes, the data have {len(raw.class_names)}"
-            )
-        if self.limit is not None and self.limit < 2:
-            raise ValueError(f"limit is at least 2 training images, not {self.limit}")
-        chosen = self._split(raw)
+        raw, chosen = self.read()
+        if self.digest is not None and self.digest != self._identity(raw, chosen).digest:
+            raise ValueError(f"{self._place}: the data have changed while they were in use; start the command again")
         squares = {part: self._square(images) for part, images in raw.x.items()}
         x = {part: squares[chosen.of[part]][torch.from_numpy(rows)] for part, rows in chosen.rows.items()}
         y = {part: torch.from_numpy(labels) for part, labels in chosen.labels(raw).items()}
@@ -146,25 +147,75 @@ class DataSource:
             std,
         )
 
+    def identity(self) -> Identity:
+        """What the data are, by content. Of ImageNet the files' sizes stand for their bytes, of which there are too many.
+
+        Raises:
+            FileNotFoundError, ValueError: as `load`.
+        """
+        return self._identity(*self.read())
+
+    def parts(self) -> list[tuple[Part, str, str]]:
+        """(part, class, name) of each image.
+
+        Raises:
+            FileNotFoundError, ValueError: as `load`.
+        """
+        raw, chosen = self.read()
+        names, labels = chosen.names(raw), chosen.labels(raw)
+        return [
+            (part, raw.class_names[label], name)
+            for part in PARTS
+            for name, label in zip(names[part], labels[part].tolist(), strict=True)
+        ]
+
+    def _identity(self, raw: Raw, chosen: Split) -> Identity:
+        return Identity.of(self.name, raw, chosen, {"size": self.size, "fit": self.fit, "background": self.background})
+
+    def read(self) -> tuple[Raw, Split]:
+        """The images as they come, and which of them are in which part. Of ImageNet names and labels alone.
+
+        Raises:
+            FileNotFoundError, ValueError: as `load`.
+        """
+        self._check()
+        if self.name == "imagenet":
+            return _imagenet_files(self)
+        raw = self._read()
+        if len(raw.class_names) < 2:
+            raise ValueError(
+                f"{self._place}: a classifier needs at least 2 classes, the data have {len(raw.class_names)}"
+            )
+        return raw, self._split(raw)
+
     def _split(self, raw: Raw) -> Split:
         own = max(1, round(OWN_SHARE * len(raw.y["train"])))
         test = 297 if self.name == "digits" else own
         validation = VALIDATION.get(self.name, own) if self.validation is None else self.validation
+        groups = None
+        if self.groups is not None:
+            groups = read_groups(Path(self.groups), {part: image_names(raw, part) for part in raw.y})["train"]
         try:
-            return split(raw, seed=self.seed, test=test, validation=validation, limit=self.limit)
+            return split(raw, seed=self.seed, test=test, validation=validation, limit=self.limit, groups=groups)
         except ValueError as error:
             raise ValueError(f"{self._place}: {error}") from None
 
     def _check(self) -> None:
         """Refuse what no data of this name can be asked for."""
+        if self.name not in NAMES:
+            raise ValueError(f"unknown data set {self.name!r}; known are {', '.join(NAMES)}")
         if self.name != "imagenet" and self.classes is not None:
             raise ValueError(f"classes are an option of imagenet, not of {self.name}")
         if self.name not in ("imagenet", "images") and self.cache is not None:
             raise ValueError(f"cache is for images in files; {self.name} has none")
+        if self.groups is not None and self.name not in ("images", "npz"):
+            raise ValueError(f"groups are for your own images, not for {self.name}, whose parts are published")
         if self.name != "images" and self.skip_bad:
             raise ValueError(f"skip_bad is for a folder of your own images; {self.name} is none")
         if self.size is not None and self.size < 1:
             raise ValueError(f"size is a number of pixels, at least 1, not {self.size}")
+        if self.limit is not None and self.limit < 2:
+            raise ValueError(f"limit is at least 2 training images, not {self.limit}")
         if self.fit not in FITS:
             raise ValueError(f"fit is {', '.join(FITS)}, not {self.fit!r}")
         if self.name == "imagenet" and self.fit != "crop":
@@ -238,27 +289,39 @@ def _statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
 def _imagenet(source: DataSource) -> Dataset:
     """Images on disk: validation images are taken out of the training part, test images are those of `val`."""
     folder, size = source._folder, source.size or imagenet.SIZE
-    listed = imagenet.listing(folder, source.classes, source.seed)
-    labels = np.array([label for _, label in listed.train], dtype=np.int64)
-    order = stratified_order(labels, np.random.default_rng(source.seed))
-    count = VALIDATION["imagenet"] if source.validation is None else source.validation
-    if not 1 <= count <= len(order) - 2:
-        raise ValueError(
-            f"{folder}: {count} validation images cannot be taken from {len(order)}; at least 2 must be left"
-        )
-    if source.limit is not None and source.limit < 2:
-        raise ValueError(f"limit is at least 2 training images, not {source.limit}")
-    rows = order.tolist()
-    chosen = [listed.train[row] for row in rows[:count]], [listed.train[row] for row in rows[count:][: source.limit]]
+    raw, chosen = _imagenet_files(source)
     cache = Path(source.cache) if source.cache is not None else folder / "ma2ml-cache"
-    validation, train, test = (imagenet.kept(part, size, folder, cache) for part in (*chosen, listed.test))
+    labels, names = chosen.labels(raw), chosen.names(raw)
+    listed = {
+        part: [(str(folder / name), label) for name, label in zip(names[part], labels[part].tolist(), strict=True)]
+        for part in PARTS
+    }
+    kept = {part: imagenet.kept(listed[part], size, folder, cache) for part in ("validation", "train", "test")}
     return Dataset(
-        *train,
-        *validation,
-        *test,
-        len(listed.class_names),
-        listed.class_names,
+        *kept["train"],
+        *kept["validation"],
+        *kept["test"],
+        len(raw.class_names),
+        raw.class_names,
         imagenet.MEAN,
         imagenet.STD,
         resident=False,
     )
+
+
+def _imagenet_files(source: DataSource) -> tuple[Raw, Split]:
+    """Names and labels alone, and how they are split: the images are decoded later, and stay on disk."""
+    folder = source._folder
+    listed = imagenet.listing(folder, source.classes, source.seed)
+    files: dict[Part, list[tuple[str, int]]] = {"train": listed.train, "test": listed.test}
+    names = {part: tuple(Path(path).relative_to(folder).as_posix() for path, _ in each) for part, each in files.items()}
+    raw = Raw(
+        {},
+        {part: np.array([label for _, label in each], dtype=np.int64) for part, each in files.items()},
+        listed.class_names,
+        names,
+        content=content_key(
+            [names, {part: imagenet.some_sizes([path for path, _ in each]) for part, each in files.items()}]
+        ),
+    )
+    return raw, source._split(raw)

@@ -27,13 +27,14 @@ class Split:
         return {part: raw.y[self.of[part]][rows] for part, rows in self.rows.items()}
 
     def names(self, raw: Raw) -> dict[Part, list[str]]:
-        """Names by part; where images have none, the part that they came in and their row in it, as in `train/17`."""
-        named: dict[Part, list[str]] = {}
-        for part, rows in self.rows.items():
-            source = self.of[part]
-            own = raw.names.get(source)
-            named[part] = [own[row] if own else f"{source}/{row}" for row in rows.tolist()]
-        return named
+        """Names by part, as `image_names`."""
+        named = {part: image_names(raw, part) for part in raw.y}
+        return {part: [named[self.of[part]][row] for row in rows.tolist()] for part, rows in self.rows.items()}
+
+
+def image_names(raw: Raw, part: Part) -> Sequence[str]:
+    """Of a part as it came; where images have no names, the part and the row in it, as in `train/17`."""
+    return raw.names.get(part) or [f"{part}/{row}" for row in range(len(raw.y[part]))]
 
 
 def split(
@@ -81,6 +82,9 @@ def split(
                 chosen = _fold(labels, order, taken[part], [groups[row] for row in order.tolist()], seed)
             rows[part], order = order[chosen], order[~chosen]
     rows["train"] = order[:limit]
+    if lacking := sorted(set(labels.tolist()) - set(labels[order].tolist())):
+        names = ", ".join(raw.class_names[label] for label in lacking)
+        raise ValueError(f"no training images are left of class {names}: all of its groups are in another part")
     return Split({part: rows[part] for part in PARTS}, of)
 
 
@@ -111,11 +115,9 @@ def _fold(labels: Rows, order: Rows, count: int, groups: Sequence[str], seed: in
     """Whole groups with about so many images in all, which hold the classes in about their shares."""
     from sklearn.model_selection import StratifiedGroupKFold
 
-    folds = max(2, round(len(order) / count))
-    if len(set(groups)) < folds:
-        raise ValueError(
-            f"{len(set(groups))} groups are too few to take {count} of {len(order)} images in whole groups"
-        )
+    folds = max(2, min(round(len(order) / count), len(set(groups))))
+    if len(set(groups)) < 2:
+        raise ValueError(f"all {len(order)} images that are left are of one group, which cannot be in two parts")
     first = next(StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(order, labels[order], groups))[1]
     chosen = np.zeros(len(order), dtype=bool)
     chosen[first] = True
