@@ -3,7 +3,8 @@
 Rewards come from validation images, which are always taken out of the training part; test images only ever measure.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,7 +12,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torchvision.transforms.v2 import functional as F
 
 from ma2ml_env.recipe import content_key
 from ma2ml_env.training.data import imagenet
@@ -21,9 +21,11 @@ from ma2ml_env.training.data.kept import LIMIT
 from ma2ml_env.training.data.known import STATISTICS, read_cifar, read_digits, read_fashion_mnist
 from ma2ml_env.training.data.npz import read_npz
 from ma2ml_env.training.data.own import read_images
-from ma2ml_env.training.data.pixels import FITS, Look, colour
+from ma2ml_env.training.data.pixels import FITS, colour
 from ma2ml_env.training.data.raw import PARTS, Part, Raw
 from ma2ml_env.training.data.split import Split, image_names, split
+from ma2ml_env.training.data.squares import squared
+from ma2ml_env.training.data.telling import tell
 
 NAMES = ("digits", "fashion-mnist", "cifar10", "cifar100", "images", "npz", "imagenet")
 VALIDATION = {"digits": 500, "fashion-mnist": 5000, "cifar10": 5000, "cifar100": 5000, "imagenet": 10_000}
@@ -49,6 +51,8 @@ class Dataset:
     std: tuple[float, ...]
     resident: bool = True
     """False: there are too many images for a device; they stay in their files, and each batch is read from there"""
+    pixels: Mapping[str, Any] = field(default_factory=dict)
+    """how what was stored became these, for who makes them of other images: fit, background, depth, value_range, files"""
 
     @property
     def channels(self) -> int:
@@ -90,7 +94,7 @@ class DataSource:
     download: bool = False
     """fetch CIFAR or Fashion-MNIST into `folder` if it is not there"""
     size: int | None = None
-    """side in pixels: shorter side resized, centre cropped; needed by images, None keeps the others as they are"""
+    """side in pixels; needed by images, None keeps the others as they are"""
     seed: int = 0
     """of the split"""
     validation: int | None = None
@@ -145,7 +149,17 @@ class DataSource:
             raw.class_names,
             mean,
             std,
+            pixels=self._pixels(raw.depth, raw.value_range),
         )
+
+    def _pixels(self, depth: str = "byte", value_range: tuple[float, float] = (0.0, 255.0)) -> dict[str, Any]:
+        return {
+            "fit": self.fit,
+            "background": self.background,
+            "depth": depth,
+            "value_range": list(value_range),
+            "files": self.name in ("images", "imagenet"),
+        }
 
     def identity(self) -> Identity:
         """What the data are, by content. Of ImageNet the files' sizes stand for their bytes, of which there are too many.
@@ -182,6 +196,8 @@ class DataSource:
         if self.name == "imagenet":
             return _imagenet_files(self)
         raw = self._read()
+        for note in raw.notes:
+            tell(f"{self._place}: {note}")
         if len(raw.class_names) < 2:
             raise ValueError(
                 f"{self._place}: a classifier needs at least 2 classes, the data have {len(raw.class_names)}"
@@ -264,8 +280,8 @@ class DataSource:
         """Images (N, C, H, W) as a tensor of squares, resized where a size is asked for."""
         tensor = torch.from_numpy(images)
         if self.size is not None and tensor.shape[2:] != (self.size, self.size):
-            resized = [F.center_crop(F.resize(part, [self.size]), [self.size]) for part in torch.split(tensor, 1000)]
-            tensor = torch.cat(resized)
+            ground = colour(self.background)
+            tensor = torch.cat([squared(some, self.size, self.fit, ground) for some in torch.split(tensor, 1000)])
         if tensor.shape[2] != tensor.shape[3]:
             raise ValueError(
                 f"{self._place}: images are {tensor.shape[2]} x {tensor.shape[3]} pixels; give --size to make them square"
@@ -306,6 +322,7 @@ def _imagenet(source: DataSource) -> Dataset:
         imagenet.MEAN,
         imagenet.STD,
         resident=False,
+        pixels=source._pixels(),
     )
 
 

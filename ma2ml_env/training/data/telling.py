@@ -1,4 +1,4 @@
-"""What is said while data are read: a bar that moves, and lines on what is not as usual. On stderr, by the main process alone."""
+"""What is said while data are read: a bar that moves, and what is not as usual. On stderr, by the main process alone."""
 
 import multiprocessing
 import time
