@@ -58,7 +58,7 @@ def export(
     """
     run = Path(run)
     with TrialStore(run, create=False) as store:
-        config = stored_config(store).changed(where)
+        config = stored_config(store).changed(where).beside(run)
     summary, data = (_read(run, name) for name in ("summary.json", "data.json"))
     known = data_of_export(run, config, data, accept_changed_data)
     with expected(run / "retrain" / "summary.json", f"run `ma2ml retrain {run}` again"):

@@ -33,7 +33,7 @@ class Search:
         from ma2ml_agents.run.data import identify, run_name
 
         config = RunConfig.told(vars(self.told))
-        identity = identify(config)
+        identity = identify(config.beside(self.run or Path("runs") / "any"))
         folder = self.run or Path("runs") / run_name(config, identity)
         return drive(folder, config, identity, console, accept_changed_data=self.accept_changed_data)
 
@@ -57,7 +57,8 @@ class Resume:
 
         with TrialStore(self.run, create=False) as store:
             config = stored_config(store).changed(vars(self.told))
-        return drive(self.run, config, identify(config), console, accept_changed_data=self.accept_changed_data)
+        identity = identify(config.beside(self.run))
+        return drive(self.run, config, identity, console, accept_changed_data=self.accept_changed_data)
 
 
 def drive(
@@ -93,7 +94,9 @@ def drive(
         try:
             data = None if identity is None else same_data(store, identity, accept_changed_data)
             checkpoints = folder / "checkpoints" if data is None else data.checkpoints(folder)
-            game = build(config, checkpoints=checkpoints, digest=None if identity is None else identity.digest)
+            game = build(
+                config.beside(folder), checkpoints=checkpoints, digest=None if identity is None else identity.digest
+            )
             game.evaluator = Interruptible(game.evaluator, stop)
             refuse_earlier_learner(store)
             try:
@@ -115,7 +118,7 @@ def drive(
             if data is not None:
                 console.print(f"data: {data.told()}", soft_wrap=True)
                 if data != before or not (folder / "split.csv").exists():
-                    write_split(folder, config)
+                    write_split(folder, config.beside(folder))
             tensorboard = TensorBoard(folder / "tensorboard", top_k, key)
             try:
                 with SearchProgress(console, top_k, key, game.reward) as progress:

@@ -39,7 +39,7 @@ def trained_run(run: Path, where: Mapping[str, Any]) -> tuple[RunConfig, list[Tr
         config, trials = stored_config(store), list(store.trials())
     if config.evaluator != "train":
         raise ValueError(f"{run} was searched with the evaluator {config.evaluator!r}: there is nothing to train")
-    return config.whole().changed(where), trials
+    return config.whole().changed(where).beside(run), trials
 
 
 def build(config: RunConfig, checkpoints: Path | None = None, digest: str | None = None) -> Game:
@@ -64,7 +64,7 @@ def build(config: RunConfig, checkpoints: Path | None = None, digest: str | None
     if config.evaluator == "train":
         options |= {**config.of("trainer"), "placement": config.placement(), "digest": digest}
     try:
-        game = make_game(config.game, config.evaluator, **options, **overrides)
+        game = make_game(config.game, config.evaluator, **{**options, **overrides})
         if config.evaluator == "train":
             _try_one(game)
     except (TypeError, AttributeError) as error:  # a text where a number belongs

@@ -83,10 +83,12 @@ OWN = NamedGame(
     title="your own images (--images DIR or --npz FILE) with the paper's CIFAR protocol",
     data="own",
     size=32,
-    base=_PAPER,
+    base=replace(
+        _PAPER, flip=False
+    ),  # nobody knows whether a mirrored image is still of its class: letters and signs are not
     protocol=Protocol(),
 )
 OWN_SMALL = replace(
     OWN, id="own-small-v0", title="your own images on a laptop: 4 cells, 8 filters, 3 epochs",
-    base=_SMALL, protocol=_SMALL_PROTOCOL,
+    base=replace(_SMALL, flip=False), protocol=_SMALL_PROTOCOL,
 )  # fmt: skip

@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 from ma2ml_env.evaluators.base import Evaluator
 from ma2ml_env.evaluators.placement import Engine, Placement, place
@@ -54,8 +54,12 @@ DATA: dict[str, Any] = {
     "download": bool,
     "images": str | Path | None,
     "npz": str | Path | None,
-    "groups": str | Path | None,
     "size": int | None,
+    "fit": Literal["crop", "pad", "squash"],
+    "background": str,
+    "cache": str | Path | None,
+    "skip_bad": bool,
+    "groups": str | Path | None,
 }
 """what users write of the data, and its kind; the source's own options stand beside these"""
 _GAMES_TO_SAY = {"source", "device", "test", "train_on_validation", "weights", "checkpoints", "return"}
@@ -252,7 +256,7 @@ def _own_options(evaluator: str) -> dict[str, dict[str, Any]]:
         from ma2ml_env.evaluators.train import Train  # torch is imported by those who train
         from ma2ml_env.training.data.source import DataSource
 
-        here = {"name", "folder", "download", "size", "seed", "groups"}
+        here = {"name", "folder", "seed", *DATA}
         own["source"] = {name: kind for name, kind in get_type_hints(DataSource).items() if name not in here}
         hints = get_type_hints(Train.__init__)
         own["trainer"] = {name: kind for name, kind in hints.items() if name not in _GAMES_TO_SAY}
@@ -280,9 +284,14 @@ def _source(named: NamedGame, data: Mapping[str, Any], size: int | None, seed: i
         download="download" in data,
         size=size,
         seed=seed,
-        groups=None if data.get("groups") is None else str(data["groups"]),
-        **{**named.source, **options},
+        **{**named.source, **_pixels(data), **options},
     )
+
+
+def _pixels(data: Mapping[str, Any]) -> dict[str, Any]:
+    """What was told of how images are read, kept and split."""
+    told = {name: data[name] for name in ("fit", "background", "skip_bad") if name in data}
+    return told | {name: str(data[name]) for name in ("cache", "groups") if name in data}
 
 
 def _evaluator(named: NamedGame, wanted: str | None) -> str:

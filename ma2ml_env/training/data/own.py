@@ -1,15 +1,26 @@
 """Reader of images that a user brings as a folder of class folders. What is wrong in it is named."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ma2ml_env.training.data.raw import Part, Raw
+from ma2ml_env.recipe import content_key
+from ma2ml_env.training.data import pixels
+from ma2ml_env.training.data.kept import LIMIT, Entry, Kept
+from ma2ml_env.training.data.raw import Part, Raw, Seen
+from ma2ml_env.training.data.reader import NO_FILE, VERSION, Read, read_files
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+SUFFIXES = (
+    ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".bmp", ".dib", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm",
+    ".pbm", ".pnm", ".pfm", ".jp2", ".j2k", ".jpx", ".avif", ".heic", ".heif", ".tga", ".ico", ".icns", ".dds", ".pcx", ".psd",
+    ".sgi", ".qoi", ".xbm", ".xpm",
+)  # fmt: skip
+"""of images that Pillow opens, with a library more for some"""
+SHOWN = 20
+"""names in a message"""
 VALIDATION_FOLDERS = ("val", "validation", "valid")
 _PART_NAMES = {"train", "training", *VALIDATION_FOLDERS, "test", "testing"}
 """in small letters: no class is called so that holds folders"""
@@ -82,24 +93,114 @@ def list_images(folder: Path) -> Listing:
     return Listing(folder, class_names, files, tuple(unread))
 
 
-def read_images(folder: Path, size: int) -> Raw:
-    """The images of a folder, resized and centre-cropped to `size` pixels; one channel if all of them are grey, else three.
+def read_images(
+    folder: Path,
+    size: int,
+    *,
+    fit: str = "crop",
+    background: str = "white",
+    cache: Path | None = None,
+    limit: float = LIMIT,
+    skip_bad: bool = False,
+    verify: bool = False,
+) -> Raw:
+    """The images of a folder as squares; one channel if all of them are grey, else three.
+
+    Args:
+        folder: of the data.
+        size: side in pixels.
+        fit: one of `pixels.FITS`.
+        background: what transparent pixels show.
+        cache: folder in which squares are kept; None is a temporary one.
+        limit: most bytes in it.
+        skip_bad: leave out what cannot be read.
+        verify: read the bytes of each file again, whatever is kept.
 
     Raises:
-        FileNotFoundError, ValueError: as `list_images`; and if a file cannot be read as an image.
+        FileNotFoundError, ValueError: as `list_images`; and if files cannot be read as images, all of which are named.
     """
-    listing = list_images(folder)
-    arrays = {part: [read_image(each.path, size) for each in files] for part, files in listing.files.items()}
-    channels = max(array.shape[0] for images in arrays.values() for array in images)
+    listing, look = list_images(folder), pixels.Look(size, fit, background)
+    files = {each.name: each.path for found in listing.files.values() for each in found}
+    kept = Kept(cache, content_key([VERSION, *look, sorted({name.rpartition("/")[0] for name in files})]), limit)
+    try:
+        read = read_files(files, look, kept, verify=verify)
+    except ValueError as error:
+        raise ValueError(f"{folder}: {error}") from None
+    if read.bad and not skip_bad:
+        raise ValueError(
+            f"{folder}: {_grouped(read.bad)} ({len(read.bad)} of {len(files)} files): mend or remove them, or --skip-bad "
+            "leaves them out"
+        )
+    entries = read.squares.entries
+    parts = {part: [each for each in found if each.name in entries] for part, found in listing.files.items()}
+    _check_left(listing, parts)
+    row = {name: number for number, name in enumerate(entries)}
     return Raw(
-        {
-            part: np.stack([np.broadcast_to(a, (channels, size, size)) for a in images])
-            for part, images in arrays.items()
-        },
-        {part: np.array([each.label for each in files], dtype=np.int64) for part, files in listing.files.items()},
+        {part: _slice(read.squares.values, [row[each.name] for each in found]) for part, found in parts.items()},
+        {part: np.array([each.label for each in found], dtype=np.int64) for part, found in parts.items()},
         listing.class_names,
-        {part: tuple(each.name for each in files) for part, files in listing.files.items()},
+        {part: tuple(each.name for each in found) for part, found in parts.items()},
+        {part: tuple(_seen(entries[each.name]) for each in found) for part, found in parts.items()},
+        content_key(sorted((name, entry.sha256) for name, entry in entries.items())),
+        read.squares.value_range,
+        tuple(_notes(listing, read, background)),
+        read.depth,
     )
+
+
+def _slice(values: NDArray[np.uint8], rows: list[int]) -> NDArray[np.uint8]:
+    """A part's squares, which follow each other: not copied."""
+    return values[rows[0] : rows[-1] + 1]
+
+
+def _seen(entry: Entry) -> Seen:
+    return Seen(entry.sha256, entry.width, entry.height, entry.mode, entry.low, entry.high)
+
+
+def _grouped(bad: Mapping[str, str]) -> str:
+    """Names by what is wrong with them."""
+    names: dict[str, list[str]] = {}
+    for name, why in bad.items():
+        names.setdefault(why, []).append(name)
+    return "; ".join(f"{_few(some)} {why}" for why, some in names.items())
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+
+
+def _check_left(listing: Listing, parts: Mapping[Part, Sequence[ImageFile]]) -> None:
+    """Each class still has images to train on, and no part is empty."""
+    left = {each.label for each in parts["train"]}
+    empty = [name for label, name in enumerate(listing.class_names) if label not in left]
+    empty += [part for part, found in parts.items() if not found]
+    if empty:
+        raise ValueError(f"{listing.root}: no image of {', '.join(empty)} can be read")
+
+
+def _notes(listing: Listing, read: Read, background: str) -> Iterator[str]:
+    """What a person should know of how the files were read.
+
+    Raises:
+        ValueError: if nothing can be seen of what is transparent.
+    """
+    entries = read.squares.entries.values()
+    if read.bad:
+        yield f"left out {len(read.bad)} files: {_grouped(read.bad)}"
+    if listing.unread:
+        yield f"not read, as their names are not those of images: {_few(listing.unread)}"
+    if several := sum(entry.several for entry in entries):
+        yield f"{several} files hold several frames or pages: the first is taken"
+    if upper := sum(entry.mode.endswith(";16") and entry.depth == "byte" for entry in entries):
+        yield f"{upper} files hold colours of 16 bits: the upper 8 are read"
+    if vanished := [name for name, entry in read.squares.entries.items() if entry.vanished]:
+        told = f"{_few(vanished)}: nothing is seen of a transparent picture on {background}; give another --background"
+        if len(vanished) == len(entries):
+            raise ValueError(f"{listing.root}: {told}")
+        yield told
+    if read.depth != "byte":
+        low, high = read.squares.value_range
+        yield f"values from {low:g} to {high:g} became 0 to 255"
 
 
 def _folders(place: Path) -> Iterator[str]:
@@ -124,18 +225,24 @@ def _check_names(folder: Path) -> None:
         )
 
 
-def read_image(path: Path, size: int) -> NDArray[np.uint8]:
-    """(1 or 3, size, size): one channel for grey images, of which those of 16 bits keep the upper 8."""
-    from PIL import Image, ImageOps, UnidentifiedImageError
+def read_image(
+    path: Path,
+    size: int,
+    fit: str = "crop",
+    background: str = "white",
+    value_range: tuple[float, float] | None = None,
+) -> NDArray[np.uint8]:
+    """One file as (1 or 3, size, size). Without a data set's range of values, as if it were a data set of its own.
 
+    Raises:
+        ValueError: if it cannot be read as an image; it is named.
+    """
     try:
-        with Image.open(path) as opened:
-            image = ImageOps.exif_transpose(opened)
-            if image.mode.startswith("I"):
-                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-            image = image.convert("L" if image.mode in ("1", "L") else "RGB")
-            image = ImageOps.fit(image, (size, size), method=Image.Resampling.BILINEAR)
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path} cannot be read as an image: {error}") from None
-    array = np.asarray(image, dtype=np.uint8)
-    return array[None] if array.ndim == 2 else np.ascontiguousarray(array.transpose(2, 0, 1))
+        if not path.is_file():
+            raise ValueError(NO_FILE)
+        found = pixels.square(path.read_bytes(), pixels.Look(size, fit, background))
+        own = pixels.value_range([(found.depth, found.mode, found.low, found.high)])[1:]
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{path} {error}") from None
+    squares: NDArray[np.uint8] = pixels.to_bytes(found.values, *(value_range or own), background)
+    return squares

@@ -45,3 +45,5 @@ class Raw:
     """stored values that became 0 and 255, the same for the whole data set"""
     notes: tuple[str, ...] = ()
     """for people: what was not used, and why"""
+    depth: str = "byte"
+    """of the stored values: `byte`, `integer` (more than 8 bits) or `float`"""

@@ -3,25 +3,29 @@
 Rewards come from validation images, which are always taken out of the training part; test images only ever measure.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torchvision.transforms.v2 import functional as F
 
 from ma2ml_env.recipe import content_key
 from ma2ml_env.training.data import imagenet
 from ma2ml_env.training.data.groups import read_groups
 from ma2ml_env.training.data.identity import Identity
+from ma2ml_env.training.data.kept import LIMIT
 from ma2ml_env.training.data.known import STATISTICS, read_cifar, read_digits, read_fashion_mnist
 from ma2ml_env.training.data.npz import read_npz
 from ma2ml_env.training.data.own import read_images
+from ma2ml_env.training.data.pixels import FITS, colour
 from ma2ml_env.training.data.raw import PARTS, Part, Raw
 from ma2ml_env.training.data.split import Split, image_names, split
+from ma2ml_env.training.data.squares import squared
+from ma2ml_env.training.data.telling import tell
 
 NAMES = ("digits", "fashion-mnist", "cifar10", "cifar100", "images", "npz", "imagenet")
 VALIDATION = {"digits": 500, "fashion-mnist": 5000, "cifar10": 5000, "cifar100": 5000, "imagenet": 10_000}
@@ -47,6 +51,8 @@ class Dataset:
     std: tuple[float, ...]
     resident: bool = True
     """False: there are too many images for a device; they stay in their files, and each batch is read from there"""
+    pixels: Mapping[str, Any] = field(default_factory=dict)
+    """how what was stored became these, for who makes them of other images: fit, background, depth, value_range, files"""
 
     @property
     def channels(self) -> int:
@@ -88,17 +94,27 @@ class DataSource:
     download: bool = False
     """fetch CIFAR or Fashion-MNIST into `folder` if it is not there"""
     size: int | None = None
-    """side in pixels: shorter side resized, centre cropped; needed by images, None keeps the others as they are"""
+    """side in pixels; needed by images, None keeps the others as they are"""
     seed: int = 0
     """of the split"""
     validation: int | None = None
     """number of validation images; None is the data set's own. Images with a `val` folder bring theirs, whatever this says"""
     limit: int | None = None
     """train on the first so many images of the split's order only; None is all"""
+    fit: Literal["crop", "pad", "squash"] = "crop"
+    """how images become squares: the centre is cropped, the background is padded with, or the sides are squashed"""
+    background: str = "white"
+    """a name or #rrggbb: what transparent pixels show, and what is padded with. White as paper is, on which most pictures with
+    a transparent ground are drawn"""
+    skip_bad: bool = False
+    """of images: leave out files that cannot be read"""
+    cache_limit: float = LIMIT
+    """of images: most bytes in the cache"""
     classes: int | None = None
     """of imagenet: draw so many classes by the seed, 200 for ImageNet-200; None is all"""
     cache: str | None = None
-    """of imagenet: folder where decoded images are kept; None is `ma2ml-cache` in `folder`"""
+    """of images and imagenet: folder where decoded images are kept; None is a temporary one of the user, and `ma2ml-cache` in
+    `folder` of imagenet"""
 
     groups: str | None = None
     """CSV file with a line `name,group` for each image: what has the same group stays in one part. Of images and npz"""
@@ -133,7 +149,17 @@ class DataSource:
             raw.class_names,
             mean,
             std,
+            pixels=self._pixels(raw.depth, raw.value_range),
         )
+
+    def _pixels(self, depth: str = "byte", value_range: tuple[float, float] = (0.0, 255.0)) -> dict[str, Any]:
+        return {
+            "fit": self.fit,
+            "background": self.background,
+            "depth": depth,
+            "value_range": list(value_range),
+            "files": self.name in ("images", "imagenet"),
+        }
 
     def identity(self) -> Identity:
         """What the data are, by content. Of ImageNet the files' sizes stand for their bytes, of which there are too many.
@@ -158,7 +184,7 @@ class DataSource:
         ]
 
     def _identity(self, raw: Raw, chosen: Split) -> Identity:
-        return Identity.of(self.name, raw, chosen, {"size": self.size})
+        return Identity.of(self.name, raw, chosen, {"size": self.size, "fit": self.fit, "background": self.background})
 
     def read(self) -> tuple[Raw, Split]:
         """The images as they come, and which of them are in which part. Of ImageNet names and labels alone.
@@ -170,23 +196,13 @@ class DataSource:
         if self.name == "imagenet":
             return _imagenet_files(self)
         raw = self._read()
+        for note in raw.notes:
+            tell(f"{self._place}: {note}")
         if len(raw.class_names) < 2:
             raise ValueError(
                 f"{self._place}: a classifier needs at least 2 classes, the data have {len(raw.class_names)}"
             )
         return raw, self._split(raw)
-
-    def _check(self) -> None:
-        if self.name not in NAMES:
-            raise ValueError(f"unknown data set {self.name!r}; known are {', '.join(NAMES)}")
-        if self.name != "imagenet" and (self.classes is not None or self.cache is not None):
-            raise ValueError(f"classes and cache are options of imagenet, not of {self.name}")
-        if self.groups is not None and self.name not in ("images", "npz"):
-            raise ValueError(f"groups are for your own images, not for {self.name}, whose parts are published")
-        if self.size is not None and self.size < 1:
-            raise ValueError(f"size is a number of pixels, at least 1, not {self.size}")
-        if self.limit is not None and self.limit < 2:
-            raise ValueError(f"limit is at least 2 training images, not {self.limit}")
 
     def _split(self, raw: Raw) -> Split:
         own = max(1, round(OWN_SHARE * len(raw.y["train"])))
@@ -200,6 +216,28 @@ class DataSource:
         except ValueError as error:
             raise ValueError(f"{self._place}: {error}") from None
 
+    def _check(self) -> None:
+        """Refuse what no data of this name can be asked for."""
+        if self.name not in NAMES:
+            raise ValueError(f"unknown data set {self.name!r}; known are {', '.join(NAMES)}")
+        if self.name != "imagenet" and self.classes is not None:
+            raise ValueError(f"classes are an option of imagenet, not of {self.name}")
+        if self.name not in ("imagenet", "images") and self.cache is not None:
+            raise ValueError(f"cache is for images in files; {self.name} has none")
+        if self.groups is not None and self.name not in ("images", "npz"):
+            raise ValueError(f"groups are for your own images, not for {self.name}, whose parts are published")
+        if self.name != "images" and self.skip_bad:
+            raise ValueError(f"skip_bad is for a folder of your own images; {self.name} is none")
+        if self.size is not None and self.size < 1:
+            raise ValueError(f"size is a number of pixels, at least 1, not {self.size}")
+        if self.limit is not None and self.limit < 2:
+            raise ValueError(f"limit is at least 2 training images, not {self.limit}")
+        if self.fit not in FITS:
+            raise ValueError(f"fit is {', '.join(FITS)}, not {self.fit!r}")
+        if self.name == "imagenet" and self.fit != "crop":
+            raise ValueError("imagenet is cropped; fit is for your own images and arrays")
+        colour(self.background)
+
     def _read(self) -> Raw:
         if self.name == "digits":
             return read_digits()
@@ -211,7 +249,15 @@ class DataSource:
             folder = self._folder
             if self.size is None:
                 raise ValueError(f"{folder}: images of any size need --size, the side in pixels to bring them to")
-            return read_images(folder, self.size)
+            return read_images(
+                folder,
+                self.size,
+                fit=self.fit,
+                background=self.background,
+                cache=None if self.cache is None else Path(self.cache),
+                limit=self.cache_limit,
+                skip_bad=self.skip_bad,
+            )
         return read_cifar(self.name, self._folder, self.download)
 
     @property
@@ -234,8 +280,8 @@ class DataSource:
         """Images (N, C, H, W) as a tensor of squares, resized where a size is asked for."""
         tensor = torch.from_numpy(images)
         if self.size is not None and tensor.shape[2:] != (self.size, self.size):
-            resized = [F.center_crop(F.resize(part, [self.size]), [self.size]) for part in torch.split(tensor, 1000)]
-            tensor = torch.cat(resized)
+            ground = colour(self.background)
+            tensor = torch.cat([squared(some, self.size, self.fit, ground) for some in torch.split(tensor, 1000)])
         if tensor.shape[2] != tensor.shape[3]:
             raise ValueError(
                 f"{self._place}: images are {tensor.shape[2]} x {tensor.shape[3]} pixels; give --size to make them square"
@@ -276,6 +322,7 @@ def _imagenet(source: DataSource) -> Dataset:
         imagenet.MEAN,
         imagenet.STD,
         resident=False,
+        pixels=source._pixels(),
     )
 
 
