@@ -118,7 +118,8 @@ def drive(
             if data is not None:
                 console.print(f"data: {data.told()}", soft_wrap=True)
                 if data != before or not (folder / "split.csv").exists():
-                    write_split(folder, config.beside(folder))
+                    for line in write_split(folder, config.beside(folder)):
+                        console.print(line, soft_wrap=True)
             tensorboard = TensorBoard(folder / "tensorboard", top_k, key)
             try:
                 with SearchProgress(console, top_k, key, game.reward) as progress:

@@ -20,7 +20,10 @@ from ma2ml_env.io.reading import check_fields
 from ma2ml_env.registry import resolve
 from ma2ml_env.store.store import TrialStore
 from ma2ml_env.training.data.identity import Identity
+from ma2ml_env.training.data.raw import PARTS
 
+MOST_PAIRS = 1e8
+"""of images in different parts, that are compared before a search: a second or two"""
 KEY = "data_identity"
 """in the config of a run"""
 
@@ -56,7 +59,9 @@ class KnownData:
 
     def told(self) -> str:
         """In a line, for people."""
-        counts = ", ".join(f"{part} {sum(numbers):,}" for part, numbers in self.identity.counts.items())
+        counts = ", ".join(
+            f"{part} {sum(self.identity.counts[part]):,}" for part in PARTS if part in self.identity.counts
+        )
         doubt = "" if self.verified else "; unverified: an earlier version began this run, and did not look at its data"
         changed = "".join(f"; CHANGED {line}" for line in self.changed)
         name, digest = self.identity.name, self.identity.digest[:8]
@@ -119,15 +124,21 @@ def data_of_run(run: Path, config: RunConfig, accept: bool) -> KnownData:
     return data
 
 
-def write_split(folder: Path, config: RunConfig) -> None:
-    """`split.csv`: part, class and name of each image. A run has one from its start.
+def write_split(folder: Path, config: RunConfig) -> list[str]:
+    """Write `split.csv` (part, class and name of each image), which a run has from its start, and say what the data look like.
 
     Raises:
         OSError: it cannot be written.
     """
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([("part", "class", "name"), *training_options(config)[0].parts()])
+    from ma2ml_env.training.data.survey import survey
+
+    source, text = training_options(config)[0], io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([("part", "class", "name"), *source.parts()])
     write_atomic(folder / "split.csv", text.getvalue().encode())
+    if source.name == "imagenet":
+        return []
+    raw, chosen = source.read()
+    return survey(raw, chosen, MOST_PAIRS).lines()
 
 
 def data_of_export(run: Path, config: RunConfig, trained: Mapping[str, Any], accept: bool) -> dict[str, Any]:

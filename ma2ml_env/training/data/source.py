@@ -116,6 +116,8 @@ class DataSource:
     """of images and imagenet: folder where decoded images are kept; None is a temporary one of the user, and `ma2ml-cache` in
     `folder` of imagenet"""
 
+    verify: bool = False
+    """of images: read every byte again, even of files whose size and times are as they were"""
     groups: str | None = None
     """CSV file with a line `name,group` for each image: what has the same group stays in one part. Of images and npz"""
     digest: str | None = None
@@ -132,7 +134,7 @@ class DataSource:
             self._check()
             return _imagenet(self)
         raw, chosen = self.read()
-        if self.digest is not None and self.digest != self._identity(raw, chosen).digest:
+        if self.digest is not None and self.digest != self.identify(raw, chosen).digest:
             raise ValueError(f"{self._place}: the data have changed while they were in use; start the command again")
         squares = {part: self._square(images) for part, images in raw.x.items()}
         x = {part: squares[chosen.of[part]][torch.from_numpy(rows)] for part, rows in chosen.rows.items()}
@@ -167,7 +169,7 @@ class DataSource:
         Raises:
             FileNotFoundError, ValueError: as `load`.
         """
-        return self._identity(*self.read())
+        return self.identify(*self.read())
 
     def parts(self) -> list[tuple[Part, str, str]]:
         """(part, class, name) of each image.
@@ -183,7 +185,8 @@ class DataSource:
             for name, label in zip(names[part], labels[part].tolist(), strict=True)
         ]
 
-    def _identity(self, raw: Raw, chosen: Split) -> Identity:
+    def identify(self, raw: Raw, chosen: Split) -> Identity:
+        """As `identity`, of what was read."""
         return Identity.of(self.name, raw, chosen, {"size": self.size, "fit": self.fit, "background": self.background})
 
     def read(self) -> tuple[Raw, Split]:
@@ -257,6 +260,7 @@ class DataSource:
                 cache=None if self.cache is None else Path(self.cache),
                 limit=self.cache_limit,
                 skip_bad=self.skip_bad,
+                verify=self.verify,
             )
         return read_cifar(self.name, self._folder, self.download)
 
