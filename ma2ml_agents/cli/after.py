@@ -9,7 +9,6 @@ from tyro.conf import arg
 
 from ma2ml_agents.cli.command_line import ElsewhereOptions
 from ma2ml_agents.run.options import (
-    AcceptChangedData,
     OptionalAmount,
     OptionalFolder,
     OptionalNumber,
@@ -46,7 +45,8 @@ class Retrain:
     select: Literal["validation", "test"] = "validation"
     """images that the winner is chosen by; `test` is the paper's own protocol, and optimistic: it reports the best of its own
     choice"""
-    accept_changed_data: AcceptChangedData = False
+    accept_changed_data: bool = False
+    """go on although the data are not those that the run began with; exports tell it"""
 
     def execute(self, console: Console) -> int:
         """Retrain, then print the table."""
@@ -142,7 +142,8 @@ class Export:
     """trial whose full training is exported; the winner's best repeat unless told"""
     data: OptionalFolder = None
     """where the data lie, if they have moved: they are looked at, so that the names of the classes are right"""
-    accept_changed_data: AcceptChangedData = False
+    accept_changed_data: bool = False
+    """go on although the data are not those that the run began with; exports tell it"""
 
     def execute(self, console: Console) -> int:
         """Export."""

@@ -8,7 +8,7 @@ from rich.console import Console
 from tyro.conf import arg
 
 from ma2ml_agents.cli.command_line import ElsewhereOptions
-from ma2ml_agents.run.options import AcceptChangedData, Number, Run
+from ma2ml_agents.run.options import Number, Run
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ class Fidelity:
     """in the sample, drawn from the different ones of the run"""
     seed: Number = 0
     """of the sample and of the intervals"""
-    accept_changed_data: AcceptChangedData = False
+    accept_changed_data: bool = False
+    """go on although the data are not those that the run began with; exports tell it"""
 
     def execute(self, console: Console) -> int:
         """Train, then print the correlations."""

@@ -10,7 +10,7 @@ from tyro.conf import arg
 
 from ma2ml_agents.cli.command_line import ResumeOptions, SearchOptions
 from ma2ml_agents.run.config import RunConfig
-from ma2ml_agents.run.options import AcceptChangedData, Run
+from ma2ml_agents.run.options import Run
 from ma2ml_env.training.data.identity import Identity
 
 
@@ -25,7 +25,8 @@ class Search:
     """what is searched, by whom, and where it is trained"""
     run: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: runs/GAME-LEARNER-SEED-DATA)")] = None
     """folder of the run, new or of the same search"""
-    accept_changed_data: AcceptChangedData = False
+    accept_changed_data: bool = False
+    """go on although the data are not those that the run began with; exports tell it"""
 
     def execute(self, console: Console) -> int:
         """Search, then print what came of it."""
@@ -45,7 +46,8 @@ class Resume:
     """folder of the run"""
     told: ResumeOptions
     """what is another from here on"""
-    accept_changed_data: AcceptChangedData = False
+    accept_changed_data: bool = False
+    """go on although the data are not those that the run began with; exports tell it"""
 
     def execute(self, console: Console) -> int:
         """Resume, then print what came of it."""
@@ -92,7 +94,9 @@ def drive(
         try:
             data = None if identity is None else same_data(store, identity, accept_changed_data)
             checkpoints = folder / "checkpoints" if data is None else data.checkpoints(folder)
-            game = build(config.beside(folder), checkpoints=checkpoints, digest=None if identity is None else identity.digest)
+            game = build(
+                config.beside(folder), checkpoints=checkpoints, digest=None if identity is None else identity.digest
+            )
             game.evaluator = Interruptible(game.evaluator, stop)
             refuse_earlier_learner(store)
             try:

@@ -241,7 +241,10 @@ def test_npz_labels_are_mapped(tmp_path: Path) -> None:
         ({"y_train": np.array([object()] * 40)}, "not an npz file of plain arrays"),
         ({"x_test": np.zeros((4, 6, 6, 3), np.uint8)}, "only together"),
         ({"x_test": np.zeros((4, 6, 6), np.uint8), "y_test": np.zeros(4, int)}, "differ in shape"),
-        ({"x_test": np.zeros((4, 6, 6, 3), np.uint8), "y_test": np.full(4, 9)}, r"test has labels that train has not: \[9\]"),
+        (
+            {"x_test": np.zeros((4, 6, 6, 3), np.uint8), "y_test": np.full(4, 9)},
+            r"test has labels that train has not: \[9\]",
+        ),
         ({"x_train": np.zeros((40, 6, 5, 3), np.uint8)}, "give --size"),
         ({"x_train": np.zeros((2, 6, 6, 3), np.uint8), "y_train": np.arange(2)}, "validation images cannot be taken"),
     ],

@@ -210,23 +210,23 @@ def test_failures_that_may_pass_are_tried_again(tmp_path):
     path, weights = tmp_path / "results.jsonl", tmp_path / "3.safetensors"
     for error, kept in (("NAN", True), ("INVALID", True), ("OOM", False), ("CRASH", False), ("TIMEOUT", False)):
         outcome = Outcome(status="failed", error=error)
-        Results(path).add("top", job, 3, outcome)
-        assert Results(path).get("top", job, weights) == (outcome if kept else None)
+        Results(path, "data").add("top", job, 3, outcome)
+        assert Results(path, "data").get("top", job, weights) == (outcome if kept else None)
     ok = Outcome(accuracy=0.5)
-    Results(path).add("top", job, 3, ok)
-    assert Results(path).get("top", job, weights) is None, "its weights are gone"
+    Results(path, "data").add("top", job, 3, ok)
+    assert Results(path, "data").get("top", job, weights) is None, "its weights are gone"
     weights.touch()
-    assert Results(path).get("top", job, weights) == ok
-    assert Results(path).get("repeats-3", job, weights) is None
+    assert Results(path, "data").get("top", job, weights) == ok
+    assert Results(path, "data").get("repeats-3", job, weights) is None
 
 
 def test_a_changed_line_does_not_count(tmp_path):
     job = Job(3, Recipe(), {}, 11, 1.0)
     path, weights = tmp_path / "results.jsonl", tmp_path / "3.safetensors"
     weights.touch()
-    Results(path).add("top", job, 3, Outcome(accuracy=0.5))
+    Results(path, "data").add("top", job, 3, Outcome(accuracy=0.5))
     path.write_text(path.read_text().replace("0.5", "0.9"))
-    assert Results(path).get("top", job, weights) is None
+    assert Results(path, "data").get("top", job, weights) is None
 
 
 @pytest.mark.slow
