@@ -9,17 +9,19 @@
 The folder is written beside its place, checked by loading it, and renamed: a half-written export has another name.
 """
 
+import ast
 import importlib.util
 import inspect
 import json
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from ma2ml_agents.after import card_pixels
 from ma2ml_agents.after.results import tested
 from ma2ml_agents.run.config import RunConfig
 from ma2ml_agents.run.data import KEY, KnownData, data_of_export
@@ -94,27 +96,38 @@ def export(
 
 
 def model_source(kind: str) -> str:
-    """Source of `model.py` for a kind of network: `base.py`, the network's own file, and `export_loader.py` behind them.
+    """Source of `model.py` for a kind of network.
+
+    It is `base.py`, the network's own file, what makes pixels of files and squares of images, and `export_loader.py`.
 
     Raises:
-        ValueError: if the kind is unknown here.
+        ValueError: if the kind is unknown here, or two of the files have something of the same name.
     """
     from ma2ml_agents.after import export_loader
     from ma2ml_env.training import parts
+    from ma2ml_env.training.data import pixels, squares
     from ma2ml_env.training.networks import base
 
     network = parts.network_class(kind)
-    sources = [inspect.getsource(module) for module in (base, sys.modules[network.__module__], export_loader)]
-    shared, own, loader = (
-        "".join(
-            line
-            for line in source.splitlines(keepends=True)
-            if not line.startswith("from ma2ml_env.training.networks.")
-        )
+    modules = (base, sys.modules[network.__module__], pixels, squares, export_loader)
+    sources = [inspect.getsource(module) for module in modules]
+    _check_names(sources, [module.__name__ for module in modules])
+    shared, own, seen, squared, loader = (
+        "".join(line for line in source.splitlines(keepends=True) if not line.startswith("from ma2ml_env.training."))
         for source in sources
     )
     head = f"# Exported by ma2ml {version('ma2ml')} (MIT licence). Needs torch and torchvision.\n"
-    return f"{head}{shared}\n\n{own}\n\nNetwork = {network.__name__}\n\n{loader}"
+    return f"{head}{shared}\n\n{own}\n\nNetwork = {network.__name__}\n\n\n{seen}\n\n{squared}\n\n{loader}"
+
+
+def _check_names(sources: Sequence[str], files: Sequence[str]) -> None:
+    """In one file the later of two functions of one name would be called in both places."""
+    homes: dict[str, str] = {}
+    for source, file in zip(sources, files, strict=True):
+        for node in ast.parse(source).body:
+            name = node.name if isinstance(node, (ast.FunctionDef, ast.ClassDef)) else ""
+            if name and homes.setdefault(name, file) != file:
+                raise ValueError(f"{homes[name]} and {file} both define {name}: a model.py cannot hold both")
 
 
 def load_model_file(path: Path) -> Any:
@@ -218,6 +231,7 @@ def _card(
         card["validation_accuracy"] = outcome["accuracy"]
     card["winner_chosen_by"] = summary["select"]
     card["data"] = data["name"]
+    card["pixels"] = data.get("pixels", card_pixels.BEFORE)
     return card | {name: data[name] for name in ("classes", "class_names", "channels", "size", "mean", "std")}
 
 
@@ -246,6 +260,7 @@ def _card_text(card: Mapping[str, Any]) -> str:
         f"| parameters | {card['params']:,} |",
         f"| seed of the training | {card['seed']} |",
         f"| input | uint8, {card['channels']} x {card['size']} x {card['size']}, 0..255 |",
+        *card_pixels.rows(card["pixels"]),
         f"| classes | {', '.join(card['class_names'])} |",
         f"| data | {KnownData.from_json(known).told()} |",
         "",
@@ -263,9 +278,11 @@ def _card_text(card: Mapping[str, Any]) -> str:
         "```python",
         "import model  # this folder's model.py; needs torch and torchvision",
         "network = model.load()",
-        "model.classify(network, images)  # images: uint8 (B, channels, H, W)",
+        "images = model.read_files(['cat.jpg'])  # or images that are decoded: uint8 (B, channels, H, W)",
+        "model.classify(network, images)",
         "```",
         "",
+        *card_pixels.text(card["pixels"]),
         "`python model.py` checks the installation; `python model.py IMAGE ...` classifies files.",
         "",
     ]

@@ -19,6 +19,7 @@ from typing import Any
 
 from rich.console import Console
 
+from ma2ml_agents.after import card_pixels
 from ma2ml_agents.after.results import Results, Wanted, train
 from ma2ml_agents.after.retrained import Finished, Level, Retrained, Select, mean_and_deviation, summary
 from ma2ml_agents.run.data import KEY, KnownData, data_of_run
@@ -279,6 +280,7 @@ def _write_data(folder: Path, data: Any, name: str, known: KnownData) -> None:
         "size": data.size,
         "mean": data.mean,
         "std": data.std,
+        "pixels": card_pixels.of_dataset(data.pixels),
         KEY: known.to_json(),
     }
     write_atomic(folder / "data.json", (json.dumps(facts, indent=2) + "\n").encode())

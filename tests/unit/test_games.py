@@ -204,5 +204,5 @@ def test_names_of_options_are_nobody_elses():
         assert sorted(names) == sorted(set(names))
 
 
-SHARED = ("download", "size", "seed", "folder", "epochs")
+SHARED = ("download", "size", "seed", "folder", "fit", "background", "cache", "skip_bad", "groups", "epochs")
 """of the source, which the game sets; `epochs` is the protocol's final_epochs"""

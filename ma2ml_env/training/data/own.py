@@ -231,8 +231,17 @@ def read_image(
     fit: str = "crop",
     background: str = "white",
     value_range: tuple[float, float] | None = None,
+    deep: bool = True,
 ) -> NDArray[np.uint8]:
-    """One file as (1 or 3, size, size). Without a data set's range of values, as if it were a data set of its own.
+    """One file as (1 or 3, size, size).
+
+    Args:
+        path: of the file.
+        size: side in pixels.
+        fit: one of `pixels.FITS`.
+        background: what transparent pixels show.
+        value_range: of the data set; None is that of this file alone.
+        deep: whether more than 8 bits are taken.
 
     Raises:
         ValueError: if it cannot be read as an image; it is named.
@@ -241,6 +250,8 @@ def read_image(
         if not path.is_file():
             raise ValueError(NO_FILE)
         found = pixels.square(path.read_bytes(), pixels.Look(size, fit, background))
+        if found.depth != "byte" and not deep:
+            raise ValueError(f"has more than 8 bits (Pillow's mode {found.mode}): save it with 8")
         own = pixels.value_range([(found.depth, found.mode, found.low, found.high)])[1:]
     except (ValueError, OSError) as error:
         raise ValueError(f"{path} {error}") from None

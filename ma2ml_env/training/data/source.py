@@ -224,7 +224,7 @@ class DataSource:
         if self.name not in NAMES:
             raise ValueError(f"unknown data set {self.name!r}; known are {', '.join(NAMES)}")
         if self.name != "imagenet" and self.classes is not None:
-            raise ValueError(f"classes are an option of imagenet, not of {self.name}")
+            raise ValueError(f"classes are options of imagenet, not of {self.name}")
         if self.name not in ("imagenet", "images") and self.cache is not None:
             raise ValueError(f"cache is for images in files; {self.name} has none")
         if self.groups is not None and self.name not in ("images", "npz"):
@@ -237,8 +237,8 @@ class DataSource:
             raise ValueError(f"limit is at least 2 training images, not {self.limit}")
         if self.fit not in FITS:
             raise ValueError(f"fit is {', '.join(FITS)}, not {self.fit!r}")
-        if self.name == "imagenet" and self.fit != "crop":
-            raise ValueError("imagenet is cropped; fit is for your own images and arrays")
+        if self.name == "imagenet" and (self.fit, self.background) != ("crop", "white"):
+            raise ValueError("imagenet is cropped, on white; fit and background are for your own images and arrays")
         colour(self.background)
 
     def _read(self) -> Raw:
