@@ -80,7 +80,8 @@ def build_without_evaluator(config: RunConfig) -> Game:
     known = {each.name for each in (*fields(Protocol), *fields(Recipe))} | set(named.base.network.args)
     overrides = {name: value for name, value in config.overrides().items() if name in known}
     try:
-        return make_game(config.game, "surrogate", size=config.size, **config.whole().of("game"), **overrides)
+        options = {**config.whole().of("game"), "metric": "accuracy"}  # what was trained has others, this has none
+        return make_game(config.game, "surrogate", size=config.size, **options, **overrides)
     except (TypeError, AttributeError) as error:
         raise ValueError(f"the run's config cannot be used: {error}") from error
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Generator, Tensor, nn
 
+from ma2ml_env.metrics import measured
 from ma2ml_env.recipe import Recipe
 from ma2ml_env.training import checkpoint as checkpoints
 from ma2ml_env.training import parts
@@ -26,11 +27,9 @@ from ma2ml_env.training.graphs import Recorded
 from ma2ml_env.training.images import batches, mixing
 from ma2ml_env.training.networks.base import BaseNetwork, Drops, Image
 from ma2ml_env.training.numerics import half_type, seeded
+from ma2ml_env.training.predict import predict
 from ma2ml_env.training.step import Gradient
 from ma2ml_env.trial import trial_seed
-
-EVALUATION_BATCH = 500
-"""images that are measured at once, of up to 64 pixels a side; as many fewer of larger ones as they have more pixels"""
 
 
 class Diverged(ArithmeticError):
@@ -47,7 +46,8 @@ class Fitted:
     seconds: float
     """wall-clock time of training and validation"""
     metrics: dict[str, float] = field(default_factory=dict)
-    """train_loss: mean over the last epoch, auxiliary loss included; epochs; steps; on a GPU replayed"""
+    """train_loss: mean over the last epoch, auxiliary loss included; epochs; steps; on a GPU replayed; those of `metrics.py` on
+    the validation images, if there are any"""
     checkpoint: Checkpoint | None = None
     """where it stands, if it was told to pause"""
 
@@ -109,8 +109,11 @@ def fit(
     if device.type == "cuda":
         network.zero_grad(set_to_none=True)
         torch.cuda.empty_cache()
-    right = accuracy(network, dataset, dataset.validation_x, dataset.validation_y, recipe.resolution, micro_batch)
-    return Fitted(network, right, time.monotonic() - started, metrics, paused)
+    validation = dataset.validation_x, dataset.validation_y
+    seen = predict(network, dataset, *validation, recipe.resolution, micro_batch)
+    if seen is not None:
+        metrics |= measured(seen)
+    return Fitted(network, None if seen is None else seen.accuracy, time.monotonic() - started, metrics, paused)
 
 
 def goes_on(checkpoint: Checkpoint, recipe: Recipe, device: torch.device) -> bool:
@@ -256,32 +259,6 @@ def rate(recipe: Recipe, step: int, steps: int) -> float:
     if step < warm:
         return recipe.learning_rate * (step + 1) / warm
     return recipe.learning_rate * 0.5 * (1.0 + math.cos(math.pi * (step - warm) / (steps - warm)))
-
-
-def accuracy(
-    network: nn.Module,
-    dataset: Dataset,
-    images: Tensor,
-    labels: Tensor,
-    resolution: int = 0,
-    most: int | None = None,
-) -> float | None:
-    """Share of uint8 images (N, C, H, W) that a network in evaluation mode labels right; None of no images.
-
-    The images are brought to `resolution`, the recipe's, before the network, at most `most` at a time.
-    """
-    if not len(images):
-        return None
-    batch = min(EVALUATION_BATCH, max(1, EVALUATION_BATCH * 64**2 // (resolution or dataset.size) ** 2))
-    batch = min(batch, most or batch)
-    device = next(network.parameters()).device
-    half = half_type(device, "auto")
-    right = torch.zeros((), dtype=torch.int64, device=device)
-    with torch.inference_mode(), torch.autocast(device.type, half, enabled=half is not None):
-        for x, y in zip(torch.split(images, batch), torch.split(labels, batch), strict=True):
-            logits = network(batches.resize(batches.normalise(x.to(device), dataset), resolution))
-            right += (logits.argmax(1) == y.to(device)).sum()
-    return int(right) / len(images)
 
 
 def _on(device: torch.device) -> AbstractContextManager[object]:
