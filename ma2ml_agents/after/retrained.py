@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from ma2ml_agents.after.per_class import PerClass
 from ma2ml_env.evaluators.base import Job
+from ma2ml_env.io.reading import expected, read_json
 from ma2ml_env.metrics import score, value
 from ma2ml_env.registry import names
 from ma2ml_env.trial import Outcome, Trial
@@ -100,6 +101,20 @@ def plus_minus(mean: float, deviation: float | None) -> str:
 def measured_on_test(trainings: Sequence[Finished]) -> list[str]:
     """Names of the metrics that all of them have on test images; those of earlier versions have accuracies alone."""
     return [name for name in names("metrics") if all(value(name, o.outcome, test=True) is not None for o in trainings)]
+
+
+def retrained_classes(run: Path) -> PerClass | None:
+    """What a run's retraining has by class; None if there is none, or an earlier version made it.
+
+    Raises:
+        ValueError: if its summary is damaged.
+    """
+    path = run / "retrain" / "summary.json"
+    if not path.exists():
+        return None
+    with expected(path, f"run `ma2ml retrain {run}` again"):
+        told = read_json(path.read_bytes()).get("classes")
+        return None if told is None else PerClass.from_json(told)
 
 
 def summary(result: Retrained, folder: Path) -> dict[str, Any]:

@@ -59,13 +59,15 @@ def build(config: RunConfig, checkpoints: Path | None = None) -> Game:
         raise ValueError("a pool is chosen by --workers and --engine: --evaluator train --workers 2 --engine ray")
     if config.evaluator != "train" and config.engine == "ray":
         raise ValueError("--engine ray is for what is trained; leave --evaluator out or say train")
+    if config.evaluator != "train" and config.class_weights != "none":
+        raise ValueError("--class-weights is for what is trained; leave --evaluator out or say train")
     options = {**config.of("game", "source"), "checkpoints": checkpoints}
     if config.evaluator == "train":
         options |= {**config.of("trainer"), "placement": config.placement()}
     try:
         game = make_game(config.game, config.evaluator, **options, **overrides)
         if config.evaluator == "train":
-            _try_one(game)
+            _try_one(game, config.class_weights)
     except (TypeError, AttributeError) as error:  # a text where a number belongs
         if not overrides:
             raise
@@ -98,7 +100,9 @@ def training_options(config: RunConfig) -> tuple[Any, dict[str, Any]]:
     return told.source, {**config.of("trainer"), **told.trainer}
 
 
-def _try_one(game: Game) -> None:
+def _try_one(game: Game, class_weights: str) -> None:
+    import torch
+
     from ma2ml_env.training import parts
     from ma2ml_env.training.networks.base import Image
 
@@ -106,6 +110,6 @@ def _try_one(game: Game) -> None:
         {agent: (0,) * (len(sizes) + game.spec.intervals.get(agent, 0)) for agent, sizes in game.spec.nvec.items()}
     )
     parts.check(recipe)
-    parts.loss(recipe.loss)
+    parts.loss(recipe.loss, None if class_weights == "none" else torch.ones(10))
     network = parts.network(recipe.network, Image(10))
     parts.optimizer(recipe, network.parameters())

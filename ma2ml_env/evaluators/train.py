@@ -25,6 +25,7 @@ from ma2ml_env.metrics import measured
 from ma2ml_env.training import checkpoint, flops, loop, numerics, parts
 from ma2ml_env.training.data.source import Dataset, DataSource
 from ma2ml_env.training.images import batches
+from ma2ml_env.training.losses import ClassWeights, weights_of_classes
 from ma2ml_env.training.predict import EVALUATION_BATCH, predict
 from ma2ml_env.trial import Error, Outcome
 
@@ -53,6 +54,7 @@ class Train(Evaluator):
         weights: folder for each trained network, `<number>.safetensors`, without its auxiliary head, and what it said of the
             test images, where they are measured; None keeps none.
         deterministic: ask CUDA for the same bits every time (CPU jobs have them anyway).
+        class_weights: `balanced` weights the training loss by the rarity of an image's class, see `loop.fit`.
         checkpoints: folder, seen by all workers, in which a job leaves what it needs to go on when it pauses (`Job.until`), and
             every `KEEP_EVERY` seconds in case it is killed. Where a checkpoint is not found, or cannot be written, or is of
             another device, the training starts anew, to the same end. None: no job pauses.
@@ -72,9 +74,11 @@ class Train(Evaluator):
         weights: str | None = None,
         deterministic: bool = False,
         checkpoints: str | None = None,
+        class_weights: ClassWeights = "none",
     ) -> None:
         if threads < 1:
             raise ValueError(f"threads is at least 1, not {threads}")
+        weights_of_classes(class_weights, torch.zeros(1, dtype=torch.int64), 1)  # an unknown name is an error here
         self.source = source
         self.device = device
         self.threads = threads
@@ -83,6 +87,7 @@ class Train(Evaluator):
         self.weights = weights
         self.deterministic = deterministic
         self.checkpoints = checkpoints
+        self.class_weights = class_weights
         self._dataset: Dataset | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -245,7 +250,11 @@ class Train(Evaluator):
 
     def _fit(self, job: Job, data: Dataset, micro_batch: int | None) -> loop.Fitted:
         """Train, from the job's checkpoint if there is one, and leave others on the way."""
-        options: dict[str, Any] = {"device": self._resolve_device(), "micro_batch": micro_batch}
+        options: dict[str, Any] = {
+            "device": self._resolve_device(),
+            "micro_batch": micro_batch,
+            "class_weights": self.class_weights,
+        }
         path = self._checkpoint(job)
         if path is not None:
             until = epoch_at(job.until, loop.epochs(job.recipe, job.fidelity))

@@ -25,6 +25,7 @@ from ma2ml_env.training.checkpoint import Checkpoint, Stateful
 from ma2ml_env.training.data.source import Dataset
 from ma2ml_env.training.graphs import Recorded
 from ma2ml_env.training.images import batches, mixing
+from ma2ml_env.training.losses import ClassWeights, weights_of_classes
 from ma2ml_env.training.networks.base import BaseNetwork, Drops, Image
 from ma2ml_env.training.numerics import half_type, seeded
 from ma2ml_env.training.predict import predict
@@ -66,6 +67,7 @@ def fit(
     keep: Callable[[Checkpoint], None] | None = None,
     keep_every: float = 600.0,
     cuda_graphs: bool = True,
+    class_weights: ClassWeights = "none",
 ) -> Fitted:
     """Train a recipe, from scratch or on from a checkpoint.
 
@@ -86,6 +88,8 @@ def fit(
         keep_every: seconds that lie between two of these, at least.
         cuda_graphs: replay steps on a GPU as `Recorded` does, if network and loss are `parts.RECORDABLE`; not in float16, whose
             scaler waits for each step, and not in micro-batches. The metric `replayed` tells whether it was done, 0 or 1.
+        class_weights: `balanced` weights what an image costs in the loss by the rarity of its class among the training images;
+            none, as the paper, leaves classes alike.
 
     Raises:
         InvalidRecipe: if the recipe cannot be trained.
@@ -99,7 +103,8 @@ def fit(
     dataset = dataset.to(device)
     with _on(device), seeded(trial_seed(seed, 0), device):
         network = build(recipe, dataset, final=fidelity == 1.0).to(device).to(memory_format=torch.channels_last)
-        training = _Training(network, recipe, dataset, epochs(recipe, fidelity), seed, micro_batch, cuda_graphs)
+        how = (micro_batch, cuda_graphs, class_weights)
+        training = _Training(network, recipe, dataset, epochs(recipe, fidelity), seed, *how)
         if checkpoint is not None:
             training.restore(checkpoint)
         training.run(until, on_epoch, keep, keep_every)
@@ -143,7 +148,7 @@ class _Training:
     Args:
         network: on the device and in the layout that it is trained in; its images are there as well.
         epochs: of the whole training, by which the learning rate goes.
-        recipe, dataset, seed, micro_batch, cuda_graphs: as of `fit`.
+        recipe, dataset, seed, micro_batch, cuda_graphs, class_weights: as of `fit`.
     """
 
     def __init__(
@@ -155,10 +160,12 @@ class _Training:
         seed: int,
         micro_batch: int | None,
         cuda_graphs: bool,
+        class_weights: ClassWeights,
     ) -> None:
         self.network, self.recipe, self.dataset, self.epochs, self.seed = network, recipe, dataset, epochs, seed
         self.device = device = next(network.parameters()).device
-        criterion = parts.loss(recipe.loss).to(device)
+        weights = weights_of_classes(class_weights, dataset.train_y, dataset.classes)
+        criterion = parts.loss(recipe.loss, weights).to(device)
         half = half_type(device, recipe.precision)
         self.optimizer = parts.optimizer(recipe, network.parameters(), fused=half is not torch.float16)
         self.scaler = torch.amp.GradScaler(device.type, enabled=half is torch.float16)
@@ -167,7 +174,7 @@ class _Training:
             network, criterion, self.optimizer, self.scaler, half, recipe.auxiliary, recipe.clip_norm, micro_batch
         )
         replay = device.type == "cuda" and cuda_graphs and micro_batch is None and not self.scaler.is_enabled()
-        replay = replay and {type(network), type(criterion)} <= parts.RECORDABLE
+        replay = replay and parts.recordable(network, criterion)
         self.gradient = Recorded(eager, eager.weights) if replay else eager
         self.draws = Generator().manual_seed(trial_seed(seed, 1))  # order and augmentation, on the CPU
         self.batch_size = min(recipe.batch_size, len(dataset.train_x))
