@@ -3,7 +3,7 @@
 The pipelines of highest accuracy under a limit on MACs are trained to the end on the training images. One is chosen, by
 validation accuracy unless told otherwise, and trained again under different seeds on training and validation images together;
 its test accuracies give mean and deviation. With levels (section 4.1), the best of each limit on MACs is chosen instead, and
-nothing is repeated.
+nothing is repeated. A run of another metric (`--metric`) is chosen from by that.
 
 `RUN/retrain/` holds `results.jsonl`, one finished training a line, on the disk before the next one is waited for; the weights;
 and `summary.json`. A kill loses no finished training, and of those that were running what they did since their last
@@ -20,10 +20,11 @@ from typing import Any
 from rich.console import Console
 
 from ma2ml_agents.after import card_pixels
+from ma2ml_agents.after.per_class import per_class, short_rows
 from ma2ml_agents.after.results import Results, Wanted, train
 from ma2ml_agents.after.retrained import Finished, Level, Retrained, Select, mean_and_deviation, summary
 from ma2ml_agents.run.data import KEY, KnownData, data_of_run
-from ma2ml_agents.run.standing import by_accuracy, first_of_each, recipe_key
+from ma2ml_agents.run.standing import by_score, first_of_each, recipe_key
 from ma2ml_agents.run.stored import build_without_evaluator, trained_run, training_options
 from ma2ml_env.evaluators.base import Job
 from ma2ml_env.evaluators.placement import place
@@ -142,8 +143,10 @@ class Retraining:
             done, plain = _finished(repeats), _finished(baseline)
             failed = len(repeats) - len(done) + len(baseline) - len(plain)
             mean, deviation = mean_and_deviation(done or [winner])
-            result = Retrained(self.select, top, winner, done, mean, deviation, self._levels(top), plain, failed)
-            text = json.dumps(summary(result, self.folder), indent=2) + "\n"
+            classes = per_class([one.weights for one in done or [winner]], dataset.class_names)
+            told = (self._levels(top), plain, failed, self.config.metric, classes)
+            result = Retrained(self.select, top, winner, done, mean, deviation, *told)
+            text = short_rows(json.dumps(summary(result, self.folder), indent=2)) + "\n"
             write_atomic(self.folder / "summary.json", text.encode())
             return result
         finally:
@@ -156,11 +159,12 @@ class Retraining:
         return Train(self.source, **self._options).dataset()
 
     def _chosen(self, dataset: Any) -> list[Trial]:
-        """The top under each limit, by their accuracy in the search."""
+        """The top under each limit, by their accuracy in the search, or the run's own metric."""
         limits = self.levels or (self.max_flops,)
         macs = macs_on(self.game, dataset) if self.other_data else macs_in_search
-        each = [best_trials(self.trials, self.game, self.top_k, limit, macs) for limit in limits]
-        chosen = sorted({trial.number: trial for best in each for trial in best}.values(), key=by_accuracy)
+        metric = self.config.metric
+        each = [best_trials(self.trials, self.game, self.top_k, limit, macs, metric) for limit in limits]
+        chosen = sorted({trial.number: trial for best in each for trial in best}.values(), key=by_score(metric))
         if not chosen:
             limit = max(self.levels, default=self.max_flops)
             told = "" if limit is None else f" of at most {limit:,.0f} MACs"
@@ -175,7 +179,7 @@ class Retraining:
         return top
 
     def _rank(self, one: Finished) -> tuple[bool, float, int]:
-        return one.chosen_by(self.select)
+        return one.chosen_by(self.select, self.config.metric)
 
     def _levels(self, top: Sequence[Finished]) -> list[Level]:
         """The best under each limit."""
@@ -261,12 +265,13 @@ def best_trials(
     top_k: int,
     max_flops: float | None = None,
     macs: Callable[[Trial], int] = macs_in_search,
+    metric: str = "accuracy",
 ) -> list[Trial]:
-    """The top k distinct pipelines by accuracy under a limit on MACs, ties to the lower number.
+    """The top k distinct pipelines by accuracy (or another metric) under a limit on MACs, ties to the lower number.
 
     Line 14 says "in terms of accuracy", so the reward, which may have MACs in it, is not asked: MACs are what the limit is for.
     """
-    best = first_of_each(sorted(trials, key=by_accuracy), recipe_key(game))
+    best = first_of_each(sorted(trials, key=by_score(metric)), recipe_key(game))
     return list(islice((trial for trial in best if max_flops is None or macs(trial) <= max_flops), top_k))
 
 

@@ -52,10 +52,12 @@ class Retrain:
         """Retrain, then print the table."""
         from ma2ml_agents.after.results import tested
         from ma2ml_agents.after.retrain import retrain
-        from ma2ml_agents.after.retrained import mean_and_deviation
+        from ma2ml_agents.after.retrained import mean_and_deviation, plus_minus
+        from ma2ml_agents.reports.finished import class_table, metrics_table
         from ma2ml_agents.reports.published import level_name
         from ma2ml_agents.reports.tables import amount, table
         from ma2ml_agents.run.stop import Stopped, stoppable
+        from ma2ml_env.metrics import metric
 
         with stoppable() as stop:
             try:
@@ -76,7 +78,7 @@ class Retrain:
                 console.print(f"stopped by {stopped.name}; finished trainings are stored. The same command goes on")
                 return stopped.exit_code
         made = table("trained to the end", "trial", "accuracy in search", "validation", "test", "MACs", "params")
-        for one in sorted(result.top, key=lambda one: one.chosen_by(result.select)):
+        for one in sorted(result.top, key=result.rank):
             found, done = one.trial.outcome, one.outcome
             test = f"{tested(done):.4f}" if done.status == "ok" else done.error
             mark = " *" if one is result.winner else ""
@@ -89,12 +91,11 @@ class Retrain:
                 amount(done.params),
             )
         console.print(made)
-        how = (
-            "validation accuracy"
-            if self.select == "validation"
-            else "test accuracy (optimistic: chosen by what it reports)"
-        )
-        console.print(f"* chosen by {how}")
+        optimistic = "" if self.select == "validation" else " (optimistic: chosen by what it reports)"
+        console.print(f"* chosen by {self.select} {metric(result.metric).title}{optimistic}")
+        console.print(metrics_table(result))
+        if result.classes is not None:
+            console.print(class_table(result.classes))
         if result.levels:
             rows = table(
                 "best under each limit", "model", "MACs at most", "trial", "validation", "test", "MACs", "params"
@@ -118,10 +119,12 @@ class Retrain:
         said = [(f"trial {result.winner.trial.number}", result.repeats), ("the base recipe", result.baseline)]
         for name, trainings in said:
             if trainings:
-                mean, deviation = mean_and_deviation(trainings)
+                spread = mean_and_deviation(trainings)
+                times = "once" if len(trainings) == 1 else f"{len(trainings)} times"
+                what = "" if len(trainings) == 1 else " (mean and standard deviation)"
                 console.print(
-                    f"test accuracy of {name}, trained {len(trainings)} times on training and validation images: "
-                    f"{mean:.4f} +- {deviation:.4f} (mean and standard deviation)",
+                    f"test accuracy of {name}, trained {times} on training and validation images: "
+                    f"{plus_minus(*spread)}{what}",
                     soft_wrap=True,
                 )
         if result.failed:

@@ -137,7 +137,7 @@ def drive(
         finally:
             if game is not None:
                 game.evaluator.close()
-    print_summary(console, progress.standing, game, config.batch)
+    print_summary(console, progress.standing, game, config.batch, config.metric)
     name = shlex.quote(str(folder))
     console.print(f"run: {folder}   curves: tensorboard --logdir {name}", soft_wrap=True)
     if config.evaluator == "train":

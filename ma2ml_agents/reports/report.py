@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from ma2ml_agents.reports.chart import chart
-from ma2ml_agents.reports.tables import amount
+from ma2ml_agents.reports.tables import amount, metric_cell, metric_column
 from ma2ml_agents.run.config import RunConfig
 from ma2ml_agents.run.standing import Standing, curve, first_and_last, pareto, recipe_key
 from ma2ml_agents.run.stored import build_without_evaluator, stored_config
 from ma2ml_env.game import Game
 from ma2ml_env.io.files import write_atomic
 from ma2ml_env.io.reading import expected, read_json
+from ma2ml_env.metrics import metric, score
 from ma2ml_env.store.store import TrialStore
 from ma2ml_env.trial import Outcome, Trial
 
@@ -66,16 +67,17 @@ def render(config: RunConfig, trials: Sequence[Trial], game: Game, retrained: Ma
         else f" Mean reward of the first two batches {means[0]:.4f}, of the last two {means[1]:.4f}."
     )
     counts = ", ".join(f"{count} {status}" for status, count in standing.counts.items())
-    ranked = ((str(rank), *_cells(trial)) for rank, trial in enumerate(standing.top, 1))
+    ranked = ((str(rank), *_cells(trial, config.metric)) for rank, trial in enumerate(standing.top, 1))
+    scored = "accuracy" if config.metric == "accuracy" else f"score by {metric(config.metric).title}"
     body = [
         f"<h1>{escape(config.game)}, learner {escape(config.learner)}</h1>",
         f"<p>{len(trials)} of {config.budget} trials: {counts}. {len(standing.distinct)} distinct pipelines.{gain}</p>",
         "<h2>Rewards</h2>",
         _rewards(trials, config.batch, standing),
-        "<h2>Accuracy against MACs</h2>",
-        _accuracy(trials),
+        f"<h2>{escape(scored.capitalize())} against MACs</h2>",
+        _front(trials, config.metric, scored),
         f"<h2>Top {len(standing.top)} pipelines, by reward</h2>",
-        _table(("rank", "trial", "reward", "accuracy", "MACs", "params", "seconds", "seed"), ranked),
+        _table(_columns(config.metric), ranked),
         "" if retrained is None else _retrained(retrained),
         f"<h2>The best pipeline, trial {best.number}</h2>",
         f"<pre>{escape(json.dumps(game.values(best.proposal.codes), indent=1))}</pre>",
@@ -92,20 +94,25 @@ def _rewards(trials: Sequence[Trial], batch: int, standing: Standing) -> str:
     return chart({"mean of the batch": batch_means, f"mean of the top {standing.top_k}": top_means}, "trials", "reward")
 
 
-def _accuracy(trials: Sequence[Trial]) -> str:
-    front = [(float(t.outcome.flops), t.outcome.accuracy) for t in pareto(trials)]
+def _front(trials: Sequence[Trial], by: str, title: str) -> str:
+    front = [(float(t.outcome.flops), score(by, t.outcome)) for t in pareto(trials, by)]
     if not front:
         return "<p>No MACs are known.</p>"
     known = [
-        (float(t.outcome.flops), t.outcome.accuracy) for t in trials if t.outcome.status == "ok" and t.outcome.flops
+        (float(t.outcome.flops), score(by, t.outcome)) for t in trials if t.outcome.status == "ok" and t.outcome.flops
     ]
-    return chart({"trials": known, "front": front}, "MACs", "accuracy", dots=("trials",))
+    return chart({"trials": known, "front": front}, "MACs", title, dots=("trials",))
 
 
-def _cells(trial: Trial) -> tuple[str, ...]:
+def _columns(by: str) -> tuple[str, ...]:
+    return ("rank", "trial", "reward", "accuracy", *metric_column(by), "MACs", "params", "seconds", "seed")
+
+
+def _cells(trial: Trial, by: str) -> tuple[str, ...]:
     outcome = trial.outcome
-    known = (f"{trial.reward:.4f}", f"{outcome.accuracy:.4f}", amount(outcome.flops), amount(outcome.params))
-    return (str(trial.number), *known, f"{outcome.seconds:.1f}", str(trial.seed))
+    known = (f"{trial.reward:.4f}", f"{outcome.accuracy:.4f}", *metric_cell(trial, by))
+    size = (amount(outcome.flops), amount(outcome.params))
+    return (str(trial.number), *known, *size, f"{outcome.seconds:.1f}", str(trial.seed))
 
 
 def _retrained(summary: Mapping[str, Any]) -> str:
@@ -119,11 +126,13 @@ def _retrained(summary: Mapping[str, Any]) -> str:
             else ("-", "-")
         )
         rows.append((str(row["trial"]), *measured, amount(outcome.flops), amount(outcome.params)))
-    chosen = "validation accuracy" if summary["select"] == "validation" else "test accuracy, which is optimistic"
+    title = escape(metric(summary.get("metric", "accuracy")).title)
+    chosen = f"validation {title}" if summary["select"] == "validation" else f"test {title}, which is optimistic"
     times, accuracy = len(summary["repeats"]), f"{summary['mean']:.4f}"
     if times > 1:
         accuracy += f" &plusmn; {summary['deviation']:.4f}"
-    trained = f"{times} times on training and validation images" if times else "once, on training images"
+    often = "once" if times == 1 else f"{times} times"
+    trained = f"{often} on training and validation images" if times else "once, on training images"
     levels = [
         (amount(level["limit"]), "none fits" if level["trial"] is None else str(level["trial"]))
         for level in summary.get("levels", [])

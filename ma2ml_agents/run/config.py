@@ -142,6 +142,14 @@ class RunConfig:
         "accuracy, flops (accuracy x (MACs / limit)^-0.07) or hard (nothing above the limit)", "game", None,
         metavar="NAME", hint=GAMES_OWN,
     ))  # fmt: skip
+    metric: str = since(Option(
+        "that the reward, --halving and the choice of `ma2ml retrain` go by: accuracy, balanced_accuracy, macro_f1, "
+        "top5_accuracy or log_loss, whose reward is exp(-loss). All of them are measured", "game", "accuracy", metavar="NAME",
+    ))  # fmt: skip
+    class_weights: Literal["none", "balanced"] = since(Option(
+        "balanced weights an image in the training loss by the rarity of its class; none, as the paper, leaves them alike",
+        "trainer", "none",
+    ))  # fmt: skip
     time_limit: float | None = since(Option(
         "seconds after which a training is ended and counts as failed; with --halving, each stretch of one", "placement",
         None, safe=True, metavar="X", hint=NONE, shortens=True,

@@ -60,13 +60,15 @@ def build(config: RunConfig, checkpoints: Path | None = None, digest: str | None
         raise ValueError("a pool is chosen by --workers and --engine: --evaluator train --workers 2 --engine ray")
     if config.evaluator != "train" and config.engine == "ray":
         raise ValueError("--engine ray is for what is trained; leave --evaluator out or say train")
+    if config.evaluator != "train" and config.class_weights != "none":
+        raise ValueError("--class-weights is for what is trained; leave --evaluator out or say train")
     options = {**config.of("game", "source"), "checkpoints": checkpoints}
     if config.evaluator == "train":
         options |= {**config.of("trainer"), "placement": config.placement(), "digest": digest}
     try:
         game = make_game(config.game, config.evaluator, **{**options, **overrides})
         if config.evaluator == "train":
-            _try_one(game)
+            _try_one(game, config.class_weights)
     except (TypeError, AttributeError) as error:  # a text where a number belongs
         if not overrides:
             raise
@@ -81,7 +83,8 @@ def build_without_evaluator(config: RunConfig) -> Game:
     known = {each.name for each in (*fields(Protocol), *fields(Recipe))} | set(named.base.network.args)
     overrides = {name: value for name, value in config.overrides().items() if name in known}
     try:
-        return make_game(config.game, "surrogate", size=config.size, **config.whole().of("game"), **overrides)
+        options = {**config.whole().of("game"), "metric": "accuracy"}  # what was trained has others, this has none
+        return make_game(config.game, "surrogate", size=config.size, **options, **overrides)
     except (TypeError, AttributeError) as error:
         raise ValueError(f"the run's config cannot be used: {error}") from error
 
@@ -98,7 +101,9 @@ def training_options(config: RunConfig) -> tuple[Any, dict[str, Any]]:
     return told.source, {**config.of("trainer"), **told.trainer}
 
 
-def _try_one(game: Game) -> None:
+def _try_one(game: Game, class_weights: str) -> None:
+    import torch
+
     from ma2ml_env.training import parts
     from ma2ml_env.training.networks.base import Image
 
@@ -106,6 +111,6 @@ def _try_one(game: Game) -> None:
         {agent: (0,) * (len(sizes) + game.spec.intervals.get(agent, 0)) for agent, sizes in game.spec.nvec.items()}
     )
     parts.check(recipe)
-    parts.loss(recipe.loss)
+    parts.loss(recipe.loss, None if class_weights == "none" else torch.ones(10))
     network = parts.network(recipe.network, Image(10))
     parts.optimizer(recipe, network.parameters())
