@@ -157,6 +157,10 @@ class Game(Playable):
         for trial in trials:
             self.evaluator.remember(self.job(trial.number, trial.proposal.codes, trial.seed), trial.outcome)
 
+    def worth(self, outcome: Outcome) -> float:
+        """See `Playable.worth`."""
+        return float(self.reward(outcome))
+
     def score(self, codes: Mapping[str, Action], seeds: NDArray[np.int64]) -> NDArray[np.float64]:
         """Rewards (n,) of agent -> codes (n, L_i) under trial seeds (n,): those of `play`, bit for bit.
 

@@ -45,6 +45,10 @@ class Playable(ABC):
     def remember(self, trials: Sequence[Trial]) -> None:  # noqa: B027 (a default)
         """Take finished trials of an earlier part of the run. By default nothing is kept."""
 
+    def worth(self, outcome: Outcome) -> float | None:
+        """The reward of an outcome whose batch is not played yet. By default it is not known before."""
+        return None
+
     def recipe(self, codes: Mapping[str, Code]) -> Recipe | None:
         """The pipeline of a joint code. By default there is none."""
         return None

@@ -16,23 +16,26 @@ from ma2ml_env.trial import Trial
 
 @dataclass(frozen=True)
 class Trials:
-    """List a run's trials, those of closed batches, in order."""
+    """List a run's trials in order, those of the open batch that have an outcome too."""
 
     run: Run
     """folder of the run"""
     json: bool = False
-    """one JSON object a line: number, seed, proposal, outcome, reward"""
+    """one JSON object a line: number, seed, proposal, outcome, reward; `open` is true in those of the open batch"""
 
     def execute(self, console: Console) -> int:
         """Print them."""
-        with TrialStore(self.run, create=False) as store:
-            if self.json:
-                for trial in store.trials():
-                    print(json.dumps(trial.to_json()))
-            else:
-                from ma2ml_agents.reports.tables import trials_table
+        from ma2ml_agents.run.stored import known_trials
 
-                console.print(trials_table(list(store.trials())))
+        with TrialStore(self.run, create=False) as store:
+            found = known_trials(store)
+        if self.json:
+            for trial in found.trials:
+                print(json.dumps(found.to_json(trial)))
+        else:
+            from ma2ml_agents.reports.tables import trials_table
+
+            console.print(trials_table(found.trials, found.open))
         return 0
 
 
@@ -51,11 +54,13 @@ class Show:
 
     def execute(self, console: Console) -> int:
         """Print it."""
+        from ma2ml_agents.reports.tables import mark
         from ma2ml_agents.run.standing import by_reward
-        from ma2ml_agents.run.stored import build_without_evaluator, stored_config
+        from ma2ml_agents.run.stored import build_without_evaluator, known_trials, stored_config
 
         with TrialStore(self.run, create=False) as store:
-            config, trials = stored_config(store), list(store.trials())
+            config, found = stored_config(store), known_trials(store)
+        trials = found.trials
         if not trials:
             raise ValueError(f"{self.run} has no trials yet")
         trial = min(trials, key=by_reward) if self.number is None else _numbered(trials, self.number, self.run)
@@ -63,7 +68,9 @@ class Show:
         recipe, values = game.recipe(trial.proposal.codes), game.values(trial.proposal.codes)
         if self.json:
             print(
-                json.dumps({**trial.to_json(), "values": values, "recipe": recipe.to_json(), "recipe_key": recipe.key})
+                json.dumps(
+                    {**found.to_json(trial), "values": values, "recipe": recipe.to_json(), "recipe_key": recipe.key}
+                )
             )
             return 0
         if self.number is None:
@@ -73,10 +80,10 @@ class Show:
                 if value is not None and value is not False and value != {}
             }
             console.print(f"run of {', '.join(f'{name} {value}' for name, value in told.items())}")
-            console.print(f"{len(trials)} of {config.budget} trials; the best one:")
+            console.print(f"{found.count(config.budget)}; the best one:")
         outcome = trial.outcome
         console.print(
-            f"trial {trial.number}: reward {trial.reward:.4f}, {outcome.status} {outcome.error}"
+            f"trial {mark(trial.number, found.open)}: reward {trial.reward:.4f}, {outcome.status} {outcome.error}"
             f" accuracy {outcome.accuracy:.4f}, {outcome.flops:,} MACs, {outcome.params:,} parameters,"
             f" {outcome.seconds:.1f} s at fidelity {outcome.fidelity:.3g}, seed {trial.seed}"
         )
@@ -99,26 +106,28 @@ class Pareto:
     run: Run
     """folder of the run"""
     json: bool = False
-    """one JSON object a line: number, accuracy, flops (MACs), params, reward"""
+    """one JSON object a line: number, accuracy, flops (MACs), params, reward; `open` is true in those of the open batch"""
 
     def execute(self, console: Console) -> int:
         """Print the front, fewest MACs first."""
-        from ma2ml_agents.reports.tables import amount, table
+        from ma2ml_agents.reports.tables import amount, mark, table
         from ma2ml_agents.run.standing import pareto
+        from ma2ml_agents.run.stored import known_trials
 
         with TrialStore(self.run, create=False) as store:
-            front = pareto(store.trials())
+            found = known_trials(store)
+        front = pareto(found.trials)
         if self.json:
             for trial in front:
-                found = trial.outcome
-                kept = {"accuracy": found.accuracy, "flops": found.flops, "params": found.params}
-                print(json.dumps({"number": trial.number, **kept, "reward": trial.reward}))
+                outcome = trial.outcome
+                kept = {"accuracy": outcome.accuracy, "flops": outcome.flops, "params": outcome.params}
+                print(json.dumps({"number": trial.number, **kept, "reward": trial.reward, **found.said(trial)}))
             return 0
         made = table("accuracy against MACs: the front", "trial", "MACs", "accuracy", "params", "reward")
         for trial in front:
             outcome = trial.outcome
             row = (amount(outcome.flops), f"{outcome.accuracy:.4f}", amount(outcome.params), f"{trial.reward:.4f}")
-            made.add_row(str(trial.number), *row)
+            made.add_row(mark(trial.number, found.open), *row)
         console.print(made)
         return 0
 
@@ -208,7 +217,7 @@ def _numbered(trials: list[Trial], number: int, run: Path) -> Trial:
     for trial in trials:
         if trial.number == number:
             return trial
-    raise ValueError(f"{run} has no trial {number}; its closed batches hold 0 to {trials[-1].number}")
+    raise ValueError(f"{run} has no trial {number} with an outcome; it has {len(trials)}, up to {trials[-1].number}")
 
 
 def _game(name: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ learner's state together when the batch closes. A resumed search loads the state
 get what is stored; then it plays what has no outcome. It ends with the same bytes as if nothing had happened.
 """
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -86,11 +87,13 @@ def search(
     trials, index = _resume(game, learner, {"budget": budget, "batch": batch, "seed": seed}, store)
     for callback in callbacks:
         callback.on_start(budget, tuple(trials))
-    best = _best(game, trials, store)
+    best = _Best(game, store)
+    best.settle(trials)
 
     def arrived(number: int, outcome: Outcome) -> None:
         if store is not None:
             store.add_outcome(number, outcome)
+        best.hear(number, seeds[number - first], proposals[number - first], outcome)
         for callback in callbacks:
             callback.on_outcome(number, outcome)
 
@@ -110,6 +113,7 @@ def search(
         if store is not None:
             store.propose(index, first, proposals, seeds)
         for number, outcome in known.items():
+            best.hear(number, seeds[number - first], proposals[number - first], outcome)
             for callback in callbacks:
                 callback.on_outcome(number, outcome)
         played = game.play(proposals, seeds, first_number=first, known=known, on_outcome=arrived)
@@ -117,12 +121,12 @@ def search(
         if store is not None:
             store.close_batch(index, played, learner.state_dict())
         trials += played
-        best = _best(game, trials, store)
+        best.settle(trials)
         for callback in callbacks:
             callback.on_batch(index, played, {**metrics, "seconds": time.monotonic() - began})
         index += 1
-    assert best is not None
-    return best
+    assert best.trial is not None
+    return best.trial
 
 
 def _resume(
@@ -168,13 +172,34 @@ def refuse_earlier_learner(store: TrialStore) -> None:
         )
 
 
-def _best(game: Playable, trials: Sequence[Trial], store: TrialStore | None) -> Trial | None:
-    """The best trial so far, also in the store."""
-    if not trials:
-        return None
-    best = max(trials, key=lambda trial: (trial.reward, -trial.number))
-    if store is not None:
-        codes = best.proposal.codes
-        recipe = game.recipe(codes)
-        store.write_best(best, None if recipe is None else recipe.to_json(), game.values(codes))
-    return best
+class _Best:
+    """The best trial of what is known, also in the store."""
+
+    def __init__(self, game: Playable, store: TrialStore | None) -> None:
+        self.trial: Trial | None = None
+        self._game, self._store = game, store
+
+    def settle(self, trials: Sequence[Trial]) -> None:
+        """It is the best of these, all of closed batches."""
+        if trials:
+            self._take(max(trials, key=_rank))
+
+    def hear(self, number: int, seed: int, proposal: Proposal, outcome: Outcome) -> None:
+        """An outcome of the open batch is there: it may be the best so far, if the game says what it is worth."""
+        reward = self._game.worth(outcome)
+        if reward is not None and math.isfinite(reward):  # one that is not is refused when the batch closes
+            trial = Trial(number, seed, proposal, outcome, reward + 0.0)  # as it is stored: no -0.0
+            if self.trial is None or _rank(trial) > _rank(self.trial):
+                self._take(trial)
+
+    def _take(self, trial: Trial) -> None:
+        self.trial = trial
+        if self._store is not None:
+            codes = trial.proposal.codes
+            recipe = self._game.recipe(codes)
+            self._store.write_best(trial, None if recipe is None else recipe.to_json(), self._game.values(codes))
+
+
+def _rank(trial: Trial) -> tuple[float, int]:
+    """Highest reward, ties to the lower number."""
+    return trial.reward, -trial.number
