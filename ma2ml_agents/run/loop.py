@@ -13,6 +13,7 @@ from typing import Any
 from ma2ml_agents.learner import Learner
 from ma2ml_agents.registry import EARLIER, registry_name
 from ma2ml_agents.run.guard import tell
+from ma2ml_env.evaluators.deadline import Deadline, NoTime
 from ma2ml_env.playable import OnOutcome, Playable
 from ma2ml_env.store.store import TrialStore
 from ma2ml_env.trial import GameSpec, Outcome, Proposal, Trial, trial_seed
@@ -47,6 +48,12 @@ class Callback:
     def on_start(self, budget: int, trials: Sequence[Trial]) -> None:
         """Before the first batch: the budget, and the trials of closed batches that are stored already."""
 
+    def on_open(self, batch: int, numbers: range, known: Mapping[int, Outcome]) -> None:
+        """A batch is proposed and will be played: its trials' numbers, and outcomes of an interrupted session.
+
+        `on_outcome` tells these again next.
+        """
+
     def on_outcome(self, number: int, outcome: Outcome) -> None:
         """An outcome is there and stored; those of an interrupted batch are told again first."""
 
@@ -63,6 +70,7 @@ def search(
     seed: int = 0,
     store: TrialStore | None = None,
     callbacks: Sequence[Callback] = (),
+    seconds: float | Deadline | None = None,
 ) -> Trial:
     """Play `budget` trials and return the best one: highest reward, ties to the lower number.
 
@@ -75,8 +83,12 @@ def search(
         seed: of the trials, see `trial_seed`; the learner has its own.
         store: remembers the run; if it holds one already, the search goes on from there. None keeps nothing.
         callbacks: told in order.
+        seconds: from now on, or a `Deadline` that counts already: no pipeline starts that is predicted to end later. The search
+            ends before its budget then, and with a store it can go on later. The trials that it holds are those that it would
+            hold without the limit, number by number. None is no limit.
 
     Raises:
+        NoTime: a RuntimeError; if the time was over before the reward of any pipeline was known.
         ValueError: if the budget or the batch is below 1; if the stored run has another game, learner class, batch or seed;
             if the learner does not propose again what is stored; if the budget ends within a batch that is proposed already.
         OSError: if the store cannot be written. What was acknowledged is stored, and the search can be resumed.
@@ -89,15 +101,26 @@ def search(
         callback.on_start(budget, tuple(trials))
     best = _Best(game, store)
     best.settle(trials)
+    deadline = seconds if seconds is None or isinstance(seconds, Deadline) else Deadline(seconds)
+    asks, missing = False, 0
+    if deadline is not None:
+        for trial in trials:
+            deadline.learn(trial.outcome)
 
     def arrived(number: int, outcome: Outcome) -> None:
+        nonlocal missing
         if store is not None:
             store.add_outcome(number, outcome)
         best.hear(number, seeds[number - first], proposals[number - first], outcome)
         for callback in callbacks:
             callback.on_outcome(number, outcome)
+        missing -= 1
+        if deadline is not None:
+            deadline.learn(outcome)
+            if not asks and missing and not deadline.may_start():
+                raise NoTime(f"{missing} pipelines may not start any more")
 
-    while len(trials) < budget:
+    while len(trials) < budget and (deadline is None or deadline.may_start()):
         began = time.monotonic()
         first = len(trials)
         n = min(batch - first % batch, budget - first)
@@ -112,11 +135,22 @@ def search(
         seeds = [trial_seed(seed, number) for number in range(first, first + n)]
         if store is not None:
             store.propose(index, first, proposals, seeds)
+        missing = n - len(known)
+        for callback in callbacks:
+            callback.on_open(index, range(first, first + n), known)
         for number, outcome in known.items():
+            if deadline is not None:
+                deadline.learn(outcome)
             best.hear(number, seeds[number - first], proposals[number - first], outcome)
             for callback in callbacks:
                 callback.on_outcome(number, outcome)
-        played = game.play(proposals, seeds, first_number=first, known=known, on_outcome=arrived)
+        asks = game.limit(None if deadline is None else deadline.may_start)
+        try:
+            played = game.play(proposals, seeds, first_number=first, known=known, on_outcome=arrived)
+        except NoTime:
+            break
+        finally:
+            game.limit(None)
         metrics = tell(learner, played)
         if store is not None:
             store.close_batch(index, played, learner.state_dict())
@@ -125,7 +159,8 @@ def search(
         for callback in callbacks:
             callback.on_batch(index, played, {**metrics, "seconds": time.monotonic() - began})
         index += 1
-    assert best.trial is not None
+    if best.trial is None:
+        raise NoTime("the time was over before a pipeline had a reward")
     return best.trial
 
 

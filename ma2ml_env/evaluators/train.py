@@ -16,7 +16,8 @@ from safetensors.torch import save
 from torch import nn
 
 from ma2ml_env.evaluators import memory
-from ma2ml_env.evaluators.base import DeviceLost, Evaluator, Job, NoWorker, epoch_at
+from ma2ml_env.evaluators.base import DeviceLost, Evaluator, Job, MayStart, NoWorker, epoch_at
+from ma2ml_env.evaluators.deadline import NoTime
 from ma2ml_env.evaluators.faults import free_memory, given_back, lost, out_of_memory
 from ma2ml_env.evaluators.workers.schedule import Cost, Device
 from ma2ml_env.io.files import write_atomic
@@ -80,9 +81,15 @@ class Train(Evaluator):
         self.deterministic = deterministic
         self.checkpoints = checkpoints
         self._dataset: Dataset | None = None
+        self._may_start: MayStart | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_dataset": None}
+        return {**self.__dict__, "_dataset": None, "_may_start": None}
+
+    def limit(self, may_start: MayStart | None) -> bool:
+        """Ask before each training."""
+        self._may_start = may_start
+        return True
 
     def check(self) -> None:
         """Find out before a search what would fail every job.
@@ -120,7 +127,7 @@ class Train(Evaluator):
             FileNotFoundError, ValueError: as `check`.
         """
         other = copy.copy(self)
-        other._dataset = None
+        other._dataset = other._may_start = None
         if self.device.startswith("cuda"):  # the one that is seen here is number 0, whatever it is elsewhere
             other.device = "cuda"
         other.dataset()
@@ -171,8 +178,11 @@ class Train(Evaluator):
         Raises:
             DeviceLost: a NoWorker; if the GPU no longer answers this process.
             NoWorker: a RuntimeError; if the weights cannot be written.
+            NoTime: a RuntimeError; if the next job may not start.
         """
         for index, job in enumerate(jobs):
+            if self._may_start is not None and not self._may_start():
+                raise NoTime(f"{len(jobs) - index} trainings may not start any more")
             yield index, self._outcome(job)
 
     def _outcome(self, job: Job) -> Outcome:
