@@ -22,6 +22,7 @@ from ma2ml_agents.after.results import Results, Wanted, train
 from ma2ml_agents.run.config import RunConfig
 from ma2ml_agents.run.standing import first_of_each, recipe_key
 from ma2ml_agents.run.stored import build_without_evaluator, trained_run, training_options
+from ma2ml_agents.run.ticker import working
 from ma2ml_env.evaluators.base import Job
 from ma2ml_env.evaluators.placement import place
 from ma2ml_env.game import Game
@@ -106,13 +107,15 @@ def compare(
     if len(chosen) < FEWEST:
         raise ValueError(f"{run} has {len(chosen)} different pipelines that were trained; {FEWEST} are needed")
     folder = run / "fidelity"
-    evaluator = place(_trainer(config, folder), placement)
+    with working(console or Console(quiet=True), "reading the data"):
+        evaluator = place(_trainer(config, folder), placement)
     folder.mkdir(exist_ok=True)
     lock = FolderLock(folder / "fidelity.lock")
     try:
         trainings = _trainings(epochs)
         wanted = [Wanted(one.name, trial.number, one.job(game, trial)) for one in trainings for trial in chosen]
-        outcomes = train("fidelity", wanted, evaluator, Results(folder / "results.jsonl"), console, on_outcome)
+        results, progress = Results(folder / "results.jsonl"), folder / "progress"
+        outcomes = train("fidelity", wanted, evaluator, results, console, on_outcome, progress)
         found = {(one.stage, one.trial): outcome for one, outcome in zip(wanted, outcomes, strict=True)}
         result = _compared(trainings, chosen, found, seed, len(first_of_each(trials, recipe_key(game))))
         write_atomic(folder / "summary.json", (json.dumps(_summary(result), indent=2) + "\n").encode())
@@ -132,7 +135,8 @@ def _trainer(config: RunConfig, folder: Path) -> Any:
     from ma2ml_env.evaluators.train import Train
 
     source, options = training_options(config)
-    trainer = Train(source, checkpoints=str((folder / "checkpoints").absolute()), **options)
+    checkpoints, progress = (str((folder / name).absolute()) for name in ("checkpoints", "progress"))
+    trainer = Train(source, checkpoints=checkpoints, progress=progress, **options)
     trainer.check()
     return trainer
 

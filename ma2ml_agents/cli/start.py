@@ -148,9 +148,9 @@ def drive(folder: Path, config: RunConfig, console: Console, limit: Limit = Limi
                 tensorboard.close()
             found = known_trials(store)
         except Stopped as stopped:
-            done = known_trials(store).count(config.budget)
+            reached = known_trials(store).count(config.budget)
             console.print(
-                f"stopped by {stopped.name} at {done}; every outcome is stored. Go on with:\n"
+                f"stopped by {stopped.name} at {reached}; every outcome is stored. Go on with:\n"
                 f"  ma2ml resume {shlex.quote(str(folder))}",
                 soft_wrap=True,
             )

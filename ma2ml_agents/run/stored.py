@@ -1,6 +1,7 @@
 """From a run's stored config to its game, with its evaluator or without, and to its trainer."""
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -13,6 +14,8 @@ from ma2ml_env.recipe import Recipe
 from ma2ml_env.registry import resolve
 from ma2ml_env.store.store import TrialStore
 from ma2ml_env.trial import Outcome, Trial
+
+_log = logging.getLogger(__name__)
 
 
 def stored_config(store: TrialStore) -> RunConfig:
@@ -87,8 +90,15 @@ def trained_run(run: Path, where: Mapping[str, Any]) -> tuple[RunConfig, list[Tr
         config = stored_config(store)
         if config.evaluator != "train":
             raise ValueError(f"{run} was searched with the evaluator {config.evaluator!r}: there is nothing to train")
-        trials = known_trials(store).trials
-    return config.whole().changed(where), trials
+        found = known_trials(store)
+    if config.halving and found.open:
+        _log.warning(
+            "%s: its open batch is being halved: the %d of it that have an outcome were dropped early or failed, unless all "
+            "have one; better ones are still in training, and are not known here",
+            run,
+            len(found.open),
+        )
+    return config.whole().changed(where), found.trials
 
 
 def build(config: RunConfig, checkpoints: Path | None = None) -> Game:

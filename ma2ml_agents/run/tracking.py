@@ -82,7 +82,7 @@ class SearchProgress(Callback):
         self._rewards: list[float] = []  # of the running batch
         self._failed = 0  # of the running batch
         self._batch_mean: float | None = None
-        self._last_line = time.monotonic()
+        self._began = self._last_line = time.monotonic()
 
     def __enter__(self) -> Self:
         return self
@@ -109,7 +109,7 @@ class SearchProgress(Callback):
             return
         if trials:
             self.console.print(f"going on after {len(trials)} of {budget} trials")
-        self._last_line = time.monotonic()
+        self._began = self._last_line = time.monotonic()
         self._ticker = Ticker(SILENCE / 10, self._break_silence)
         self._ticker.__enter__()
 
@@ -187,7 +187,8 @@ class SearchProgress(Callback):
         if time.monotonic() - self._last_line >= SILENCE:
             with self._lock:
                 left = self._left()
-                self._print_line("" if left is None else f"about {spoken(left)} left")
+                so_far = f"{spoken(time.monotonic() - self._began)} so far"
+                self._print_line(so_far if left is None else f"{so_far}, about {spoken(left)} left")
 
     def _print_line(self, lead: str = "") -> None:
         parts = (f"{self._done()}/{self._budget} trials", lead, self.line())

@@ -53,6 +53,8 @@ class Train(Evaluator):
         checkpoints: folder, seen by all workers, in which a job leaves what it needs to go on when it pauses (`Job.until`), and
             every `KEEP_EVERY` seconds in case it is killed. Where a checkpoint is not found, or cannot be written, or is of
             another device, the training starts anew, to the same end. None: no job pauses.
+        progress: folder in which each job leaves the number of its epochs so far, as text under `Job.checkpoint_name`, for who
+            watches; what cannot be written costs nothing. None: nobody watches.
 
     A job that runs out of memory is started once more with a quarter of its batch at a time, at the same effective batch; such
     an outcome has the metric `micro_batch`.
@@ -69,6 +71,7 @@ class Train(Evaluator):
         weights: str | None = None,
         deterministic: bool = False,
         checkpoints: str | None = None,
+        progress: str | None = None,
     ) -> None:
         if threads < 1:
             raise ValueError(f"threads is at least 1, not {threads}")
@@ -80,6 +83,7 @@ class Train(Evaluator):
         self.weights = weights
         self.deterministic = deterministic
         self.checkpoints = checkpoints
+        self.progress = progress
         self._dataset: Dataset | None = None
         self._may_start: MayStart | None = None
 
@@ -247,6 +251,8 @@ class Train(Evaluator):
     def _fit(self, job: Job, data: Dataset, micro_batch: int | None) -> loop.Fitted:
         """Train, from the job's checkpoint if there is one, and leave others on the way."""
         options: dict[str, Any] = {"device": self._resolve_device(), "micro_batch": micro_batch}
+        if self.progress is not None:
+            options["on_epoch"] = partial(_tell, Path(self.progress) / job.checkpoint_name)
         path = self._checkpoint(job)
         if path is not None:
             until = epoch_at(job.until, loop.epochs(job.recipe, job.fidelity))
@@ -283,6 +289,13 @@ class Train(Evaluator):
         if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
             raise ValueError(f"device {self.device!r} is not on this machine; use --device cpu or auto")
         return device
+
+
+def _tell(path: Path, epochs: int, loss: float) -> None:
+    """Leave the number of epochs for who watches, if it can be written."""
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(str(epochs))
 
 
 def _keep(path: Path, state: checkpoint.Checkpoint) -> None:
