@@ -9,7 +9,7 @@ import pytest
 from ma2ml_agents.after.export import export
 from ma2ml_agents.after.retrain import retrain
 from ma2ml_agents.cli.main import main
-from ma2ml_agents.run.stored import known_trials
+from ma2ml_agents.run.stored import known_trials, trained_run
 from ma2ml_env.evaluators.surrogate import Surrogate
 from ma2ml_env.evaluators.train import Train
 from ma2ml_env.store.store import TrialStore
@@ -145,3 +145,28 @@ def test_a_search_stopped_in_its_first_batch_can_be_retrained_and_exported(tmp_p
     assert [one.trial.number for one in result.top] == [trial["number"] for trial in best]
     _, card = export(run)
     assert card["trial"] == result.winner.trial.number
+
+
+def test_with_halving_an_outcome_is_final_and_whoever_trains_on_is_warned(tmp_path, monkeypatch, capsys, caplog):
+    run, original = tmp_path / "run", Train._outcome
+
+    def outcome(self, job):
+        if job.until == 1.0:
+            raise KeyboardInterrupt
+        return original(self, job)
+
+    sets = [word for setting in (*TINY, "proxy_epochs=2") if setting != "proxy_epochs=1" for word in ("--set", setting)]
+    with monkeypatch.context() as patch:
+        patch.setattr(Train, "_outcome", outcome)
+        args = ["--learner", "random", "--budget", "4", "--batch", "4", "--workers", "1", "--halving", "0.5"]
+        assert main(["search", "digits-v0", "--run", str(run), *args, *sets]) == 130
+    found = listed(run, capsys)
+    assert [trial["outcome"]["fidelity"] for trial in found] == [0.5, 0.5], "the two that were dropped after one epoch"
+    trained_run(run, {})
+    assert "the 2 of it that have an outcome were dropped early" in caplog.text
+    assert main(["resume", str(run)]) == 0
+    closed = {trial["number"]: trial for trial in listed(run, capsys)}
+    assert [trial | {"open": True} for trial in (closed[one["number"]] for one in found)] == found
+    caplog.clear()
+    trained_run(run, {})
+    assert not caplog.text
