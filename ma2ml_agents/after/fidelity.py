@@ -21,9 +21,10 @@ from rich.console import Console
 from ma2ml_agents.after.correlation import Estimate, bootstrap, kendall, spearman
 from ma2ml_agents.after.results import Results, Wanted, train
 from ma2ml_agents.run.config import RunConfig
-from ma2ml_agents.run.data import data_of_run
+from ma2ml_agents.run.data import KnownData, data_of_run
 from ma2ml_agents.run.standing import first_of_each, recipe_key
 from ma2ml_agents.run.stored import build_without_evaluator, trained_run, training_options
+from ma2ml_agents.run.ticker import working
 from ma2ml_env.evaluators.base import Job
 from ma2ml_env.evaluators.placement import place
 from ma2ml_env.game import Game
@@ -115,14 +116,15 @@ def compare(
     if len(chosen) < FEWEST:
         raise ValueError(f"{run} has {len(chosen)} different pipelines that were trained; {FEWEST} are needed")
     folder = run / "fidelity"
-    evaluator = place(_trainer(config, data.checkpoints(folder), data.identity.digest), placement)
+    with working(console or Console(quiet=True), "reading the data"):
+        evaluator = place(_trainer(config, folder, data), placement)
     folder.mkdir(exist_ok=True)
     lock = FolderLock(folder / "fidelity.lock")
     try:
         trainings = _trainings(epochs)
         wanted = [Wanted(one.name, trial.number, one.job(game, trial)) for one in trainings for trial in chosen]
         results = Results(folder / "results.jsonl", data.identity.digest, trusted=not data.verified)
-        outcomes = train("fidelity", wanted, evaluator, results, console, on_outcome)
+        outcomes = train("fidelity", wanted, evaluator, results, console, on_outcome, folder / "progress")
         found = {(one.stage, one.trial): outcome for one, outcome in zip(wanted, outcomes, strict=True)}
         result = _compared(trainings, chosen, found, seed, len(first_of_each(trials, recipe_key(game))), config.metric)
         write_atomic(folder / "summary.json", (json.dumps(_summary(result), indent=2) + "\n").encode())
@@ -132,7 +134,7 @@ def compare(
         lock.release()
 
 
-def _trainer(config: RunConfig, checkpoints: Path, digest: str) -> Any:
+def _trainer(config: RunConfig, folder: Path, data: KnownData) -> Any:
     """A `Train` that trains equal pipelines anew, as a cache would answer a second seed with the first.
 
     Raises:
@@ -142,7 +144,11 @@ def _trainer(config: RunConfig, checkpoints: Path, digest: str) -> Any:
     from ma2ml_env.evaluators.train import Train
 
     source, options = training_options(config)
-    trainer = Train(replace(source, digest=digest), checkpoints=str(checkpoints.absolute()), **options)
+    kept: dict[str, Any] = {
+        "checkpoints": str(data.checkpoints(folder).absolute()),
+        "progress": str((folder / "progress").absolute()),
+    }
+    trainer = Train(replace(source, digest=data.identity.digest), **kept, **options)
     trainer.check()
     return trainer
 

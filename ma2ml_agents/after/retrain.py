@@ -26,6 +26,7 @@ from ma2ml_agents.after.retrained import Finished, Level, Retrained, Select, mea
 from ma2ml_agents.run.data import KEY, KnownData, data_of_run
 from ma2ml_agents.run.standing import by_score, first_of_each, recipe_key
 from ma2ml_agents.run.stored import build_without_evaluator, trained_run, training_options
+from ma2ml_agents.run.ticker import working
 from ma2ml_env.evaluators.base import Job
 from ma2ml_env.evaluators.placement import place
 from ma2ml_env.game import Game
@@ -131,8 +132,9 @@ class Retraining:
 
     def result(self) -> Retrained:
         """Train what is not trained yet; all of it is in `RUN/retrain` when this returns."""
-        dataset = self._dataset()
-        chosen = self._chosen(dataset)
+        with working(self.console or Console(quiet=True), "reading the data"):
+            dataset = self._dataset()
+            chosen = self._chosen(dataset)
         self.folder.mkdir(exist_ok=True)
         lock = FolderLock(self.folder / "retrain.lock")
         try:
@@ -225,10 +227,12 @@ class Retraining:
         wanted = [Wanted(stage, *each) for each in zip([trial.number for trial in trials], jobs, paths, strict=True)]
         results = Results(self.folder / "results.jsonl", self.digest, trusted=not self.data.verified)
         checkpoints = str(self.data.checkpoints(self.folder).absolute())
-        trainer = Train(self.source, weights=str(weights), checkpoints=checkpoints, **self._options, **how)
+        progress = (self.folder / "progress").absolute()
+        kept: dict[str, Any] = {"weights": str(weights), "checkpoints": checkpoints, "progress": str(progress)}
+        trainer = Train(self.source, **kept, **self._options, **how)
         evaluator = place(trainer, replace(self.placement, workers=min(self.placement.workers, len(jobs))))
         try:
-            outcomes = train(stage, wanted, evaluator, results, self.console, self.on_outcome)
+            outcomes = train(stage, wanted, evaluator, results, self.console, self.on_outcome, progress)
         finally:
             evaluator.close()
         for outcome, path in zip(outcomes, paths, strict=True):

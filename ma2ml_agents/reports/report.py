@@ -1,16 +1,16 @@
 """A run's report as one static HTML file: curves as inline SVG, tables, no script and nothing fetched."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from ma2ml_agents.reports.chart import chart
-from ma2ml_agents.reports.tables import amount, metric_cell, metric_column
+from ma2ml_agents.reports.tables import amount, mark, metric_cell, metric_column
 from ma2ml_agents.run.config import RunConfig
 from ma2ml_agents.run.standing import Standing, curve, first_and_last, pareto, recipe_key
-from ma2ml_agents.run.stored import build_without_evaluator, stored_config
+from ma2ml_agents.run.stored import build_without_evaluator, known_trials, stored_config
 from ma2ml_env.game import Game
 from ma2ml_env.io.files import write_atomic
 from ma2ml_env.io.reading import expected, read_json
@@ -35,8 +35,8 @@ def write_report(store: TrialStore, path: Path) -> None:
         ValueError: if the run has no trials yet, or is damaged.
         OSError: if the file cannot be written.
     """
-    config, trials = stored_config(store), list(store.trials())
-    if not trials:
+    config, found = stored_config(store), known_trials(store)
+    if not found.trials:
         raise ValueError(f"{store.folder} has no trials yet")
     summary = store.folder / "retrain" / "summary.json"
     retrained = None
@@ -44,10 +44,16 @@ def write_report(store: TrialStore, path: Path) -> None:
         with expected(summary, f"run `ma2ml retrain {store.folder}` again"):
             retrained = read_json(summary.read_bytes())
             _retrained(retrained)  # is all there that the page needs?
-    write_atomic(path, render(config, trials, build_without_evaluator(config), retrained).encode())
+    write_atomic(path, render(config, found.trials, build_without_evaluator(config), retrained, found.open).encode())
 
 
-def render(config: RunConfig, trials: Sequence[Trial], game: Game, retrained: Mapping[str, Any] | None = None) -> str:
+def render(
+    config: RunConfig,
+    trials: Sequence[Trial],
+    game: Game,
+    retrained: Mapping[str, Any] | None = None,
+    unclosed: Collection[int] = (),
+) -> str:
     """The page.
 
     Args:
@@ -55,6 +61,7 @@ def render(config: RunConfig, trials: Sequence[Trial], game: Game, retrained: Ma
         trials: at least one.
         game: for recipes and values; its evaluator is not used.
         retrained: content of `retrain/summary.json`.
+        unclosed: numbers of the trials whose batch is open.
     """
     top_k, key = game.protocol.top_k, recipe_key(game)
     standing = Standing(top_k, key)
@@ -67,7 +74,12 @@ def render(config: RunConfig, trials: Sequence[Trial], game: Game, retrained: Ma
         else f" Mean reward of the first two batches {means[0]:.4f}, of the last two {means[1]:.4f}."
     )
     counts = ", ".join(f"{count} {status}" for status, count in standing.counts.items())
-    ranked = ((str(rank), *_cells(trial, config.metric)) for rank, trial in enumerate(standing.top, 1))
+    if unclosed:
+        counts += f", {len(unclosed)} of them in the open batch, the curves' last point"
+    ranked = (
+        (str(rank), mark(trial.number, unclosed), *_cells(trial, config.metric))
+        for rank, trial in enumerate(standing.top, 1)
+    )
     scored = "accuracy" if config.metric == "accuracy" else f"score by {metric(config.metric).title}"
     body = [
         f"<h1>{escape(config.game)}, learner {escape(config.learner)}</h1>",
@@ -79,7 +91,7 @@ def render(config: RunConfig, trials: Sequence[Trial], game: Game, retrained: Ma
         f"<h2>Top {len(standing.top)} pipelines, by reward</h2>",
         _table(_columns(config.metric), ranked),
         "" if retrained is None else _retrained(retrained),
-        f"<h2>The best pipeline, trial {best.number}</h2>",
+        f"<h2>The best pipeline, trial {mark(best.number, unclosed)}</h2>",
         f"<pre>{escape(json.dumps(game.values(best.proposal.codes), indent=1))}</pre>",
         "<h2>Settings</h2>",
         f"<pre>{escape(json.dumps(config.to_json(), indent=1))}</pre>",
@@ -112,7 +124,7 @@ def _cells(trial: Trial, by: str) -> tuple[str, ...]:
     outcome = trial.outcome
     known = (f"{trial.reward:.4f}", f"{outcome.accuracy:.4f}", *metric_cell(trial, by))
     size = (amount(outcome.flops), amount(outcome.params))
-    return (str(trial.number), *known, *size, f"{outcome.seconds:.1f}", str(trial.seed))
+    return (*known, *size, f"{outcome.seconds:.1f}", str(trial.seed))
 
 
 def _retrained(summary: Mapping[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """Tables for people: of trials, batches, settings."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -85,14 +85,19 @@ def batch_table(trials: Sequence[Trial], size: int, top_k: int, key: Key) -> Tab
     return made
 
 
-def trials_table(trials: Sequence[Trial], metric: str = "accuracy") -> Table:
-    """One row a trial."""
+def mark(number: int, unclosed: Collection[int]) -> str:
+    """A trial's number, with a word where it is one of an open batch."""
+    return f"{number} (open)" if number in unclosed else str(number)
+
+
+def trials_table(trials: Sequence[Trial], metric: str = "accuracy", unclosed: Collection[int] = ()) -> Table:
+    """One row a trial; those of an open batch are marked."""
     more = metric_column(metric)
     made = table("trials", "trial", "status", "reward", "accuracy", *more, "MACs", "params", "seconds", "error")
     for trial in trials:
         outcome = trial.outcome
         made.add_row(
-            str(trial.number),
+            mark(trial.number, unclosed),
             outcome.status,
             f"{trial.reward:.4f}",
             f"{outcome.accuracy:.4f}",

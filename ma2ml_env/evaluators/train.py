@@ -16,7 +16,8 @@ from safetensors.torch import save
 from torch import nn
 
 from ma2ml_env.evaluators import memory
-from ma2ml_env.evaluators.base import DeviceLost, Evaluator, Job, NoWorker, epoch_at
+from ma2ml_env.evaluators.base import DeviceLost, Evaluator, Job, MayStart, NoWorker, epoch_at
+from ma2ml_env.evaluators.deadline import NoTime
 from ma2ml_env.evaluators.faults import free_memory, given_back, lost, out_of_memory
 from ma2ml_env.evaluators.workers.schedule import Cost, Device
 from ma2ml_env.io.files import write_atomic
@@ -58,6 +59,8 @@ class Train(Evaluator):
         checkpoints: folder, seen by all workers, in which a job leaves what it needs to go on when it pauses (`Job.until`), and
             every `KEEP_EVERY` seconds in case it is killed. Where a checkpoint is not found, or cannot be written, or is of
             another device, the training starts anew, to the same end. None: no job pauses.
+        progress: folder in which each job leaves the number of its epochs so far, as text under `Job.checkpoint_name`, for who
+            watches; what cannot be written costs nothing. None: nobody watches.
 
     A job that runs out of memory is started once more with a quarter of its batch at a time, at the same effective batch; such
     an outcome has the metric `micro_batch`.
@@ -75,6 +78,7 @@ class Train(Evaluator):
         deterministic: bool = False,
         checkpoints: str | None = None,
         class_weights: ClassWeights = "none",
+        progress: str | None = None,
     ) -> None:
         if threads < 1:
             raise ValueError(f"threads is at least 1, not {threads}")
@@ -88,10 +92,17 @@ class Train(Evaluator):
         self.deterministic = deterministic
         self.checkpoints = checkpoints
         self.class_weights = class_weights
+        self.progress = progress
         self._dataset: Dataset | None = None
+        self._may_start: MayStart | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_dataset": None}
+        return {**self.__dict__, "_dataset": None, "_may_start": None}
+
+    def limit(self, may_start: MayStart | None) -> bool:
+        """Ask before each training."""
+        self._may_start = may_start
+        return True
 
     def check(self) -> None:
         """Find out before a search what would fail every job.
@@ -129,7 +140,7 @@ class Train(Evaluator):
             FileNotFoundError, ValueError: as `check`.
         """
         other = copy.copy(self)
-        other._dataset = None
+        other._dataset = other._may_start = None
         if self.device.startswith("cuda"):  # the one that is seen here is number 0, whatever it is elsewhere
             other.device = "cuda"
         other.dataset()
@@ -180,8 +191,11 @@ class Train(Evaluator):
         Raises:
             DeviceLost: a NoWorker; if the GPU no longer answers this process.
             NoWorker: a RuntimeError; if the weights cannot be written.
+            NoTime: a RuntimeError; if the next job may not start.
         """
         for index, job in enumerate(jobs):
+            if self._may_start is not None and not self._may_start():
+                raise NoTime(f"{len(jobs) - index} trainings may not start any more")
             yield index, self._outcome(job)
 
     def _outcome(self, job: Job) -> Outcome:
@@ -255,6 +269,8 @@ class Train(Evaluator):
             "micro_batch": micro_batch,
             "class_weights": self.class_weights,
         }
+        if self.progress is not None:
+            options["on_epoch"] = partial(_tell, Path(self.progress) / job.checkpoint_name)
         path = self._checkpoint(job)
         if path is not None:
             until = epoch_at(job.until, loop.epochs(job.recipe, job.fidelity))
@@ -291,6 +307,13 @@ class Train(Evaluator):
         if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
             raise ValueError(f"device {self.device!r} is not on this machine; use --device cpu or auto")
         return device
+
+
+def _tell(path: Path, epochs: int, loss: float) -> None:
+    """Leave the number of epochs for who watches, if it can be written."""
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(str(epochs))
 
 
 def _keep(path: Path, state: checkpoint.Checkpoint) -> None:
