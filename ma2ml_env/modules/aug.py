@@ -14,6 +14,8 @@ from typing import Any
 from ma2ml_env.recipe import Operation, Recipe, SubPolicy
 from ma2ml_env.space import Decision, SearchSpace
 
+_NOTHING = Operation("shear_x", 0.0, 0)
+
 OPERATIONS = (
     "shear_x", "shear_y", "translate_x", "translate_y", "rotate", "auto_contrast", "invert", "equalize", "solarize",
     "posterize", "contrast", "color", "brightness", "sharpness", "cutout",
@@ -58,6 +60,20 @@ class Aug:
         operations = [canonical_operation(*flat[i : i + 3]) for i in range(0, len(flat), 3)]
         policy = [tuple(op for op in operations[i : i + 2] if op is not None) for i in range(0, len(operations), 2)]
         return recipe.with_slots(augment=canonical_policy(policy))
+
+    def base_values(self, base: Recipe) -> dict[str, Any]:
+        """The recipe's policy, each sub-policy as often as it fits; operations of probability 0 where it has none.
+
+        A policy that does not fill these sub-policies evenly is none at all here.
+        """
+        policy = base.augment if base.augment and self.sub_policies % len(base.augment) == 0 else ((),)
+        operations = [
+            (*sub, _NOTHING, _NOTHING)[op] for sub in policy * (self.sub_policies // len(policy)) for op in range(2)
+        ]
+        told = [value for name, probability, level in operations for value in (name, probability, level or 0)]
+        values = dict(zip((decision.name for decision in self.space.decisions), told, strict=True))
+        known = all(values[decision.name] in decision.choices for decision in self.space.decisions)
+        return values if known else self.base_values(base.with_slots(augment=()))
 
 
 @cache  # few arguments are possible, and every pipeline asks ten times
