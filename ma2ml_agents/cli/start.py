@@ -58,6 +58,7 @@ def drive(folder: Path, config: RunConfig, console: Console) -> int:
     from ma2ml_agents.registry import learner_title, make_learner
     from ma2ml_agents.reports.tables import print_summary
     from ma2ml_agents.run.loop import refuse_earlier_learner, search
+    from ma2ml_agents.run.sources import known
     from ma2ml_agents.run.standing import recipe_key
     from ma2ml_agents.run.stop import Interruptible, Stopped, stoppable
     from ma2ml_agents.run.stored import build
@@ -84,14 +85,25 @@ def drive(folder: Path, config: RunConfig, console: Console) -> int:
             done = sum(1 for _ in store.trials())
             if config.budget < done:
                 raise ValueError(f"{folder} has {done} trials already; a budget of {config.budget} is too small")
+            found = known(config, game, store)
             store.configure(config.to_json(), safe=RunConfig.names(safe=True), usual=RunConfig.usual())
             key, top_k = recipe_key(game), game.protocol.top_k
             title = learner_title(config.learner)
             console.print(f"{config.game}, learner {config.learner} ({title}), in {folder}", soft_wrap=True)
+            for note in found.notes:
+                console.print(note, soft_wrap=True)
             tensorboard = TensorBoard(folder / "tensorboard", top_k, key)
             try:
                 with SearchProgress(console, top_k, key, game.reward) as progress:
-                    search(game, learner, **config.of("search"), store=store, callbacks=(progress, tensorboard, stop))
+                    search(
+                        game,
+                        learner,
+                        **config.of("search"),
+                        start=found.start,
+                        learned=found.learned,
+                        store=store,
+                        callbacks=(progress, tensorboard, stop),
+                    )
             finally:
                 tensorboard.close()
         except Stopped as stopped:

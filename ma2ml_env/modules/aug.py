@@ -8,13 +8,12 @@ The fifteen operations are AutoAugment's sixteen without SamplePairing, which ne
 from collections import Counter
 from collections.abc import Mapping
 from functools import cache
+from itertools import cycle, islice
 from math import gcd
 from typing import Any
 
 from ma2ml_env.recipe import Operation, Recipe, SubPolicy
 from ma2ml_env.space import Decision, SearchSpace
-
-_NOTHING = Operation("shear_x", 0.0, 0)
 
 OPERATIONS = (
     "shear_x", "shear_y", "translate_x", "translate_y", "rotate", "auto_contrast", "invert", "equalize", "solarize",
@@ -26,6 +25,7 @@ LEVELS = tuple(range(10))
 _WITHOUT_LEVEL = {"auto_contrast", "invert", "equalize"}
 # Level 0 of these leaves every image as it is: no shear, no shift, factor 1, eight bits, a hole of no pixels.
 _NOTHING_AT_ZERO = set(OPERATIONS) - _WITHOUT_LEVEL - {"solarize"}
+_NOTHING = Operation(OPERATIONS[0], 0.0, 0)
 
 
 class Aug:
@@ -62,18 +62,15 @@ class Aug:
         return recipe.with_slots(augment=canonical_policy(policy))
 
     def base_values(self, base: Recipe) -> dict[str, Any]:
-        """The recipe's policy, each sub-policy as often as it fits; operations of probability 0 where it has none.
+        """The recipe's sub-policies in turn, the first again where there are too few; where it has none, probability 0."""
+        policy = [tuple(op for op in sub if _known(op)) for sub in base.augment] or [()]
+        subs = [(*sub, _NOTHING, _NOTHING)[:2] for sub in islice(cycle(policy), self.sub_policies)]
+        told = [value for sub in subs for op in sub for value in (op.name, op.probability, op.level or 0)]
+        return dict(zip((decision.name for decision in self.space.decisions), told, strict=True))
 
-        A policy that does not fill these sub-policies evenly is none at all here.
-        """
-        policy = base.augment if base.augment and self.sub_policies % len(base.augment) == 0 else ((),)
-        operations = [
-            (*sub, _NOTHING, _NOTHING)[op] for sub in policy * (self.sub_policies // len(policy)) for op in range(2)
-        ]
-        told = [value for name, probability, level in operations for value in (name, probability, level or 0)]
-        values = dict(zip((decision.name for decision in self.space.decisions), told, strict=True))
-        known = all(values[decision.name] in decision.choices for decision in self.space.decisions)
-        return values if known else self.base_values(base.with_slots(augment=()))
+
+def _known(op: Operation) -> bool:
+    return op.name in OPERATIONS and op.probability in PROBABILITIES and (op.level is None or op.level in LEVELS)
 
 
 @cache  # few arguments are possible, and every pipeline asks ten times

@@ -49,7 +49,7 @@ class NasJahs:
 
     def base_values(self, base: Recipe) -> dict[str, Any]:
         """Those of the recipe's network. A game over a table names none: then 3x3 convolutions at the largest scale."""
-        plain = {
+        plain: dict[str, Any] = {
             "cells": jahs_early.CELLS[-1],
             "width": jahs_early.WIDTHS[-1],
             "resolution": jahs_early.RESOLUTIONS[-1],
@@ -76,7 +76,7 @@ class HpoJahs:
 
     def base_values(self, base: Recipe) -> dict[str, Any]:
         """The rate and decay that are closest to the recipe's, and its network's activation: ReLU unless told."""
-        plain = {
+        plain: dict[str, Any] = {
             "activation": "relu",
             "learning_rate": nearest(jahs_early.LEARNING_RATES, base.learning_rate),
             "weight_decay": nearest(jahs_early.WEIGHT_DECAYS, base.weight_decay),

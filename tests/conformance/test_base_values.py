@@ -3,10 +3,11 @@
 import pytest
 
 from ma2ml_env.games.make import make_game
+from ma2ml_env.modules.aug import Aug
 from ma2ml_env.modules.base import Expresses
 from ma2ml_env.modules.hpo_sgd import HpoSgd
 from ma2ml_env.modules.nas_cell import NasCell
-from ma2ml_env.recipe import Recipe
+from ma2ml_env.recipe import Operation, Recipe
 from ma2ml_env.registry import names, resolve
 from ma2ml_env.space import Decision, SearchSpace
 from ma2ml_env.testing import check_module, random_proposals
@@ -39,7 +40,7 @@ def test_the_base_recipe_has_a_code(id):
 
 @pytest.mark.parametrize("name", ["aug", "nas_cell", "hpo_continuous", "hpo_recipe", "loss", "precision", "nas_mobile"])
 def test_what_is_in_the_space_is_met_exactly(name):
-    """But for aug's policies that repeat a sub-policy unevenly, of which random codes have none."""
+
     game = make_game("digits-v0", "surrogate", modules=[resolve("modules", name)(name="x")])
     for proposal in random_proposals(game.spec, 20):
         recipe = game.recipe(proposal.codes)
@@ -66,6 +67,19 @@ def test_cells_of_other_sizes_begin_alike():
         cell = module.apply(Recipe(), module.base_values(Recipe())).network.args["normal"]
         assert cell[:5] == known[:blocks]
         assert set(cell[5:]) <= {(0, "sep_conv_3x3", 1, "sep_conv_3x3", "add")}
+
+
+def test_a_policy_of_another_length_goes_in_turn():
+    five, seven, ten = Aug(), Aug(sub_policies=7), Aug(sub_policies=10)
+    for module in (five, seven, ten):
+        check_module(module)
+    policy = tuple((Operation(name, 0.5, 3),) for name in ("rotate", "color", "contrast", "solarize", "cutout"))
+    recipe = five.apply(Recipe(), five.base_values(Recipe(augment=policy)))
+    assert sorted(recipe.augment) == sorted(policy)
+    assert ten.apply(Recipe(), ten.base_values(recipe)).augment == recipe.augment  # twice each is once each
+    assert len(seven.apply(Recipe(), seven.base_values(recipe)).augment) == 7
+    unknown = Recipe(augment=((Operation("trivial_augment", 1.0, None),),))
+    assert five.apply(unknown, five.base_values(unknown)).augment == ()
 
 
 def test_codes_by_names():
