@@ -183,11 +183,7 @@ class _Other:
 
     def apart(self) -> str:
         """What did not map, for people; "" where all did."""
-        closest = [f"{agent} of {count}" for agent, count in self._closest.items()]
+        closest = [f"{agent} in {count} trials" for agent, count in self._closest.items()]
         gone = [agent for agent in self.game.modules if agent not in self.ours.modules]
-        told = (
-            f"; what comes closest to their recipes, as not all decisions are there: {', '.join(closest)}"
-            if closest
-            else ""
-        )
+        told = f"; not by name but by what comes closest to the recipe: {', '.join(closest)}" if closest else ""
         return told + (f"; not said here: {', '.join(gone)}" if gone else "")
