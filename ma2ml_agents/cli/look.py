@@ -1,6 +1,7 @@
 """Commands that only read: `trials`, `show`, `pareto`, `check`, `report`, `list`. They work while a search is running."""
 
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,6 +9,7 @@ from typing import Annotated, Any
 from rich.console import Console
 from tyro.conf import Positional, arg
 
+from ma2ml_agents.cli.keys import print_settings
 from ma2ml_agents.run.options import OptionalFile, Run
 from ma2ml_env.registry import names, resolve
 from ma2ml_env.store.store import TrialStore
@@ -22,11 +24,20 @@ class Trials:
     """folder of the run"""
     json: bool = False
     """one JSON object a line: number, seed, proposal, outcome, reward"""
+    csv: bool = False
+    """comma-separated, one row a trial: number, seed, origin, status, reward, accuracy, MACs, ... and what was decided"""
 
     def execute(self, console: Console) -> int:
         """Print them."""
+        if self.json and self.csv:
+            raise ValueError("give either --json or --csv")
         with TrialStore(self.run, create=False) as store:
-            if self.json:
+            if self.csv:
+                from ma2ml_agents.reports.sheet import write_sheet
+                from ma2ml_agents.run.stored import build_without_evaluator, stored_config
+
+                write_sheet(store.trials(), build_without_evaluator(stored_config(store)), sys.stdout)
+            elif self.json:
                 for trial in store.trials():
                     print(json.dumps(trial.to_json()))
             else:
@@ -169,9 +180,14 @@ class List:
 
     json: bool = False
     """as one JSON object"""
+    set: Annotated[str | None, arg(metavar="GAME", help_behavior_hint="")] = None
+    """list what `ma2ml search GAME --set` takes instead: each key with its kind, its value in this game and its meaning"""
 
     def execute(self, console: Console) -> int:
         """Print the tables."""
+        if self.set is not None:
+            print_settings(console, self.set, self.json)
+            return 0
         from ma2ml_agents.registry import learner_names, learner_title
         from ma2ml_agents.reports.tables import amount, table
 

@@ -63,7 +63,7 @@ class Aug:
 
     def base_values(self, base: Recipe) -> dict[str, Any]:
         """The recipe's sub-policies in turn, the first again where there are too few; where it has none, probability 0."""
-        policy = [tuple(op for op in sub if _known(op)) for sub in base.augment] or [()]
+        policy = [tuple(op for op in (Operation(*told) for told in sub) if _known(op)) for sub in base.augment] or [()]
         subs = [(*sub, _NOTHING, _NOTHING)[:2] for sub in islice(cycle(policy), self.sub_policies)]
         told = [value for sub in subs for op in sub for value in (op.name, op.probability, op.level or 0)]
         return dict(zip((decision.name for decision in self.space.decisions), told, strict=True))
