@@ -22,6 +22,7 @@ from typing import Any
 
 from ma2ml_agents.after.results import tested
 from ma2ml_agents.run.config import RunConfig
+from ma2ml_agents.run.data import KEY, KnownData, data_of_export
 from ma2ml_agents.run.stored import stored_config
 from ma2ml_env.io.files import write_atomic
 from ma2ml_env.io.reading import expected, read_json
@@ -30,30 +31,42 @@ from ma2ml_env.store.store import TrialStore
 from ma2ml_env.trial import Outcome
 
 
-def export(run: str | Path, *, out: str | Path | None = None, number: int | None = None) -> tuple[Path, dict[str, Any]]:
+def export(
+    run: str | Path,
+    *,
+    out: str | Path | None = None,
+    number: int | None = None,
+    accept_changed_data: bool = False,
+    **where: Any,
+) -> tuple[Path, dict[str, Any]]:
     """Export a retrained model of a run.
 
     Args:
         run: folder of a run that was retrained.
         out: folder to write; an earlier export there is replaced. None is `RUN/export`.
         number: trial whose full training on the training images is exported; None is the best repeat of the winner.
+        accept_changed_data: export although the data are no longer those that the network was trained on; the card tells it.
+        **where: `data`, the folder or file of the data, if they have moved. Without them the export is made all the same.
 
     Returns:
         (folder, card).
 
     Raises:
-        ValueError: the run was not retrained, or not that trial; `out` holds something else; the export does not load.
+        ValueError: the run was not retrained, or not that trial; `out` holds something else; the export does not load;
+            the data have changed.
         OSError: a file cannot be read or written.
     """
     run = Path(run)
     with TrialStore(run, create=False) as store:
-        config = stored_config(store)
+        config = stored_config(store).changed(where)
     summary, data = (_read(run, name) for name in ("summary.json", "data.json"))
+    known = data_of_export(run, config, data, accept_changed_data)
     with expected(run / "retrain" / "summary.json", f"run `ma2ml retrain {run}` again"):
         row = _row(summary, number, run)
         weights = run / "retrain" / row["weights"]
         recipe = Recipe.from_json(row["recipe"])
         card = _card(config, summary, data, row, number is None and bool(summary["repeats"]))
+        card[KEY] = known
         told = _card_text(card)
     texts = {"model.py": model_source(recipe.network.kind), "card.md": told}
     if not weights.resolve().is_relative_to((run / "retrain").resolve()):
@@ -209,6 +222,8 @@ def _card(
 
 
 def _card_text(card: Mapping[str, Any]) -> str:
+    known = dict(card[KEY])
+    seen = known.pop("seen_at_export")
     lines = [
         f"# {card['game']}, trial {card['trial']}",
         "",
@@ -232,8 +247,11 @@ def _card_text(card: Mapping[str, Any]) -> str:
         f"| seed of the training | {card['seed']} |",
         f"| input | uint8, {card['channels']} x {card['size']} x {card['size']}, 0..255 |",
         f"| classes | {', '.join(card['class_names'])} |",
+        f"| data | {KnownData.from_json(known).told()} |",
         "",
     ]
+    if not seen:
+        lines += ["The data were not there when this was exported, so nobody has looked whether they have changed.", ""]
     if "repeats" in card:
         lines += [
             "These weights are the best of the trainings by test accuracy; the mean says what to expect of the pipeline.",

@@ -20,6 +20,7 @@ from rich.console import Console
 from ma2ml_agents.after.correlation import Estimate, bootstrap, kendall, spearman
 from ma2ml_agents.after.results import Results, Wanted, train
 from ma2ml_agents.run.config import RunConfig
+from ma2ml_agents.run.data import data_of_run
 from ma2ml_agents.run.standing import first_of_each, recipe_key
 from ma2ml_agents.run.stored import build_without_evaluator, trained_run, training_options
 from ma2ml_env.evaluators.base import Job
@@ -72,6 +73,7 @@ def compare(
     *,
     pipelines: int = PIPELINES,
     seed: int = 0,
+    accept_changed_data: bool = False,
     console: Console | None = None,
     on_outcome: Callable[[Job, Outcome], None] = lambda job, outcome: None,
     **where: Any,
@@ -85,16 +87,19 @@ def compare(
         epochs: of each training, at least two; () is the proxy's, twice, and the final training's.
         pipelines: drawn uniformly from the distinct ones that the search trained; all if there are fewer.
         seed: of the sample and of the intervals.
+        accept_changed_data: train on the data although they are not those of the search.
         console: for the progress bar; None shows none.
         on_outcome: told of each training that is done and stored; an exception ends the comparison.
         **where: trainings run, as of `retrain`. The search's time limit was for trainings of its own length.
 
     Raises:
-        ValueError: an impossible number, a run that was not trained for real, or too few pipelines that can be compared.
+        ValueError: an impossible number, a run that was not trained for real, or too few pipelines that can be compared;
+            its data have changed.
         OSError: the data are not there, or the folder cannot be written. BlockingIOError if it is in use.
     """
     run = Path(run)
     config, trials = trained_run(run, where)
+    data = data_of_run(run, config, accept_changed_data)
     game, placement = build_without_evaluator(config), config.placement()
     protocol = game.protocol
     epochs = tuple(epochs) or (protocol.proxy_epochs, protocol.proxy_epochs, protocol.final_epochs)
@@ -106,13 +111,14 @@ def compare(
     if len(chosen) < FEWEST:
         raise ValueError(f"{run} has {len(chosen)} different pipelines that were trained; {FEWEST} are needed")
     folder = run / "fidelity"
-    evaluator = place(_trainer(config, folder), placement)
+    evaluator = place(_trainer(config, data.checkpoints(folder), data.identity.digest), placement)
     folder.mkdir(exist_ok=True)
     lock = FolderLock(folder / "fidelity.lock")
     try:
         trainings = _trainings(epochs)
         wanted = [Wanted(one.name, trial.number, one.job(game, trial)) for one in trainings for trial in chosen]
-        outcomes = train("fidelity", wanted, evaluator, Results(folder / "results.jsonl"), console, on_outcome)
+        results = Results(folder / "results.jsonl", data.identity.digest, trusted=not data.verified)
+        outcomes = train("fidelity", wanted, evaluator, results, console, on_outcome)
         found = {(one.stage, one.trial): outcome for one, outcome in zip(wanted, outcomes, strict=True)}
         result = _compared(trainings, chosen, found, seed, len(first_of_each(trials, recipe_key(game))))
         write_atomic(folder / "summary.json", (json.dumps(_summary(result), indent=2) + "\n").encode())
@@ -122,7 +128,7 @@ def compare(
         lock.release()
 
 
-def _trainer(config: RunConfig, folder: Path) -> Any:
+def _trainer(config: RunConfig, checkpoints: Path, digest: str) -> Any:
     """A `Train` that trains equal pipelines anew, as a cache would answer a second seed with the first.
 
     Raises:
@@ -132,7 +138,7 @@ def _trainer(config: RunConfig, folder: Path) -> Any:
     from ma2ml_env.evaluators.train import Train
 
     source, options = training_options(config)
-    trainer = Train(source, checkpoints=str((folder / "checkpoints").absolute()), **options)
+    trainer = Train(replace(source, digest=digest), checkpoints=str(checkpoints.absolute()), **options)
     trainer.check()
     return trainer
 

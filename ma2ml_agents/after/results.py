@@ -19,20 +19,30 @@ MAY_PASS = ("CRASH", "TIMEOUT", "OOM")
 
 
 class Results:
-    """`results.jsonl`: stage, trial, seed, recipe key, outcome, and a digest of them. A torn line does not count.
+    """`results.jsonl`: stage, trial, seed, recipe key, digest of the data, outcome, and a digest of all that.
+
+    A torn line does not count. Of a training that was done on several data the last one counts, for its weights are there.
+
+    Args:
+        path: of the file.
+        data: digest of the data; what was trained on others does not count.
+        trusted: whether lines without one, of an earlier version, are taken to be of these data.
 
     Raises:
         OSError: if the file cannot be read.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, data: str, trusted: bool = False) -> None:
         self.path = path
-        self._outcomes: dict[tuple[str, str, int], Outcome] = {}
+        self._data = data
+        self._outcomes: dict[tuple[str, str, int], Outcome | None] = {}
         for line in path.read_bytes().splitlines() if path.exists() else ():
             try:
-                data = read_json(line)
-                if data.pop("digest") == content_key(data):
-                    self._outcomes[data["stage"], data["recipe_key"], data["seed"]] = Outcome.from_json(data["outcome"])
+                row = read_json(line)
+                if row.pop("digest") == content_key(row):
+                    same = row.get("data", data if trusted else None) == data
+                    outcome = Outcome.from_json(row["outcome"]) if same else None
+                    self._outcomes[row["stage"], row["recipe_key"], row["seed"]] = outcome
             except (ValueError, AttributeError, KeyError, TypeError, RecursionError):
                 continue
 
@@ -51,6 +61,7 @@ class Results:
             "trial": trial,
             "seed": job.seed,
             "recipe_key": job.recipe.key,
+            "data": self._data,
             "outcome": outcome.to_json(),
         }
         data["digest"] = content_key(data)

@@ -21,6 +21,7 @@ from rich.console import Console
 
 from ma2ml_agents.after.results import Results, Wanted, train
 from ma2ml_agents.after.retrained import Finished, Level, Retrained, Select, mean_and_deviation, summary
+from ma2ml_agents.run.data import KEY, KnownData, data_of_run
 from ma2ml_agents.run.standing import by_accuracy, first_of_each, recipe_key
 from ma2ml_agents.run.stored import build_without_evaluator, trained_run, training_options
 from ma2ml_env.evaluators.base import Job
@@ -44,6 +45,7 @@ def retrain(
     repeats: int | None = None,
     baseline: bool = False,
     select: Select = "validation",
+    accept_changed_data: bool = False,
     console: Console | None = None,
     on_outcome: Callable[[Job, Outcome], None] = lambda job, outcome: None,
     **where: Any,
@@ -60,6 +62,7 @@ def retrain(
             winner's own test accuracy.
         baseline: also train the game's base recipe, as often as the winner and at least once: the "Baseline" of Table 4.
         select: images to choose by. `test` is the paper's own protocol; what it reports is optimistic.
+        accept_changed_data: train on the data although they are not those of the search; exports tell it.
         console: for the progress bar; None shows none.
         on_outcome: told of each training that is done and stored; an exception ends the retraining.
         **where: trainings run, as the run has it unless told: `workers`, `device`, `data` (the folder or file, if they have
@@ -67,7 +70,7 @@ def retrain(
             own trainings.
 
     Raises:
-        ValueError: the run was not trained for real, has no fitting trial, or all trainings failed.
+        ValueError: the run was not trained for real, has no fitting trial, or all trainings failed; its data have changed.
         OSError: the data are not there, or the folder cannot be written. BlockingIOError if it is being retrained already.
     """
     return Retraining(
@@ -79,6 +82,7 @@ def retrain(
         repeats=repeats,
         baseline=baseline,
         select=select,
+        accept_changed_data=accept_changed_data,
         console=console,
         on_outcome=on_outcome,
     ).result()
@@ -98,11 +102,13 @@ class Retraining:
         repeats: int | None,
         baseline: bool,
         select: Select,
+        accept_changed_data: bool,
         console: Console | None,
         on_outcome: Callable[[Job, Outcome], None],
     ) -> None:
         self.run, self.folder = run, run / "retrain"
         self.config, self.trials = trained_run(run, where)
+        self.data = data_of_run(run, self.config, accept_changed_data)
         self.game = build_without_evaluator(self.config)
         self.top_k = self.game.protocol.top_k if top_k is None else top_k
         self.repeats = (0 if levels else self.game.protocol.repeats) if repeats is None else repeats
@@ -117,6 +123,8 @@ class Retraining:
         self.other_data = bool(named.final_source)
         source, self._options = training_options(self.config)
         self.source = replace(source, **named.final_source)
+        self.digest = self.source.identity().digest if self.other_data else self.data.identity.digest
+        self.source = replace(self.source, digest=self.digest)
         self.placement = self.config.placement()
 
     def result(self) -> Retrained:
@@ -126,7 +134,7 @@ class Retraining:
         self.folder.mkdir(exist_ok=True)
         lock = FolderLock(self.folder / "retrain.lock")
         try:
-            _write_data(self.folder, dataset, self.source.name)
+            _write_data(self.folder, dataset, self.source.name, self.data)
             top = self._top(chosen)
             winner = min(top, key=self._rank)
             repeats, baseline = self._repeats(winner), self._baseline(winner)
@@ -210,8 +218,8 @@ class Retraining:
         weights = (self.folder / stage).absolute()
         paths = [weights / f"{job.number}.safetensors" for job in jobs]
         wanted = [Wanted(stage, *each) for each in zip([trial.number for trial in trials], jobs, paths, strict=True)]
-        results = Results(self.folder / "results.jsonl")
-        checkpoints = str((self.folder / "checkpoints").absolute())
+        results = Results(self.folder / "results.jsonl", self.digest, trusted=not self.data.verified)
+        checkpoints = str(self.data.checkpoints(self.folder).absolute())
         trainer = Train(self.source, weights=str(weights), checkpoints=checkpoints, **self._options, **how)
         evaluator = place(trainer, replace(self.placement, workers=min(self.placement.workers, len(jobs))))
         try:
@@ -261,7 +269,7 @@ def best_trials(
     return list(islice((trial for trial in best if max_flops is None or macs(trial) <= max_flops), top_k))
 
 
-def _write_data(folder: Path, data: Any, name: str) -> None:
+def _write_data(folder: Path, data: Any, name: str, known: KnownData) -> None:
     """What an exported model must know of the data, so that exporting needs no data."""
     facts = {
         "name": name,
@@ -271,5 +279,6 @@ def _write_data(folder: Path, data: Any, name: str) -> None:
         "size": data.size,
         "mean": data.mean,
         "std": data.std,
+        KEY: known.to_json(),
     }
     write_atomic(folder / "data.json", (json.dumps(facts, indent=2) + "\n").encode())

@@ -9,6 +9,7 @@ from tyro.conf import arg
 
 from ma2ml_agents.cli.command_line import ElsewhereOptions
 from ma2ml_agents.run.options import (
+    AcceptChangedData,
     OptionalAmount,
     OptionalFolder,
     OptionalNumber,
@@ -45,6 +46,7 @@ class Retrain:
     select: Literal["validation", "test"] = "validation"
     """images that the winner is chosen by; `test` is the paper's own protocol, and optimistic: it reports the best of its own
     choice"""
+    accept_changed_data: AcceptChangedData = False
 
     def execute(self, console: Console) -> int:
         """Retrain, then print the table."""
@@ -65,6 +67,7 @@ class Retrain:
                     repeats=self.repeats,
                     baseline=self.baseline,
                     select=self.select,
+                    accept_changed_data=self.accept_changed_data,
                     console=console,
                     on_outcome=lambda job, outcome: stop.check(),
                     **vars(self.where),
@@ -137,12 +140,21 @@ class Export:
     """where to; RUN/export unless told. An export that is there is replaced"""
     number: OptionalNumber = None
     """trial whose full training is exported; the winner's best repeat unless told"""
+    data: OptionalFolder = None
+    """where the data lie, if they have moved: they are looked at, so that the names of the classes are right"""
+    accept_changed_data: AcceptChangedData = False
 
     def execute(self, console: Console) -> int:
         """Export."""
         from ma2ml_agents.after.export import export
 
-        folder, card = export(self.run, out=self.out, number=self.number)
+        folder, card = export(
+            self.run,
+            out=self.out,
+            number=self.number,
+            accept_changed_data=self.accept_changed_data,
+            data=self.data,
+        )
         console.print(
             f"exported trial {card['trial']}: test accuracy {card['test_accuracy']:.4f}, {card['flops']:,} MACs"
         )

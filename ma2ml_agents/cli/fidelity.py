@@ -8,7 +8,7 @@ from rich.console import Console
 from tyro.conf import arg
 
 from ma2ml_agents.cli.command_line import ElsewhereOptions
-from ma2ml_agents.run.options import Number, Run
+from ma2ml_agents.run.options import AcceptChangedData, Number, Run
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class Fidelity:
     """in the sample, drawn from the different ones of the run"""
     seed: Number = 0
     """of the sample and of the intervals"""
+    accept_changed_data: AcceptChangedData = False
 
     def execute(self, console: Console) -> int:
         """Train, then print the correlations."""
@@ -48,6 +49,7 @@ class Fidelity:
                     self.epochs,
                     pipelines=self.pipelines,
                     seed=self.seed,
+                    accept_changed_data=self.accept_changed_data,
                     console=console,
                     on_outcome=lambda job, outcome: stop.check(),
                     **vars(self.where),

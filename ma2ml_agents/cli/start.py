@@ -10,7 +10,8 @@ from tyro.conf import arg
 
 from ma2ml_agents.cli.command_line import ResumeOptions, SearchOptions
 from ma2ml_agents.run.config import RunConfig
-from ma2ml_agents.run.options import Run
+from ma2ml_agents.run.options import AcceptChangedData, Run
+from ma2ml_env.training.data.identity import Identity
 
 
 @dataclass(frozen=True)
@@ -22,14 +23,18 @@ class Search:
 
     told: SearchOptions
     """what is searched, by whom, and where it is trained"""
-    run: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: runs/GAME-LEARNER-SEED)")] = None
+    run: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: runs/GAME-LEARNER-SEED-DATA)")] = None
     """folder of the run, new or of the same search"""
+    accept_changed_data: AcceptChangedData = False
 
     def execute(self, console: Console) -> int:
         """Search, then print what came of it."""
+        from ma2ml_agents.run.data import identify, run_name
+
         config = RunConfig.told(vars(self.told))
-        folder = self.run or Path("runs") / f"{config.game}-{config.learner}-{config.seed}"
-        return drive(folder, config, console)
+        identity = identify(config)
+        folder = self.run or Path("runs") / run_name(config, identity)
+        return drive(folder, config, identity, console, accept_changed_data=self.accept_changed_data)
 
 
 @dataclass(frozen=True)
@@ -40,23 +45,36 @@ class Resume:
     """folder of the run"""
     told: ResumeOptions
     """what is another from here on"""
+    accept_changed_data: AcceptChangedData = False
 
     def execute(self, console: Console) -> int:
         """Resume, then print what came of it."""
+        from ma2ml_agents.run.data import identify
         from ma2ml_agents.run.stored import stored_config
         from ma2ml_env.store.store import TrialStore
 
         with TrialStore(self.run, create=False) as store:
             config = stored_config(store).changed(vars(self.told))
-        return drive(self.run, config, console)
+        return drive(self.run, config, identify(config), console, accept_changed_data=self.accept_changed_data)
 
 
-def drive(folder: Path, config: RunConfig, console: Console) -> int:
-    """Search or resume what `config` says in `folder`; a signal stops it cleanly."""
+def drive(
+    folder: Path, config: RunConfig, identity: Identity | None, console: Console, *, accept_changed_data: bool
+) -> int:
+    """Search or resume what `config` says in `folder`; a signal stops it cleanly.
+
+    Args:
+        folder: of the run.
+        config: what it was told.
+        identity: of the data as they are now; None where nothing is trained.
+        console: where to.
+        accept_changed_data: whether other data than those of before are meant.
+    """
     import torch
 
     from ma2ml_agents.registry import learner_title, make_learner
     from ma2ml_agents.reports.tables import print_summary
+    from ma2ml_agents.run.data import KEY, known_data, same_data, write_split
     from ma2ml_agents.run.loop import refuse_earlier_learner, search
     from ma2ml_agents.run.sources import known
     from ma2ml_agents.run.standing import recipe_key
@@ -72,7 +90,9 @@ def drive(folder: Path, config: RunConfig, console: Console) -> int:
     with stoppable() as stop, TrialStore(folder) as store:
         game = None
         try:
-            game = build(config, checkpoints=folder / "checkpoints")
+            data = None if identity is None else same_data(store, identity, accept_changed_data)
+            checkpoints = folder / "checkpoints" if data is None else data.checkpoints(folder)
+            game = build(config, checkpoints=checkpoints, digest=None if identity is None else identity.digest)
             game.evaluator = Interruptible(game.evaluator, stop)
             refuse_earlier_learner(store)
             try:
@@ -80,16 +100,21 @@ def drive(folder: Path, config: RunConfig, console: Console) -> int:
             except TypeError as error:  # a text where a number belongs
                 if not config.learner_set:
                     raise
-                told = " ".join(f"{name}={value}" for name, value in config.learner_set.items())
-                raise ValueError(f"--learner-set {told} cannot be used: {error}") from None
+                values = " ".join(f"{name}={value}" for name, value in config.learner_set.items())
+                raise ValueError(f"--learner-set {values} cannot be used: {error}") from None
             done = sum(1 for _ in store.trials())
             if config.budget < done:
                 raise ValueError(f"{folder} has {done} trials already; a budget of {config.budget} is too small")
-            found = known(config, game, store)
-            store.configure(config.to_json(), safe=RunConfig.names(safe=True), usual=RunConfig.usual())
+            found, before = known(config, game, store), known_data(store)
+            told = config.to_json() | ({} if data is None else {KEY: data.to_json()})
+            store.configure(told, safe=[*RunConfig.names(safe=True), KEY], usual=RunConfig.usual())
             key, top_k = recipe_key(game), game.protocol.top_k
             title = learner_title(config.learner)
             console.print(f"{config.game}, learner {config.learner} ({title}), in {folder}", soft_wrap=True)
+            if data is not None:
+                console.print(f"data: {data.told()}", soft_wrap=True)
+                if data != before or not (folder / "split.csv").exists():
+                    write_split(folder, config)
             for note in found.notes:
                 console.print(note, soft_wrap=True)
             tensorboard = TensorBoard(folder / "tensorboard", top_k, key)

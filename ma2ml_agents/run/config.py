@@ -109,6 +109,10 @@ class RunConfig:
         "side in pixels that images are brought to (unless told: 32 of own images, 272 of ImageNet, else none)",
         "source", None, metavar="N", hint="",
     ))  # fmt: skip
+    groups: str | None = since(Option(
+        "of own-v0 and own-small-v0: a CSV file with a line `name,group` for each image; what has the same group (one person, "
+        "one burst) stays in one part of the data", "source", None, metavar="FILE", hint=NONE, kind=Path, read=_absolute,
+    ))  # fmt: skip
     flops_limit: float | None = since(Option(
         "MACs of one image that the reward holds a pipeline to, as in 600e6", "game", None, metavar="X", hint=GAMES_OWN,
     ))  # fmt: skip

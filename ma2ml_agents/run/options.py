@@ -25,6 +25,9 @@ OptionalNumber = Annotated[int | None, arg(metavar="N", help_behavior_hint="")]
 OwnNumber = Annotated[int | None, arg(metavar="N", help_behavior_hint=GAMES_OWN)]
 OptionalAmount = Annotated[float | None, arg(metavar="X", help_behavior_hint=NONE)]
 OptionalFolder = Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")]
+AcceptChangedData = Annotated[
+    bool, arg(help="go on although the data are not those that the run began with; exports tell it")
+]
 OptionalFile = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")]
 
 

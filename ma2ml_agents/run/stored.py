@@ -42,16 +42,17 @@ def trained_run(run: Path, where: Mapping[str, Any]) -> tuple[RunConfig, list[Tr
     return config.whole().changed(where), trials
 
 
-def build(config: RunConfig, checkpoints: Path | None = None) -> Game:
+def build(config: RunConfig, checkpoints: Path | None = None, digest: str | None = None) -> Game:
     """The game of a config, ready to play. One pipeline is built, so that nonsense shows before a search and not in each trial.
 
     Args:
         config: of the run.
         checkpoints: folder in which trainings leave what they need to go on, so that whoever resumes finds it; None as of
             `make_game`.
+        digest: of the data, which whoever reads them has to find; None takes them as they are.
 
     Raises:
-        ValueError: unknown name or option, impossible value, device that is not there.
+        ValueError: unknown name or option, impossible value, device that is not there, other data.
         FileNotFoundError: the data are not there.
     """
     overrides = config.overrides()
@@ -61,7 +62,7 @@ def build(config: RunConfig, checkpoints: Path | None = None) -> Game:
         raise ValueError("--engine ray is for what is trained; leave --evaluator out or say train")
     options = {**config.of("game", "source"), "checkpoints": checkpoints}
     if config.evaluator == "train":
-        options |= {**config.of("trainer"), "placement": config.placement()}
+        options |= {**config.of("trainer"), "placement": config.placement(), "digest": digest}
     try:
         game = make_game(config.game, config.evaluator, **options, **overrides)
         if config.evaluator == "train":

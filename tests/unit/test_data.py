@@ -10,7 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from ma2ml_env.training.data.source import Dataset, DataSource, stratified_order
+from ma2ml_env.training.data.source import Dataset, DataSource
+from ma2ml_env.training.data.split import stratified_order
 
 
 def split(dataset: Dataset) -> tuple[int, int, int]:

@@ -13,9 +13,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
+from ma2ml_env.recipe import content_key
 from ma2ml_env.training.data import imagenet
+from ma2ml_env.training.data.groups import read_groups
+from ma2ml_env.training.data.identity import Identity
 from ma2ml_env.training.data.known import STATISTICS, read_cifar, read_digits, read_fashion_mnist
-from ma2ml_env.training.data.own import Raw, read_images, read_npz
+from ma2ml_env.training.data.npz import read_npz
+from ma2ml_env.training.data.own import read_images
+from ma2ml_env.training.data.raw import PARTS, Part, Raw
+from ma2ml_env.training.data.split import Split, image_names, split
 
 NAMES = ("digits", "fashion-mnist", "cifar10", "cifar100", "images", "npz", "imagenet")
 VALIDATION = {"digits": 500, "fashion-mnist": 5000, "cifar10": 5000, "cifar100": 5000, "imagenet": 10_000}
@@ -94,6 +100,11 @@ class DataSource:
     cache: str | None = None
     """of imagenet: folder where decoded images are kept; None is `ma2ml-cache` in `folder`"""
 
+    groups: str | None = None
+    """CSV file with a line `name,group` for each image: what has the same group stays in one part. Of images and npz"""
+    digest: str | None = None
+    """of the identity that the data must have; None takes them as they are"""
+
     def load(self) -> Dataset:
         """Read the images and split them. The same source gives the same split in every process.
 
@@ -101,56 +112,93 @@ class DataSource:
             FileNotFoundError: if the data are not there; the message says what to do.
             ValueError: if the source or the data are not as described; the message names what is wrong.
         """
-        if self.name not in NAMES:
-            raise ValueError(f"unknown data set {self.name!r}; known are {', '.join(NAMES)}")
-        if self.name != "imagenet" and (self.classes is not None or self.cache is not None):
-            raise ValueError(f"classes and cache are options of imagenet, not of {self.name}")
-        if self.size is not None and self.size < 1:
-            raise ValueError(f"size is a number of pixels, at least 1, not {self.size}")
         if self.name == "imagenet":
+            self._check()
             return _imagenet(self)
-        raw = self._read()
-        if len(raw.class_names) < 2:
-            raise ValueError(
-                f"{self._place}: a classifier needs at least 2 classes, the data have {len(raw.class_names)}"
-            )
-        train_x, train_y = self._square(raw.train_x), torch.from_numpy(raw.train_y)
-        order = torch.from_numpy(stratified_order(raw.train_y, np.random.default_rng(self.seed)))
-        # The parts that the data do not bring are taken off the front of the order, test images first.
-        if raw.test_x is None or raw.test_y is None:
-            count = 297 if self.name == "digits" else max(1, round(OWN_SHARE * len(train_y)))
-            test, order = order[:count], order[count:]
-            test_x, test_y = train_x[test], train_y[test]
-        else:
-            test_x, test_y = self._square(raw.test_x), torch.from_numpy(raw.test_y)
-        if raw.validation_x is None or raw.validation_y is None:
-            usual = VALIDATION.get(self.name, max(1, round(OWN_SHARE * len(train_y))))
-            count = usual if self.validation is None else self.validation
-            if not 1 <= count <= len(order) - 2:
-                raise ValueError(
-                    f"{self._place}: {count} validation images cannot be taken from {len(order)}; at least 2 must be left"
-                )
-            chosen, order = order[:count], order[count:]
-            validation_x, validation_y = train_x[chosen], train_y[chosen]
-        else:
-            validation_x, validation_y = self._square(raw.validation_x), torch.from_numpy(raw.validation_y)
-        if self.limit is not None and self.limit < 2:
-            raise ValueError(f"limit is at least 2 training images, not {self.limit}")
-        order = order[: self.limit]
-        train_x, train_y = train_x[order], train_y[order]
-        mean, std = STATISTICS.get(self.name) or _statistics(train_x)
+        raw, chosen = self.read()
+        if self.digest is not None and self.digest != self._identity(raw, chosen).digest:
+            raise ValueError(f"{self._place}: the data have changed while they were in use; start the command again")
+        squares = {part: self._square(images) for part, images in raw.x.items()}
+        x = {part: squares[chosen.of[part]][torch.from_numpy(rows)] for part, rows in chosen.rows.items()}
+        y = {part: torch.from_numpy(labels) for part, labels in chosen.labels(raw).items()}
+        mean, std = STATISTICS.get(self.name) or _statistics(x["train"])
         return Dataset(
-            train_x,
-            train_y,
-            validation_x,
-            validation_y,
-            test_x,
-            test_y,
+            x["train"],
+            y["train"],
+            x["validation"],
+            y["validation"],
+            x["test"],
+            y["test"],
             len(raw.class_names),
             raw.class_names,
             mean,
             std,
         )
+
+    def identity(self) -> Identity:
+        """What the data are, by content. Of ImageNet the files' sizes stand for their bytes, of which there are too many.
+
+        Raises:
+            FileNotFoundError, ValueError: as `load`.
+        """
+        return self._identity(*self.read())
+
+    def parts(self) -> list[tuple[Part, str, str]]:
+        """(part, class, name) of each image.
+
+        Raises:
+            FileNotFoundError, ValueError: as `load`.
+        """
+        raw, chosen = self.read()
+        names, labels = chosen.names(raw), chosen.labels(raw)
+        return [
+            (part, raw.class_names[label], name)
+            for part in PARTS
+            for name, label in zip(names[part], labels[part].tolist(), strict=True)
+        ]
+
+    def _identity(self, raw: Raw, chosen: Split) -> Identity:
+        return Identity.of(self.name, raw, chosen, {"size": self.size})
+
+    def read(self) -> tuple[Raw, Split]:
+        """The images as they come, and which of them are in which part. Of ImageNet names and labels alone.
+
+        Raises:
+            FileNotFoundError, ValueError: as `load`.
+        """
+        self._check()
+        if self.name == "imagenet":
+            return _imagenet_files(self)
+        raw = self._read()
+        if len(raw.class_names) < 2:
+            raise ValueError(
+                f"{self._place}: a classifier needs at least 2 classes, the data have {len(raw.class_names)}"
+            )
+        return raw, self._split(raw)
+
+    def _check(self) -> None:
+        if self.name not in NAMES:
+            raise ValueError(f"unknown data set {self.name!r}; known are {', '.join(NAMES)}")
+        if self.name != "imagenet" and (self.classes is not None or self.cache is not None):
+            raise ValueError(f"classes and cache are options of imagenet, not of {self.name}")
+        if self.groups is not None and self.name not in ("images", "npz"):
+            raise ValueError(f"groups are for your own images, not for {self.name}, whose parts are published")
+        if self.size is not None and self.size < 1:
+            raise ValueError(f"size is a number of pixels, at least 1, not {self.size}")
+        if self.limit is not None and self.limit < 2:
+            raise ValueError(f"limit is at least 2 training images, not {self.limit}")
+
+    def _split(self, raw: Raw) -> Split:
+        own = max(1, round(OWN_SHARE * len(raw.y["train"])))
+        test = 297 if self.name == "digits" else own
+        validation = VALIDATION.get(self.name, own) if self.validation is None else self.validation
+        groups = None
+        if self.groups is not None:
+            groups = read_groups(Path(self.groups), {part: image_names(raw, part) for part in raw.y})["train"]
+        try:
+            return split(raw, seed=self.seed, test=test, validation=validation, limit=self.limit, groups=groups)
+        except ValueError as error:
+            raise ValueError(f"{self._place}: {error}") from None
 
     def _read(self) -> Raw:
         if self.name == "digits":
@@ -195,19 +243,6 @@ class DataSource:
         return tensor
 
 
-def stratified_order(labels: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
-    """A random order of the images, each prefix of which holds the classes in their shares (to within an image or so).
-
-    Within a class the order is random; an image's place is its rank within its class as a share of the class.
-    """
-    order = rng.permutation(len(labels))
-    place = np.empty(len(labels))
-    for label in np.unique(labels):
-        members = order[labels[order] == label]
-        place[members] = (np.arange(len(members)) + rng.random()) / len(members)
-    return np.argsort(place, kind="stable").astype(np.int64)
-
-
 def _statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of each channel in [0, 1], from exact integer histograms."""
     means, stds = [], []
@@ -224,27 +259,39 @@ def _statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
 def _imagenet(source: DataSource) -> Dataset:
     """Images on disk: validation images are taken out of the training part, test images are those of `val`."""
     folder, size = source._folder, source.size or imagenet.SIZE
-    listed = imagenet.listing(folder, source.classes, source.seed)
-    labels = np.array([label for _, label in listed.train], dtype=np.int64)
-    order = stratified_order(labels, np.random.default_rng(source.seed))
-    count = VALIDATION["imagenet"] if source.validation is None else source.validation
-    if not 1 <= count <= len(order) - 2:
-        raise ValueError(
-            f"{folder}: {count} validation images cannot be taken from {len(order)}; at least 2 must be left"
-        )
-    if source.limit is not None and source.limit < 2:
-        raise ValueError(f"limit is at least 2 training images, not {source.limit}")
-    rows = order.tolist()
-    chosen = [listed.train[row] for row in rows[:count]], [listed.train[row] for row in rows[count:][: source.limit]]
+    raw, chosen = _imagenet_files(source)
     cache = Path(source.cache) if source.cache is not None else folder / "ma2ml-cache"
-    validation, train, test = (imagenet.kept(part, size, folder, cache) for part in (*chosen, listed.test))
+    labels, names = chosen.labels(raw), chosen.names(raw)
+    listed = {
+        part: [(str(folder / name), label) for name, label in zip(names[part], labels[part].tolist(), strict=True)]
+        for part in PARTS
+    }
+    kept = {part: imagenet.kept(listed[part], size, folder, cache) for part in ("validation", "train", "test")}
     return Dataset(
-        *train,
-        *validation,
-        *test,
-        len(listed.class_names),
-        listed.class_names,
+        *kept["train"],
+        *kept["validation"],
+        *kept["test"],
+        len(raw.class_names),
+        raw.class_names,
         imagenet.MEAN,
         imagenet.STD,
         resident=False,
     )
+
+
+def _imagenet_files(source: DataSource) -> tuple[Raw, Split]:
+    """Names and labels alone, and how they are split: the images are decoded later, and stay on disk."""
+    folder = source._folder
+    listed = imagenet.listing(folder, source.classes, source.seed)
+    files: dict[Part, list[tuple[str, int]]] = {"train": listed.train, "test": listed.test}
+    names = {part: tuple(Path(path).relative_to(folder).as_posix() for path, _ in each) for part, each in files.items()}
+    raw = Raw(
+        {},
+        {part: np.array([label for _, label in each], dtype=np.int64) for part, each in files.items()},
+        listed.class_names,
+        names,
+        content=content_key(
+            [names, {part: imagenet.some_sizes([path for path, _ in each]) for part, each in files.items()}]
+        ),
+    )
+    return raw, source._split(raw)
