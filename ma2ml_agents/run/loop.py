@@ -12,7 +12,8 @@ from typing import Any
 from ma2ml_agents.learner import Learner
 from ma2ml_agents.registry import EARLIER, registry_name
 from ma2ml_agents.run.guard import tell
-from ma2ml_agents.run.known import START, Scored, check_known, codes_to_json, due
+from ma2ml_agents.run.informed import Informed, check_informed, due
+from ma2ml_agents.run.known import START, Scored, check_known, codes_to_json
 from ma2ml_env.playable import OnOutcome, Playable
 from ma2ml_env.store.store import TrialStore
 from ma2ml_env.trial import Code, GameSpec, Outcome, Proposal, Trial, trial_seed
@@ -76,7 +77,7 @@ def search(
             goes on to a larger one, the next batch is what that one lacked, and later ones are where they would have been.
         seed: of the trials, see `trial_seed`; the learner has its own.
         start: joint codes of known pipelines, agent -> code: the first trials, in this order, which count like any other.
-        learned: pipelines of other runs, with their scores there, which the learner is told of; they do not count. See `known`.
+        learned: pipelines of other runs with their scores there, which do not count; see `informed`.
         store: remembers the run; if it holds one already, the search goes on from there. None keeps nothing.
         callbacks: told in order.
 
@@ -90,6 +91,8 @@ def search(
         raise ValueError(f"budget and batch are at least 1, not {budget} and {batch}")
     game = game if isinstance(game, Playable) else SomebodysGame(game)
     check_known(game, start, learned, budget)
+    if learned:
+        check_informed(learner, batch)
     protocol: dict[str, Any] = {"budget": budget, "batch": batch, "seed": seed}
     if start:
         protocol["start"] = [codes_to_json(codes) for codes in start]
@@ -118,7 +121,9 @@ def search(
                 )
             n, known = stored, store.outcomes(index)
         given = [Proposal(codes, origin=START) for codes in start[first : first + n]]
-        proposals = [*given, *learner.ask(n - len(given))] if len(given) < n else given
+        informed = Informed(learner, learned) if due(learned, trials, n - len(given)) else None
+        ask = learner.ask if informed is None else informed.ask
+        proposals = [*given, *ask(n - len(given))] if len(given) < n else given
         seeds = [trial_seed(seed, number) for number in range(first, first + n)]
         if store is not None:
             store.propose(index, first, proposals, seeds)
@@ -126,9 +131,8 @@ def search(
             for callback in callbacks:
                 callback.on_outcome(number, outcome)
         played = game.play(proposals, seeds, first_number=first, known=known, on_outcome=arrived)
-        if told := due(learned, trials, played):
-            tell(learner, told)
-        metrics = tell(learner, played)
+        known_metrics = {} if informed is None else informed.settle(played[len(given) :])
+        metrics = {**known_metrics, **tell(learner, played)}
         if store is not None:
             store.close_batch(index, played, learner.state_dict())
         trials += played

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from ma2ml_agents.run.config import RunConfig
-from ma2ml_agents.run.known import Scored, beginning, codes_from_json, pipeline_key, scores
+from ma2ml_agents.run.informed import beginning, check_batch, scores
+from ma2ml_agents.run.known import Scored, codes_from_json, pipeline_key
 from ma2ml_agents.run.options import BASE
 from ma2ml_agents.run.standing import by_reward, first_of_each, recipe_key
 from ma2ml_agents.run.stored import build_without_evaluator, stored_config
@@ -79,6 +80,8 @@ def read(config: RunConfig, game: Game) -> Known:
         notes.append(told)
     if len(start) > config.budget:
         raise ValueError(f"--start: {len(start)} pipelines are more than the budget of {config.budget}")
+    if learned:
+        check_batch(config.batch)
     return Known(list(start.values()), learned, notes)
 
 

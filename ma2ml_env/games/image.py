@@ -86,7 +86,9 @@ OWN = NamedGame(
     base=_PAPER,
     protocol=Protocol(),
 )
+# 4,000 training images are its siblings'. With 2,000 validation images an accuracy has a standard error of 1.1 points at most,
+# and measuring them costs a twentieth of a training. Up to 5,000 images of one's own are all used.
 OWN_SMALL = replace(
-    OWN, id="own-small-v0", title="your own images on a laptop: 4 cells, 8 filters, 3 epochs",
-    base=_SMALL, protocol=_SMALL_PROTOCOL,
+    OWN, id="own-small-v0", title="your own images on a laptop: 4 cells, 8 filters, at most 4,000 images, 3 epochs",
+    base=_SMALL, protocol=_SMALL_PROTOCOL, source={"limit": 4000, "validation_limit": 2000},
 )  # fmt: skip

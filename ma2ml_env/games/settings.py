@@ -75,6 +75,7 @@ def _settings(named: NamedGame, evaluator: str) -> list[Setting]:
         homes["source"] = ("data", defaults(DataSource) | dict(named.source), meanings(DataSource))
         homes["trainer"] = ("trainer", defaults(Train.__init__), meanings(Train))
         kinds["source"] = {"seed": int, **kinds["source"]}
+        del kinds["source"]["digest"]  # a run's own to say
     elif evaluator == "table":
         from ma2ml_env.evaluators.table import Table
 

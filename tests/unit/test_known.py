@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from ma2ml_agents.registry import learner_names, make_learner
-from ma2ml_agents.run.known import LEVEL, Scored, beginning, due, scores
+from ma2ml_agents.run.informed import FEWEST, above, beginning, due, scores
+from ma2ml_agents.run.known import Scored
 from ma2ml_agents.run.loop import Callback, search
 from ma2ml_env.games.make import make_game
 from ma2ml_env.store.store import TrialStore
@@ -100,11 +101,12 @@ SCORED = [Scored(row, float(score)) for score, row in enumerate(codes(20, seed=9
 
 
 @pytest.mark.parametrize(
-    ("learner", "fail_at"), [("evolution", 3), ("evolution", 7), ("evolution", 14), ("evolution", 18), ("ma2ml", 14)]
+    ("learner", "fail_at"),
+    [*(("evolution", n) for n in (3, 11, 16, 30)), pytest.param("ma2ml", 12, marks=pytest.mark.slow)],
 )
 def test_an_interrupted_search_with_knowledge_ends_as_a_calm_one(tmp_path, learner, fail_at):
     settings = {"updates": 1, "critic_steps": 1} if learner == "ma2ml" else {}
-    told = {"budget": 24, "batch": 6, "start": codes(8), "learned": SCORED}
+    told = {"budget": 32, "batch": 8, "start": codes(6), "learned": SCORED}
 
     def go(name, *callbacks, **more):
         made = make_learner(learner, game().spec, **settings)
@@ -127,37 +129,105 @@ def test_an_interrupted_search_with_knowledge_ends_as_a_calm_one(tmp_path, learn
     assert same(stored(tmp_path / "broken")[1], calm_state)
 
 
-def test_others_are_heard_once_when_the_level_of_this_search_is_known():
-    learner = Told()
-    search(game(), learner, budget=18, batch=6, start=codes(2), learned=SCORED)
-    assert [len(part) for part in learner.heard] == [6, 6, 20, 6]  # 2 of the first 12 were known, so 16 tell the level
-    own = [trial.reward for part in (*learner.heard[:2], learner.heard[3]) for trial in part][2:18]
-    heard = [trial.reward for trial in learner.heard[2]]
-    assert heard == pytest.approx([np.mean(own) + np.std(own) * score for score in range(20)])
-    assert {trial.proposal.origin for trial in learner.heard[2]} == {"learned"}
+def best_first(n):
+    """Pipelines of this very game with their scores: of use."""
+    rows = codes(n, seed=9)
+    rewards = game().score({a: np.array([row[a] for row in rows]) for a in rows[0]}, np.zeros(n, dtype=np.int64))
+    return [Scored(row, float(z)) for row, z in zip(rows, (rewards - rewards.mean()) / rewards.std(), strict=True)]
 
 
-def test_without_a_level_nobody_is_told():
-    assert due(SCORED, [], [trial(n, 0.5) for n in range(LEVEL - 1)]) == []
-    assert due(SCORED, [], [trial(n, 0.0, status="failed") for n in range(30)]) == []
-    assert len(due(SCORED, [], [trial(n, 0.5) for n in range(LEVEL)])) == 20
-    assert due(SCORED, [trial(n, 0.5) for n in range(LEVEL)], [trial(99, 0.5)]) == []
-    assert due([], [], [trial(n, 0.5) for n in range(LEVEL)]) == []
+@pytest.mark.parametrize("useful", [True, False])
+def test_others_are_heard_if_the_half_that_heard_is_better(useful):
+    learned = best_first(200)
+    if not useful:
+        learned = [Scored(each.codes, -each.score) for each in learned]
+    made = make_learner("predictor", game().spec, start=4, rounds=2)
+    heard = []
+
+    class Spy(Told):
+        def __init__(self):
+            super().__init__()
+            self.inner = made
+
+        def tell(self, trials):
+            heard.append(list(trials))
+            return made.tell(trials)
+
+    class Metrics(Callback):
+        batches = []  # noqa: RUF012
+
+        def on_batch(self, batch, trials, metrics):
+            self.batches.append((trials, metrics))
+
+    log = Metrics()
+    log.batches = []
+    search(game(), Spy(), budget=42, batch=20, start=codes(2), learned=learned, callbacks=[log])
+    (first, metrics), (_, later), _ = log.batches
+    assert [trial.proposal.origin for trial in first].count("informed") == 9
+    assert [trial.proposal.origin for trial in first[:2]] == ["start", "start"]
+    assert all(trial.proposal.origin == "informed" for trial in first[-9:])
+    own = [trial.reward for trial in first[2:11]]
+    assert metrics["uninformed"] == pytest.approx(np.mean(own))
+    assert metrics["informed"] == pytest.approx(np.mean([trial.reward for trial in first[-9:]]))
+    assert (metrics["informed"] > metrics["uninformed"]) == useful
+    assert "informed" not in later
+    sizes = [len(part) for part in heard]
+    assert sizes == ([200, 200, 20, 20, 2] if useful else [200, 20, 20, 2])
+    assert [trial.reward for trial in heard[0]] == [each.score for each in learned]
+    if useful:
+        levelled = [np.mean(own) + np.std(own) * each.score for each in learned]
+        assert [trial.reward for trial in heard[1]] == pytest.approx(levelled)
+        assert metrics["learned"] == 200
+
+
+def test_above_is_more_than_chance():
+    rng = np.random.default_rng(0)
+    draws = rng.normal(size=(2000, 2, 12))
+    assert np.mean([above(a.tolist(), b.tolist()) for a, b in draws]) < 0.06
+    assert np.mean([above((a + 2).tolist(), b.tolist()) for a, b in draws]) > 0.95
+    assert not above([0.5, 0.5], [0.5, 0.5])
+    assert above([0.6, 0.6], [0.5, 0.5])
+
+
+def test_a_batch_that_is_halved_is_the_first_that_is_large_enough():
+    assert due(SCORED, [], FEWEST)
+    assert not due(SCORED, [], FEWEST - 1)
+    assert not due([], [], FEWEST)
+    assert due(SCORED, [trial(0, 0.5, "start"), trial(1, 0.5)], FEWEST)
+    assert not due(SCORED, [trial(0, 0.5, "informed")], FEWEST)
+    with pytest.raises(ValueError, match="a batch of 4 is too small to learn from other runs"):
+        search(game(), Told(), budget=8, batch=4, learned=SCORED)
+
+
+def test_a_learner_without_a_state_cannot_go_back():
+    class Bare:
+        def ask(self, n, states=None):
+            return random_proposals(game().spec, n)
+
+        def tell(self, trials):
+            return {}
+
+    assert search(game(), Bare(), budget=8, batch=8).number < 8
+    with pytest.raises(ValueError, match="needs state_dict and load_state_dict"):
+        search(game(), Bare(), budget=8, batch=8, learned=SCORED)
 
 
 def test_scores_are_from_the_beginning():
     trials = [trial(0, 0.9, "start"), *[trial(n, 0.1 * n) for n in range(1, 5)], trial(5, 0.0, status="failed")]
     later = [trial(n, 0.05 * n) for n in range(6, 30)]
     start = beginning([*trials, *later], batch=6)
-    assert [t.number for t in start] == [1, 2, 3, 4, *range(6, 18)]  # whole batches, until there are 12
+    assert [t.number for t in start] == [1, 2, 3, 4, *range(6, 12)]  # whole batches, until there are 8
     told = [*trials[:5], *later]
     scored = scores(told, np.array([t.reward for t in told]), start)
     inside = scored[[t in start for t in told]]
     assert (inside.mean(), inside.std()) == (pytest.approx(0), pytest.approx(1))
     assert scored.mean() > 0.5
+    informed = [trial(n, 0.9, "informed") for n in range(4)]
+    assert beginning([*informed, *later], batch=12) == later[:8]
     assert np.array_equal(scores(trials, np.full(6, 0.1), trials), np.zeros(6))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", learner_names())
 def test_every_learner_takes_what_it_did_not_propose(name):
     try:
