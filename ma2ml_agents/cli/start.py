@@ -122,6 +122,7 @@ def drive(
     from ma2ml_agents.run.data import KEY, known_data, same_data, write_split
     from ma2ml_agents.run.forecast import spoken
     from ma2ml_agents.run.loop import refuse_earlier_learner, search
+    from ma2ml_agents.run.sources import known
     from ma2ml_agents.run.standing import Standing, recipe_key
     from ma2ml_agents.run.stop import Interruptible, Stopped, stoppable
     from ma2ml_agents.run.stored import build, known_trials
@@ -161,7 +162,7 @@ def drive(
             done = sum(1 for _ in store.trials())
             if config.budget < done:
                 raise ValueError(f"{folder} has {done} trials already; a budget of {config.budget} is too small")
-            before = known_data(store)
+            given, before = known(config, game, store), known_data(store)
             told = config.to_json() | ({} if data is None else {KEY: data.to_json()})
             store.configure(told, safe=[*RunConfig.names(safe=True), KEY], usual=RunConfig.usual())
             key, top_k = recipe_key(game), game.protocol.top_k
@@ -172,6 +173,8 @@ def drive(
                 if data != before or not (folder / "split.csv").exists():
                     for line in write_split(folder, config.beside(folder)):
                         console.print(line, soft_wrap=True)
+            for note in given.notes:
+                console.print(note, soft_wrap=True)
             tensorboard = TensorBoard(folder / "tensorboard", top_k, key)
             try:
                 protocol = game.protocol if retrained else None
@@ -181,9 +184,10 @@ def drive(
                     if limit.hours is not None:
                         room = progress.room if limit.room_for_retrain else lambda: 0.0
                         deadline = Deadline(3600 * limit.hours, began=began, room=room)
-                    options: dict[str, Any] = {**config.of("search"), "store": store, "seconds": deadline}
+                    options: dict[str, Any] = {**config.of("search"), "start": given.start, "learned": given.learned}
+                    told_of = (progress, tensorboard, stop)
                     with suppress(NoTime):  # then nothing is known yet
-                        search(game, learner, **options, callbacks=(progress, tensorboard, stop))
+                        search(game, learner, **options, store=store, callbacks=told_of, seconds=deadline)
             finally:
                 tensorboard.close()
             found = known_trials(store)

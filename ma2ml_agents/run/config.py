@@ -14,7 +14,7 @@ from typing import Any, Literal, Self, get_type_hints
 
 from tyro.conf import UseAppendAction
 
-from ma2ml_agents.run.options import GAMES_OWN, NONE, default_workers, settings
+from ma2ml_agents.run.options import BASE, GAMES_OWN, NONE, default_workers, folders, settings, starts
 from ma2ml_env.evaluators.placement import Placement
 from ma2ml_env.game import Protocol
 from ma2ml_env.games.make import NamedGame
@@ -169,6 +169,15 @@ class RunConfig:
         "another value of the learner's settings, as in lambda_=1.0", "run", (), metavar="KEY=VALUE",
         kind=UseAppendAction[tuple[str, ...]], read=lambda texts: settings(texts, "--learner-set"),
     ))  # fmt: skip
+    start: tuple[str, ...] | None = since(Option(
+        "known pipelines that are the first trials: base (the game's base recipe), a JSON file of agents with their decisions, "
+        "another run as RUN:K (its best K, 5 unless told), or none", "run", None, metavar="WHAT ...",
+        hint="(default: base where pipelines are trained, else none)", read=starts,
+    ))  # fmt: skip
+    learn_from: tuple[str, ...] | None = since(Option(
+        "other runs, whose trials the learner is told of, brought to the level of this one; they do not count", "run", None,
+        metavar="RUN ...", hint=NONE, read=folders,
+    ))  # fmt: skip
     engine: Literal["local", "ray"] = since(Option(
         "where trainings run: processes of this machine, or a Ray cluster", "placement", "local", safe=True,
     ))  # fmt: skip
@@ -193,10 +202,17 @@ class RunConfig:
         changes = {name: value for name, value in told["set"].items() if name in get_type_hints(Protocol)}
         check_settings(Protocol, changes, "option")
         protocol = replace(named.protocol, **changes)
-        if named.data == "own" and told["flip"] is None and "flip" not in told["set"]:
-            told["flip"] = False
-        own = {"evaluator": named.evaluator, "budget": protocol.budget, "batch": protocol.batch}
-        return cls(**told | {name: value for name, value in own.items() if told[name] is None})
+        trained = (told["evaluator"] or named.evaluator) == "train"
+        own = {
+            "evaluator": named.evaluator,
+            "budget": protocol.budget,
+            "batch": protocol.batch,
+            "start": (BASE,) if trained else (),
+        }
+        if named.data == "own" and "flip" not in told["set"]:
+            own["flip"] = False
+        told |= {name: value for name, value in own.items() if told[name] is None}
+        return cls(**told | {"start": told["start"] or None})  # as it is read again
 
     @classmethod
     def read(cls, stored: Mapping[str, Any], folder: Path) -> Self:
