@@ -201,6 +201,8 @@ def _card(
     }
     if repeat:
         card["repeats"] = {"count": len(summary["repeats"]), "mean": summary["mean"], "deviation": summary["deviation"]}
+        if summary.get("floors"):  # earlier retrainings had none
+            card |= {"floors": summary["floors"], "verdict": summary["verdict"]}
     else:
         card["validation_accuracy"] = outcome["accuracy"]
     card["winner_chosen_by"] = summary["select"]
@@ -239,6 +241,11 @@ def _card_text(card: Mapping[str, Any]) -> str:
             "These weights are the best of the trainings by test accuracy; the mean says what to expect of the pipeline.",
             "",
         ]
+    if "floors" in card:
+        lines += ["| trained as the pipeline was, without a search | test accuracy |", "|---|---|"]
+        lines += [f"| {floor['name']} | {floor['mean']:.4f} +- {floor['deviation']:.4f} |" for floor in card["floors"]]
+        sentence = card["verdict"]["sentence"]
+        lines += ["", f"{sentence[0].upper()}{sentence[1:]}.", ""]
     if card["winner_chosen_by"] == "test":
         lines += ["The pipeline itself was chosen by test accuracy, so all test figures are optimistic.", ""]
     lines += [
