@@ -15,6 +15,8 @@ from ma2ml_env.recipe import Recipe, Spec
 
 EPOCHS = 30
 """of a floor's trainings, or the game's own if those are fewer: without augmentation more of them do not help"""
+RATE_SHARE = 1 / 3
+"""of these epochs, of the trainings that choose a learning rate"""
 LINEAR_RATES = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)
 PLAIN_RATES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
 WIDTH = 16
@@ -22,8 +24,9 @@ WIDTH = 16
 Z = 1.96
 """standard errors of a 95 % interval"""
 
-Trains = Callable[[str, Sequence[Recipe], bool], list[Finished]]
-"""(stage, recipes, whether on training and validation images) -> a training of each, in order"""
+Trains = Callable[[str, Sequence[Recipe], float], list[Finished]]
+"""(stage, recipes, share of the full training) -> a training of each, in order; of the whole one on training and validation
+images, of less on the training images"""
 
 
 def linear(base: Recipe) -> Recipe:
@@ -70,10 +73,10 @@ def floors(base: Recipe, size: int, repeats: int, train: Trains) -> list[Floor]:
         ("a linear model", "linear", linear(base), LINEAR_RATES),
         ("a plain network", "plain", plain(base, base.resolution or size), PLAIN_RATES),
     ):
-        tuned = train(f"rates-{short}", [replace(recipe, learning_rate=rate) for rate in rates], False)
+        tuned = train(f"rates-{short}", [replace(recipe, learning_rate=rate) for rate in rates], RATE_SHARE)
         best = min(tuned, key=lambda one: one.chosen_by("validation"))
         if best.outcome.status == "ok":
-            found += _floor(name, train(f"floor-{short}", [best.job.recipe] * repeats, True), True)
+            found += _floor(name, train(f"floor-{short}", [best.job.recipe] * repeats, 1.0), True)
     return found
 
 

@@ -209,12 +209,14 @@ class Retraining:
         if not self.floors:
             return []
 
-        def trained(stage: str, recipes: Sequence[Recipe], again: bool) -> list[Finished]:
+        def trained(stage: str, recipes: Sequence[Recipe], share: float) -> list[Finished]:
             jobs = [
-                replace(winner.job, number=r, recipe=recipe, seed=trial_seed(self.config.seed, REPEATS_FROM + r))
-                for r, recipe in enumerate(recipes)
+                replace(job, recipe=recipe, fidelity=share)
+                for recipe, job in zip(
+                    recipes, self._under_seeds(winner.job, self.config.seed, len(recipes)), strict=True
+                )
             ]
-            how = {"train_on_validation": True} if again else {"test": True}
+            how = {"train_on_validation": True} if share == 1.0 else {"test": True}
             return self._train(stage, [winner.trial] * len(jobs), jobs, **how)
 
         return [*floors.floors(self.game.base, size, self.repeats, trained), *floors.base_floor(base)]
