@@ -42,6 +42,9 @@ class Retrain:
     """trainings of the winner"""
     baseline: bool = False
     """also train the game's base recipe, which no agent has touched, as often as the winner (paper, Table 4)"""
+    floors: bool = True
+    """also train what the winner has to beat, as often as the winner: a linear model and a plain convolutional network, each at
+    the best of six learning rates, and the game's base recipe. Not where nothing is repeated"""
     select: Literal["validation", "test"] = "validation"
     """images that the winner is chosen by; `test` is the paper's own protocol, and optimistic: it reports the best of its own
     choice"""
@@ -50,6 +53,7 @@ class Retrain:
 
     def execute(self, console: Console) -> int:
         """Retrain, then print the table."""
+        from ma2ml_agents.after.floors import ranked
         from ma2ml_agents.after.results import tested
         from ma2ml_agents.after.retrain import retrain
         from ma2ml_agents.after.retrained import mean_and_deviation, plus_minus
@@ -68,6 +72,7 @@ class Retrain:
                     levels=() if self.levels is None else amounts(self.levels, "--levels"),
                     repeats=self.repeats,
                     baseline=self.baseline,
+                    with_floors=self.floors,
                     select=self.select,
                     accept_changed_data=self.accept_changed_data,
                     console=console,
@@ -117,16 +122,26 @@ class Retrain:
                 )
             console.print(rows)
         said = [(f"trial {result.winner.trial.number}", result.repeats), ("the base recipe", result.baseline)]
-        for name, trainings in said:
+        for name, trainings in said[: 1 if result.floors else 2]:
             if trainings:
-                spread = mean_and_deviation(trainings)
+                measured = mean_and_deviation(trainings)
                 times = "once" if len(trainings) == 1 else f"{len(trainings)} times"
                 what = "" if len(trainings) == 1 else " (mean and standard deviation)"
                 console.print(
                     f"test accuracy of {name}, trained {times} on training and validation images: "
-                    f"{plus_minus(*spread)}{what}",
+                    f"{plus_minus(*measured)}{what}",
                     soft_wrap=True,
                 )
+        if result.verdict is not None:
+            beside = table("trained on training and validation images", "", "rate", "times", "test", "+-", "MACs")
+            for name, rate, trainings in ranked(result):
+                mean, deviation = mean_and_deviation(trainings)
+                told = "" if rate is None else f"{rate:g}"
+                macs = amount(trainings[0].outcome.flops)
+                spread = "" if deviation is None else f"{deviation:.4f}"
+                beside.add_row(name, told, str(len(trainings)), f"{mean:.4f}", spread, macs)
+            console.print(beside)
+            console.print(result.verdict.sentence(), soft_wrap=True)
         if result.failed:
             console.print(f"{result.failed} of these trainings failed and are not counted")
         console.print(f"next: ma2ml export {shlex.quote(str(self.run))}", soft_wrap=True)
