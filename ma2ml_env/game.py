@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ma2ml_env.actions import Action, Row, row_of
-from ma2ml_env.evaluators.base import Evaluates, Evaluator, Job, VectorEvaluator, as_evaluator, closing
+from ma2ml_env.evaluators.base import Evaluates, Evaluator, Job, MayStart, VectorEvaluator, as_evaluator, closing
 from ma2ml_env.modules.base import Module
 from ma2ml_env.playable import OnOutcome, Playable
 from ma2ml_env.recipe import Recipe
@@ -156,6 +156,14 @@ class Game(Playable):
         """Give finished trials of an earlier part of the run to the evaluator's cache, if it has one."""
         for trial in trials:
             self.evaluator.remember(self.job(trial.number, trial.proposal.codes, trial.seed), trial.outcome)
+
+    def limit(self, may_start: MayStart | None) -> bool:
+        """See `Evaluator.limit`."""
+        return self.evaluator.limit(may_start)
+
+    def worth(self, outcome: Outcome) -> float:
+        """See `Playable.worth`."""
+        return float(self.reward(outcome))
 
     def score(self, codes: Mapping[str, Action], seeds: NDArray[np.int64]) -> NDArray[np.float64]:
         """Rewards (n,) of agent -> codes (n, L_i) under trial seeds (n,): those of `play`, bit for bit.

@@ -1,8 +1,8 @@
 """The registry: every named part of the environment, as lazy `"package.module:attr"` strings.
 
 Nothing is imported before it is asked for. Third parties add rows with `register`, or without a line of code by entry points
-of the groups `ma2ml.modules`, `.evaluators`, `.rewards`, `.tables`, `.games`, `.learners`, `.networks`, `.losses` and
-`.optimizers`, which worker processes find as well. Conformance tests run over all rows.
+of the groups `ma2ml.modules`, `.evaluators`, `.rewards`, `.metrics`, `.tables`, `.games`, `.learners`, `.networks`, `.losses`
+and `.optimizers`, which worker processes find as well. Conformance tests run over all rows.
 """
 
 import difflib
@@ -42,6 +42,13 @@ TABLE: dict[str, dict[str, str]] = {
     "rewards": {
         "accuracy": "ma2ml_env.reward:Accuracy",
         "flops": "ma2ml_env.reward:FlopsReward",
+    },
+    "metrics": {
+        "accuracy": "ma2ml_env.metrics:ACCURACY",
+        "balanced_accuracy": "ma2ml_env.metrics:BALANCED_ACCURACY",
+        "macro_f1": "ma2ml_env.metrics:MACRO_F1",
+        "top5_accuracy": "ma2ml_env.metrics:TOP5_ACCURACY",
+        "log_loss": "ma2ml_env.metrics:LOG_LOSS",
     },
     "tables": {
         "jahs_early": "ma2ml_env.tables.jahs_early:JahsEarly",
@@ -88,8 +95,8 @@ def register(kind: str, name: str, target: str) -> None:
     """Add a row.
 
     Args:
-        kind: `modules`, `evaluators`, `rewards`, `tables`, `games`, `learners`, `networks`, `losses` or `optimizers` (the
-            singular will do).
+        kind: `modules`, `evaluators`, `rewards`, `metrics`, `tables`, `games`, `learners`, `networks`, `losses` or
+            `optimizers` (the singular will do).
         name: what users will type.
         target: `"package.module:attr"`, imported when it is first used.
 

@@ -9,55 +9,72 @@
 The folder is written beside its place, checked by loading it, and renamed: a half-written export has another name.
 """
 
+import ast
 import importlib.util
 import inspect
 import json
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from ma2ml_agents.after.results import tested
-from ma2ml_agents.run.config import RunConfig
+from ma2ml_agents.after.card import card_of, card_text
+from ma2ml_agents.after.per_class import per_class, short_rows
+from ma2ml_agents.run.data import data_of_export
 from ma2ml_agents.run.stored import stored_config
 from ma2ml_env.io.files import write_atomic
+from ma2ml_env.io.predictions import predictions_path
 from ma2ml_env.io.reading import expected, read_json
+from ma2ml_env.metrics import score
 from ma2ml_env.recipe import Recipe
 from ma2ml_env.store.store import TrialStore
 from ma2ml_env.trial import Outcome
 
 
-def export(run: str | Path, *, out: str | Path | None = None, number: int | None = None) -> tuple[Path, dict[str, Any]]:
+def export(
+    run: str | Path,
+    *,
+    out: str | Path | None = None,
+    number: int | None = None,
+    accept_changed_data: bool = False,
+    **where: Any,
+) -> tuple[Path, dict[str, Any]]:
     """Export a retrained model of a run.
 
     Args:
         run: folder of a run that was retrained.
         out: folder to write; an earlier export there is replaced. None is `RUN/export`.
         number: trial whose full training on the training images is exported; None is the best repeat of the winner.
+        accept_changed_data: export although the data are no longer those that the network was trained on; the card tells it.
+        **where: `data`, the folder or file of the data, if they have moved. Without them the export is made all the same.
 
     Returns:
         (folder, card).
 
     Raises:
-        ValueError: the run was not retrained, or not that trial; `out` holds something else; the export does not load.
+        ValueError: the run was not retrained, or not that trial; `out` holds something else; the export does not load;
+            the data have changed.
         OSError: a file cannot be read or written.
     """
     run = Path(run)
     with TrialStore(run, create=False) as store:
-        config = stored_config(store)
+        config = stored_config(store).changed(where).beside(run)
     summary, data = (_read(run, name) for name in ("summary.json", "data.json"))
+    known = data_of_export(run, config, data, accept_changed_data)
     with expected(run / "retrain" / "summary.json", f"run `ma2ml retrain {run}` again"):
         row = _row(summary, number, run)
         weights = run / "retrain" / row["weights"]
+        here = (run / "retrain").resolve()
+        if not all(path.resolve().is_relative_to(here) for path in (weights, predictions_path(weights))):
+            raise ValueError(f"{weights} is not in {run / 'retrain'}: its summary.json was not written by ma2ml")
         recipe = Recipe.from_json(row["recipe"])
-        card = _card(config, summary, data, row, number is None and bool(summary["repeats"]))
-        told = _card_text(card)
+        classes = per_class([weights], data["class_names"])
+        card = card_of(config, summary, data, row, classes, number is None and bool(summary["repeats"]), known)
+        told = card_text(card, classes)
     texts = {"model.py": model_source(recipe.network.kind), "card.md": told}
-    if not weights.resolve().is_relative_to((run / "retrain").resolve()):
-        raise ValueError(f"{weights} is not in {run / 'retrain'}: its summary.json was not written by ma2ml")
     folder = (Path(out) if out is not None else run / "export").absolute()
     if folder.exists() and any(folder.iterdir()) and not (folder / "card.json").exists():
         raise ValueError(f"{folder} holds something else than an export; name another folder")
@@ -81,27 +98,38 @@ def export(run: str | Path, *, out: str | Path | None = None, number: int | None
 
 
 def model_source(kind: str) -> str:
-    """Source of `model.py` for a kind of network: `base.py`, the network's own file, and `export_loader.py` behind them.
+    """Source of `model.py` for a kind of network.
+
+    It is `base.py`, the network's own file, what makes pixels of files and squares of images, and `export_loader.py`.
 
     Raises:
-        ValueError: if the kind is unknown here.
+        ValueError: if the kind is unknown here, or two of the files have something of the same name.
     """
     from ma2ml_agents.after import export_loader
     from ma2ml_env.training import parts
+    from ma2ml_env.training.data import pixels, squares
     from ma2ml_env.training.networks import base
 
     network = parts.network_class(kind)
-    sources = [inspect.getsource(module) for module in (base, sys.modules[network.__module__], export_loader)]
-    shared, own, loader = (
-        "".join(
-            line
-            for line in source.splitlines(keepends=True)
-            if not line.startswith("from ma2ml_env.training.networks.")
-        )
+    modules = (base, sys.modules[network.__module__], pixels, squares, export_loader)
+    sources = [inspect.getsource(module) for module in modules]
+    _check_names(sources, [module.__name__ for module in modules])
+    shared, own, seen, squared, loader = (
+        "".join(line for line in source.splitlines(keepends=True) if not line.startswith("from ma2ml_env.training."))
         for source in sources
     )
     head = f"# Exported by ma2ml {version('ma2ml')} (MIT licence). Needs torch and torchvision.\n"
-    return f"{head}{shared}\n\n{own}\n\nNetwork = {network.__name__}\n\n{loader}"
+    return f"{head}{shared}\n\n{own}\n\nNetwork = {network.__name__}\n\n\n{seen}\n\n{squared}\n\n{loader}"
+
+
+def _check_names(sources: Sequence[str], files: Sequence[str]) -> None:
+    """In one file the later of two functions of one name would be called in both places."""
+    homes: dict[str, str] = {}
+    for source, file in zip(sources, files, strict=True):
+        for node in ast.parse(source).body:
+            name = node.name if isinstance(node, (ast.FunctionDef, ast.ClassDef)) else ""
+            if name and homes.setdefault(name, file) != file:
+                raise ValueError(f"{homes[name]} and {file} both define {name}: a model.py cannot hold both")
 
 
 def load_model_file(path: Path) -> Any:
@@ -172,7 +200,10 @@ def _read(run: Path, name: str) -> Any:
 
 def _row(summary: Mapping[str, Any], number: int | None, run: Path) -> dict[str, Any]:
     if number is None and summary["repeats"]:
-        best: dict[str, Any] = max(summary["repeats"], key=lambda row: row["outcome"]["accuracy"])
+        metric = summary.get("metric", "accuracy")
+        best: dict[str, Any] = max(
+            summary["repeats"], key=lambda row: score(metric, Outcome.from_json(row["outcome"]), test=True)
+        )
         return best
     if number is None:  # of a retraining by levels
         number = summary["winner"]
@@ -183,83 +214,5 @@ def _row(summary: Mapping[str, Any], number: int | None, run: Path) -> dict[str,
     return found
 
 
-def _card(
-    config: RunConfig, summary: Mapping[str, Any], data: Mapping[str, Any], row: Mapping[str, Any], repeat: bool
-) -> dict[str, Any]:
-    outcome = row["outcome"]
-    card = {
-        "game": config.game,
-        "version": version("ma2ml"),
-        "torch": version("torch"),
-        "trial": row["trial"],
-        "seed": row["seed"],
-        "search_seed": config.seed,
-        "test_accuracy": tested(Outcome.from_json(outcome)),
-        "flops": outcome["flops"],
-        "params": outcome["params"],
-        "trained_on": "training and validation images" if repeat else "training images",
-    }
-    if repeat:
-        card["repeats"] = {"count": len(summary["repeats"]), "mean": summary["mean"], "deviation": summary["deviation"]}
-        if summary.get("floors"):  # earlier retrainings had none
-            card |= {"floors": summary["floors"], "verdict": summary["verdict"]}
-    else:
-        card["validation_accuracy"] = outcome["accuracy"]
-    card["winner_chosen_by"] = summary["select"]
-    card["data"] = data["name"]
-    return card | {name: data[name] for name in ("classes", "class_names", "channels", "size", "mean", "std")}
-
-
-def _card_text(card: Mapping[str, Any]) -> str:
-    lines = [
-        f"# {card['game']}, trial {card['trial']}",
-        "",
-        f"An image classifier of {card['classes']} classes, found by ma2ml {card['version']} and trained on the "
-        f"{card['trained_on']} of {card['data']}.",
-        "",
-        "| | |",
-        "|---|---|",
-        f"| test accuracy of these weights | {card['test_accuracy']:.4f} |",
-    ]
-    if "repeats" in card:
-        repeats = card["repeats"]
-        lines += [
-            f"| mean and deviation of {repeats['count']} trainings | {repeats['mean']:.4f} +- {repeats['deviation']:.4f} |",
-        ]
-    else:
-        lines += [f"| validation accuracy | {card['validation_accuracy']:.4f} |"]
-    lines += [
-        f"| MACs of one image | {card['flops']:,} |",
-        f"| parameters | {card['params']:,} |",
-        f"| seed of the training | {card['seed']} |",
-        f"| input | uint8, {card['channels']} x {card['size']} x {card['size']}, 0..255 |",
-        f"| classes | {', '.join(card['class_names'])} |",
-        "",
-    ]
-    if "repeats" in card:
-        lines += [
-            "These weights are the best of the trainings by test accuracy; the mean says what to expect of the pipeline.",
-            "",
-        ]
-    if "floors" in card:
-        lines += ["| trained as the pipeline was, without a search | test accuracy |", "|---|---|"]
-        lines += [f"| {floor['name']} | {floor['mean']:.4f} +- {floor['deviation']:.4f} |" for floor in card["floors"]]
-        sentence = card["verdict"]["sentence"]
-        lines += ["", f"{sentence[0].upper()}{sentence[1:]}.", ""]
-    if card["winner_chosen_by"] == "test":
-        lines += ["The pipeline itself was chosen by test accuracy, so all test figures are optimistic.", ""]
-    lines += [
-        "```python",
-        "import model  # this folder's model.py; needs torch and torchvision",
-        "network = model.load()",
-        "model.classify(network, images)  # images: uint8 (B, channels, H, W)",
-        "```",
-        "",
-        "`python model.py` checks the installation; `python model.py IMAGE ...` classifies files.",
-        "",
-    ]
-    return "\n".join(lines)
-
-
 def _json(content: Any) -> bytes:
-    return (json.dumps(content, indent=2) + "\n").encode()
+    return (short_rows(json.dumps(content, indent=2)) + "\n").encode()

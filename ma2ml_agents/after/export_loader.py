@@ -2,12 +2,15 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ma2ml_env.training.data.pixels import Look, colour, square, to_bytes
+from ma2ml_env.training.data.squares import squared
 from ma2ml_env.training.networks.base import Image
 from ma2ml_env.training.networks.nasnet import NASNet as Network
 
@@ -27,20 +30,53 @@ def load(folder: Path = FOLDER, device: str = "cpu") -> nn.Module:
     return network.to(device).eval()
 
 
+def read_files(paths: Sequence[str | Path], folder: Path = FOLDER) -> Tensor:
+    """Image files -> uint8 (B, channels, size, size), by the training's own arithmetic.
+
+    Raises:
+        ValueError: if one cannot be read, or holds other values than the training's; it is named.
+    """
+    card = _read(folder / "card.json")
+    told = card["pixels"]
+    low, high = told["value_range"]
+    images = []
+    for path in map(Path, paths):
+        try:
+            if not path.is_file():
+                raise ValueError("is no file")
+            found = square(path.read_bytes(), Look(card["size"], told["fit"], told["background"]))
+            usual = not told["files"] and (low, high) in (
+                (0, 1),
+                (0, 255),
+                (0, 65535),
+            )  # of arrays, as 8 bits show them
+            if found.depth != told["depth"] and not (found.depth == "byte" and usual):
+                kinds = {"byte": "8 bits", "integer": "more bits", "float": "floats"}
+                raise ValueError(f"has values of {kinds[found.depth]}, the training had {kinds[told['depth']]}")
+        except (ValueError, OSError) as error:
+            raise ValueError(f"{path} {error}") from None
+        bounds = (0.0, 255.0) if found.depth == "byte" else (low, high)
+        values = torch.from_numpy(to_bytes(found.values, *bounds, told["background"]).copy())
+        if len(values) > card["channels"]:  # colours, where the training had greys: as Pillow mixes them
+            weights = torch.tensor([19595, 38470, 7471]).view(3, 1, 1)
+            values = ((values * weights).sum(0, keepdim=True) + 0x8000 >> 16).to(torch.uint8)
+        images.append(values.expand(card["channels"], -1, -1))
+    return torch.stack(images)
+
+
 def preprocess(images: Tensor, folder: Path = FOLDER) -> Tensor:
     """uint8 images (B, channels, H, W) in 0..255 -> float32 (B, channels, side, side) as the network was trained on.
 
-    The shorter side is resized to the data's size, the centre is cropped, each channel is normalised, and the whole is
-    brought to the recipe's resolution, if it has one: all as in the training.
+    They are made squares of the data's size as the card says, each channel is normalised, and the whole is brought to the
+    recipe's resolution, if it has one. Where the training had more than 8 bits, so may these: they are scaled as it did.
     """
     card, side = _read(folder / "card.json"), _read(folder / "recipe.json")["resolution"]
-    size = card["size"]
+    size, told = card["size"], card["pixels"]
+    if images.dtype != torch.uint8 and told["depth"] != "byte":
+        images = torch.from_numpy(to_bytes(images.cpu().numpy(), *told["value_range"])).to(images.device)
     if images.dtype != torch.uint8 or images.dim() != 4 or images.shape[1] != card["channels"]:
         raise ValueError(f"images are uint8 (B, {card['channels']}, H, W), not {images.dtype} {tuple(images.shape)}")
-    if images.shape[2:] != (size, size):
-        from torchvision.transforms.v2 import functional as F
-
-        images = F.center_crop(F.resize(images, [size]), [size])
+    images = squared(images, size, told["fit"], colour(told["background"]))
     mean, std = (255 * torch.tensor(card[name], device=images.device).view(1, -1, 1, 1) for name in ("mean", "std"))
     images = (images.float() - mean) / std
     if not side or side == size:
@@ -95,20 +131,18 @@ def main(paths: list[str]) -> None:
         difference = check()
         print(f"largest difference of logits: {difference:.2e}")
         sys.exit(difference > 1e-3)
-    import numpy as np  # it and PIL come with torchvision
-    from PIL import Image, ImageOps
-    from torchvision.transforms.v2 import functional as F
-
-    mode = "L" if _read(FOLDER / "card.json")["channels"] == 1 else "RGB"
-    network = load()
+    network, bad = load(), 0
     for path in paths:
-        with Image.open(path) as opened:
-            image = ImageOps.exif_transpose(opened)  # as it was held
-            if image.mode.startswith("I"):  # 16 bits, of which the training had the upper 8
-                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-            pixels = F.pil_to_tensor(image.convert(mode))
-        ((name, probability),) = classify(network, pixels[None])
+        try:
+            images = read_files([path])
+        except ValueError as error:
+            print(error, file=sys.stderr)
+            bad += 1
+            continue
+        ((name, probability),) = classify(network, images)
         print(f"{path}: {name} ({probability:.3f})")
+    if bad:
+        sys.exit(1)
 
 
 if __name__ == "__main__":

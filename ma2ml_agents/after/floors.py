@@ -111,7 +111,7 @@ def error(trainings: Sequence[Finished], images: int) -> tuple[float, float]:
     The images are taken for independent between two pipelines, which makes the error of a difference too large, not too small.
     """
     mean, deviation = mean_and_deviation(trainings)
-    return mean, math.sqrt(deviation**2 / len(trainings) + mean * (1.0 - mean) / max(1, images))
+    return mean, math.sqrt((deviation or 0.0) ** 2 / len(trainings) + mean * (1.0 - mean) / max(1, images))
 
 
 def ranked(result: Retrained) -> list[tuple[str, float | None, Sequence[Finished]]]:

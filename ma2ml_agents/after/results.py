@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from ma2ml_agents.run.tracking import progress_bar
+from ma2ml_agents.after.watch import Watch
 from ma2ml_env.evaluators.base import Evaluator, Job
 from ma2ml_env.io.reading import read_json
 from ma2ml_env.recipe import content_key
@@ -19,20 +19,30 @@ MAY_PASS = ("CRASH", "TIMEOUT", "OOM")
 
 
 class Results:
-    """`results.jsonl`: stage, trial, seed, recipe key, outcome, and a digest of them. A torn line does not count.
+    """`results.jsonl`: stage, trial, seed, recipe key, digest of the data, outcome, and a digest of all that.
+
+    A torn line does not count. Of a training that was done on several data the last one counts, for its weights are there.
+
+    Args:
+        path: of the file.
+        data: digest of the data; what was trained on others does not count.
+        trusted: whether lines without one, of an earlier version, are taken to be of these data.
 
     Raises:
         OSError: if the file cannot be read.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, data: str, trusted: bool = False) -> None:
         self.path = path
-        self._outcomes: dict[tuple[str, str, int], Outcome] = {}
+        self._data = data
+        self._outcomes: dict[tuple[str, str, int], Outcome | None] = {}
         for line in path.read_bytes().splitlines() if path.exists() else ():
             try:
-                data = read_json(line)
-                if data.pop("digest") == content_key(data):
-                    self._outcomes[data["stage"], data["recipe_key"], data["seed"]] = Outcome.from_json(data["outcome"])
+                row = read_json(line)
+                if row.pop("digest") == content_key(row):
+                    same = row.get("data", data if trusted else None) == data
+                    outcome = Outcome.from_json(row["outcome"]) if same else None
+                    self._outcomes[row["stage"], row["recipe_key"], row["seed"]] = outcome
             except (ValueError, AttributeError, KeyError, TypeError, RecursionError):
                 continue
 
@@ -51,6 +61,7 @@ class Results:
             "trial": trial,
             "seed": job.seed,
             "recipe_key": job.recipe.key,
+            "data": self._data,
             "outcome": outcome.to_json(),
         }
         data["digest"] = content_key(data)
@@ -96,6 +107,7 @@ def train(
     results: Results,
     console: Console | None,
     on_outcome: Callable[[Job, Outcome], None],
+    progress: Path | None = None,
 ) -> list[Outcome]:
     """The outcome of each, in order: from the file, or trained now.
 
@@ -106,23 +118,18 @@ def train(
         results: holds those that are done, and gets each new one the moment it is there.
         console: for the bar, where it is a terminal, or for a line a training; None shows none.
         on_outcome: told of each new one when it is stored; an exception ends the training of the others.
+        progress: where the evaluator leaves the epochs of trainings under way, for the bar.
     """
     done = {i: o for i, one in enumerate(wanted) if (o := results.get(one.stage, one.job, one.weights)) is not None}
     waiting = [i for i in range(len(wanted)) if i not in done]
-    console = console or Console(quiet=True)
-    bar = progress_bar(console)
-    bar.disable = not console.is_terminal
-    task = bar.add_task(name, total=len(wanted), completed=len(done))
-    with bar:
-        bar.refresh()
-        for position, outcome in evaluator.evaluate([wanted[i].job for i in waiting]):
+    jobs = [wanted[i].job for i in waiting]
+    with Watch(name, [one.job for one in wanted], jobs, console or Console(quiet=True), progress) as watch:
+        for position, outcome in evaluator.evaluate(jobs):
             one = wanted[waiting[position]]
             results.add(one.stage, one.job, one.trial, outcome)
             done[waiting[position]] = outcome
-            bar.update(task, advance=1, refresh=True)
-            if bar.disable:
-                told = f"accuracy {outcome.accuracy:.4f}" if outcome.status == "ok" else f"failed, {outcome.error}"
-                count = f"{len(done)}/{len(wanted)}"
-                console.print(f"{one.stage}: {count}, trial {one.trial}, {told}, {outcome.seconds:.0f} s")
+            told = f"accuracy {outcome.accuracy:.4f}" if outcome.status == "ok" else f"failed, {outcome.error}"
+            stage = "" if one.stage == name else f"{one.stage}, "
+            watch.ended(one.job, f"{stage}trial {one.trial}, {told}, {outcome.seconds:.0f} s")
             on_outcome(one.job, outcome)
     return [done[i] for i in range(len(wanted))]

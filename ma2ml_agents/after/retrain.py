@@ -3,7 +3,8 @@
 The pipelines of highest accuracy under a limit on MACs are trained to the end on the training images. One is chosen, by
 validation accuracy unless told otherwise, and trained again under different seeds on training and validation images together;
 its test accuracies give mean and deviation. What it has to beat is trained as often (`floors.py`). With levels (section 4.1),
-the best of each limit on MACs is chosen instead, and nothing is repeated.
+the best of each limit on MACs is chosen instead, and nothing is repeated. A run of another metric (`--metric`) is chosen from
+by that.
 
 `RUN/retrain/` holds `results.jsonl`, one finished training a line, on the disk before the next one is waited for; the weights;
 and `summary.json`. A kill loses no finished training, and of those that were running what they did since their last
@@ -19,11 +20,14 @@ from typing import Any
 
 from rich.console import Console
 
-from ma2ml_agents.after import floors
+from ma2ml_agents.after import card_pixels, floors
+from ma2ml_agents.after.per_class import per_class, short_rows
 from ma2ml_agents.after.results import Results, Wanted, train
 from ma2ml_agents.after.retrained import Finished, Floor, Level, Retrained, Select, mean_and_deviation, summary
-from ma2ml_agents.run.standing import by_accuracy, first_of_each, recipe_key
+from ma2ml_agents.run.data import KEY, KnownData, data_of_run
+from ma2ml_agents.run.standing import by_score, first_of_each, recipe_key
 from ma2ml_agents.run.stored import build_without_evaluator, trained_run, training_options
+from ma2ml_agents.run.ticker import working
 from ma2ml_env.evaluators.base import Job
 from ma2ml_env.evaluators.placement import place
 from ma2ml_env.game import Game
@@ -47,6 +51,7 @@ def retrain(
     baseline: bool = False,
     with_floors: bool = False,
     select: Select = "validation",
+    accept_changed_data: bool = False,
     console: Console | None = None,
     on_outcome: Callable[[Job, Outcome], None] = lambda job, outcome: None,
     **where: Any,
@@ -65,6 +70,7 @@ def retrain(
         with_floors: also train what the winner has to beat, as often as the winner: a linear model, a plain network, and the
             base recipe. Not without repeats: the winner was trained on fewer images then.
         select: images to choose by. `test` is the paper's own protocol; what it reports is optimistic.
+        accept_changed_data: train on the data although they are not those of the search; exports tell it.
         console: for the progress bar; None shows none.
         on_outcome: told of each training that is done and stored; an exception ends the retraining.
         **where: trainings run, as the run has it unless told: `workers`, `device`, `data` (the folder or file, if they have
@@ -72,7 +78,7 @@ def retrain(
             own trainings.
 
     Raises:
-        ValueError: the run was not trained for real, has no fitting trial, or all trainings failed.
+        ValueError: the run was not trained for real, has no fitting trial, or all trainings failed; its data have changed.
         OSError: the data are not there, or the folder cannot be written. BlockingIOError if it is being retrained already.
     """
     return Retraining(
@@ -85,6 +91,7 @@ def retrain(
         baseline=baseline,
         with_floors=with_floors,
         select=select,
+        accept_changed_data=accept_changed_data,
         console=console,
         on_outcome=on_outcome,
     ).result()
@@ -105,11 +112,13 @@ class Retraining:
         baseline: bool,
         with_floors: bool,
         select: Select,
+        accept_changed_data: bool,
         console: Console | None,
         on_outcome: Callable[[Job, Outcome], None],
     ) -> None:
         self.run, self.folder = run, run / "retrain"
         self.config, self.trials = trained_run(run, where)
+        self.data = data_of_run(run, self.config, accept_changed_data)
         self.game = build_without_evaluator(self.config)
         self.top_k = self.game.protocol.top_k if top_k is None else top_k
         self.repeats = (0 if levels else self.game.protocol.repeats) if repeats is None else repeats
@@ -126,29 +135,31 @@ class Retraining:
         self.other_data = bool(named.final_source)
         source, self._options = training_options(self.config)
         self.source = replace(source, **named.final_source)
+        self.digest = self.source.identity().digest if self.other_data else self.data.identity.digest
+        self.source = replace(self.source, digest=self.digest)
         self.placement = self.config.placement()
 
     def result(self) -> Retrained:
         """Train what is not trained yet; all of it is in `RUN/retrain` when this returns."""
-        dataset = self._dataset()
-        chosen = self._chosen(dataset)
+        with working(self.console or Console(quiet=True), "reading the data"):
+            dataset = self._dataset()
+            chosen = self._chosen(dataset)
         self.folder.mkdir(exist_ok=True)
         lock = FolderLock(self.folder / "retrain.lock")
         try:
-            _write_data(self.folder, dataset, self.source.name)
+            _write_data(self.folder, dataset, self.source.name, self.data)
             top = self._top(chosen)
             winner = min(top, key=self._rank)
             repeats, baseline = self._repeats(winner), self._baseline(winner)
             done, base = _finished(repeats), _finished(baseline)
             failed = len(repeats) - len(done) + len(baseline) - len(base)
             mean, deviation = mean_and_deviation(done or [winner])
+            classes = per_class([one.weights for one in done or [winner]], dataset.class_names)
             beaten = self._floors(winner, dataset.size, base)
             verdict = floors.judge(done, beaten, len(dataset.test_y))
-            levels = self._levels(top)
-            result = Retrained(
-                self.select, top, winner, done, mean, deviation, levels, base, failed, floors=beaten, verdict=verdict
-            )
-            text = json.dumps(summary(result, self.folder), indent=2) + "\n"
+            told = (self._levels(top), base, failed, self.config.metric, classes, beaten, verdict)
+            result = Retrained(self.select, top, winner, done, mean, deviation, *told)
+            text = short_rows(json.dumps(summary(result, self.folder), indent=2)) + "\n"
             write_atomic(self.folder / "summary.json", text.encode())
             return result
         finally:
@@ -161,11 +172,12 @@ class Retraining:
         return Train(self.source, **self._options).dataset()
 
     def _chosen(self, dataset: Any) -> list[Trial]:
-        """The top under each limit, by their accuracy in the search."""
+        """The top under each limit, by their accuracy in the search, or the run's own metric."""
         limits = self.levels or (self.max_flops,)
         macs = macs_on(self.game, dataset) if self.other_data else macs_in_search
-        each = [best_trials(self.trials, self.game, self.top_k, limit, macs) for limit in limits]
-        chosen = sorted({trial.number: trial for best in each for trial in best}.values(), key=by_accuracy)
+        metric = self.config.metric
+        each = [best_trials(self.trials, self.game, self.top_k, limit, macs, metric) for limit in limits]
+        chosen = sorted({trial.number: trial for best in each for trial in best}.values(), key=by_score(metric))
         if not chosen:
             limit = max(self.levels, default=self.max_flops)
             told = "" if limit is None else f" of at most {limit:,.0f} MACs"
@@ -180,7 +192,7 @@ class Retraining:
         return top
 
     def _rank(self, one: Finished) -> tuple[bool, float, int]:
-        return one.chosen_by(self.select)
+        return one.chosen_by(self.select, self.config.metric)
 
     def _levels(self, top: Sequence[Finished]) -> list[Level]:
         """The best under each limit."""
@@ -242,12 +254,14 @@ class Retraining:
         weights = (self.folder / stage).absolute()
         paths = [weights / f"{job.number}.safetensors" for job in jobs]
         wanted = [Wanted(stage, *each) for each in zip([trial.number for trial in trials], jobs, paths, strict=True)]
-        results = Results(self.folder / "results.jsonl")
-        checkpoints = str((self.folder / "checkpoints").absolute())
-        trainer = Train(self.source, weights=str(weights), checkpoints=checkpoints, **self._options, **how)
+        results = Results(self.folder / "results.jsonl", self.digest, trusted=not self.data.verified)
+        checkpoints = str(self.data.checkpoints(self.folder).absolute())
+        progress = (self.folder / "progress").absolute()
+        kept: dict[str, Any] = {"weights": str(weights), "checkpoints": checkpoints, "progress": str(progress)}
+        trainer = Train(self.source, **kept, **self._options, **how)
         evaluator = place(trainer, replace(self.placement, workers=min(self.placement.workers, len(jobs))))
         try:
-            outcomes = train(stage, wanted, evaluator, results, self.console, self.on_outcome)
+            outcomes = train(stage, wanted, evaluator, results, self.console, self.on_outcome, progress)
         finally:
             evaluator.close()
         for outcome, path in zip(outcomes, paths, strict=True):
@@ -284,16 +298,17 @@ def best_trials(
     top_k: int,
     max_flops: float | None = None,
     macs: Callable[[Trial], int] = macs_in_search,
+    metric: str = "accuracy",
 ) -> list[Trial]:
-    """The top k distinct pipelines by accuracy under a limit on MACs, ties to the lower number.
+    """The top k distinct pipelines by accuracy (or another metric) under a limit on MACs, ties to the lower number.
 
     Line 14 says "in terms of accuracy", so the reward, which may have MACs in it, is not asked: MACs are what the limit is for.
     """
-    best = first_of_each(sorted(trials, key=by_accuracy), recipe_key(game))
+    best = first_of_each(sorted(trials, key=by_score(metric)), recipe_key(game))
     return list(islice((trial for trial in best if max_flops is None or macs(trial) <= max_flops), top_k))
 
 
-def _write_data(folder: Path, data: Any, name: str) -> None:
+def _write_data(folder: Path, data: Any, name: str, known: KnownData) -> None:
     """What an exported model must know of the data, so that exporting needs no data."""
     facts = {
         "name": name,
@@ -303,5 +318,7 @@ def _write_data(folder: Path, data: Any, name: str) -> None:
         "size": data.size,
         "mean": data.mean,
         "std": data.std,
+        "pixels": card_pixels.of_dataset(data.pixels),
+        KEY: known.to_json(),
     }
     write_atomic(folder / "data.json", (json.dumps(facts, indent=2) + "\n").encode())

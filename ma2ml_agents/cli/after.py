@@ -48,16 +48,20 @@ class Retrain:
     select: Literal["validation", "test"] = "validation"
     """images that the winner is chosen by; `test` is the paper's own protocol, and optimistic: it reports the best of its own
     choice"""
+    accept_changed_data: bool = False
+    """go on although the data are not those that the run began with; exports tell it"""
 
     def execute(self, console: Console) -> int:
         """Retrain, then print the table."""
         from ma2ml_agents.after.floors import ranked
         from ma2ml_agents.after.results import tested
         from ma2ml_agents.after.retrain import retrain
-        from ma2ml_agents.after.retrained import mean_and_deviation
+        from ma2ml_agents.after.retrained import mean_and_deviation, plus_minus
+        from ma2ml_agents.reports.finished import class_table, metrics_table
         from ma2ml_agents.reports.published import level_name
         from ma2ml_agents.reports.tables import amount, table
         from ma2ml_agents.run.stop import Stopped, stoppable
+        from ma2ml_env.metrics import metric
 
         with stoppable() as stop:
             try:
@@ -70,6 +74,7 @@ class Retrain:
                     baseline=self.baseline,
                     with_floors=self.floors,
                     select=self.select,
+                    accept_changed_data=self.accept_changed_data,
                     console=console,
                     on_outcome=lambda job, outcome: stop.check(),
                     **vars(self.where),
@@ -78,7 +83,7 @@ class Retrain:
                 console.print(f"stopped by {stopped.name}; finished trainings are stored. The same command goes on")
                 return stopped.exit_code
         made = table("trained to the end", "trial", "accuracy in search", "validation", "test", "MACs", "params")
-        for one in sorted(result.top, key=lambda one: one.chosen_by(result.select)):
+        for one in sorted(result.top, key=result.rank):
             found, done = one.trial.outcome, one.outcome
             test = f"{tested(done):.4f}" if done.status == "ok" else done.error
             mark = " *" if one is result.winner else ""
@@ -91,12 +96,11 @@ class Retrain:
                 amount(done.params),
             )
         console.print(made)
-        how = (
-            "validation accuracy"
-            if self.select == "validation"
-            else "test accuracy (optimistic: chosen by what it reports)"
-        )
-        console.print(f"* chosen by {how}")
+        optimistic = "" if self.select == "validation" else " (optimistic: chosen by what it reports)"
+        console.print(f"* chosen by {self.select} {metric(result.metric).title}{optimistic}")
+        console.print(metrics_table(result))
+        if result.classes is not None:
+            console.print(class_table(result.classes))
         if result.levels:
             rows = table(
                 "best under each limit", "model", "MACs at most", "trial", "validation", "test", "MACs", "params"
@@ -120,10 +124,12 @@ class Retrain:
         said = [(f"trial {result.winner.trial.number}", result.repeats), ("the base recipe", result.baseline)]
         for name, trainings in said[: 1 if result.floors else 2]:
             if trainings:
-                mean, deviation = mean_and_deviation(trainings)
+                spread = mean_and_deviation(trainings)
+                times = "once" if len(trainings) == 1 else f"{len(trainings)} times"
+                what = "" if len(trainings) == 1 else " (mean and standard deviation)"
                 console.print(
-                    f"test accuracy of {name}, trained {len(trainings)} times on training and validation images: "
-                    f"{mean:.4f} +- {deviation:.4f} (mean and standard deviation)",
+                    f"test accuracy of {name}, trained {times} on training and validation images: "
+                    f"{plus_minus(*spread)}{what}",
                     soft_wrap=True,
                 )
         if result.verdict is not None:
@@ -132,7 +138,8 @@ class Retrain:
                 mean, deviation = mean_and_deviation(trainings)
                 told = "" if rate is None else f"{rate:g}"
                 macs = amount(trainings[0].outcome.flops)
-                beside.add_row(name, told, str(len(trainings)), f"{mean:.4f}", f"{deviation:.4f}", macs)
+                around = "" if deviation is None else f"{deviation:.4f}"
+                beside.add_row(name, told, str(len(trainings)), f"{mean:.4f}", around, macs)
             console.print(beside)
             console.print(result.verdict.sentence(), soft_wrap=True)
         if result.failed:
@@ -151,12 +158,22 @@ class Export:
     """where to; RUN/export unless told. An export that is there is replaced"""
     number: OptionalNumber = None
     """trial whose full training is exported; the winner's best repeat unless told"""
+    data: OptionalFolder = None
+    """where the data lie, if they have moved: they are looked at, so that the names of the classes are right"""
+    accept_changed_data: bool = False
+    """go on although the data are not those that the run began with; exports tell it"""
 
     def execute(self, console: Console) -> int:
         """Export."""
         from ma2ml_agents.after.export import export
 
-        folder, card = export(self.run, out=self.out, number=self.number)
+        folder, card = export(
+            self.run,
+            out=self.out,
+            number=self.number,
+            accept_changed_data=self.accept_changed_data,
+            data=self.data,
+        )
         console.print(
             f"exported trial {card['trial']}: test accuracy {card['test_accuracy']:.4f}, {card['flops']:,} MACs"
         )

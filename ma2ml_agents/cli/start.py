@@ -1,16 +1,36 @@
 """`ma2ml search` and `ma2ml resume`. Their options are the fields of `RunConfig`."""
 
 import shlex
-from dataclasses import dataclass
+import time
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from rich.console import Console
 from tyro.conf import arg
 
 from ma2ml_agents.cli.command_line import ResumeOptions, SearchOptions
 from ma2ml_agents.run.config import RunConfig
-from ma2ml_agents.run.options import Run
+from ma2ml_agents.run.options import OptionalNumber, Run
+from ma2ml_agents.run.ticker import working
+from ma2ml_env.training.data.identity import Identity
+
+
+@dataclass(frozen=True)
+class Limit:
+    """How long this command may take. It is no property of the run: the next command has its own, or none."""
+
+    hours: Annotated[float | None, arg(metavar="H", help_behavior_hint="(default: none)")] = None
+    """hours of this command: no pipeline starts that is predicted to end later; the run can go on after it"""
+    room_for_retrain: bool = False
+    """end the search so early that `ma2ml retrain` should be done within --hours as well"""
+
+    def __post_init__(self) -> None:
+        if self.hours is not None and not 0.0 < self.hours < float("inf"):
+            raise ValueError(f"--hours is a positive number, not {self.hours:g}")
+        if self.room_for_retrain and self.hours is None:
+            raise ValueError("--room-for-retrain is for a search with a limit on time: say --hours")
 
 
 @dataclass(frozen=True)
@@ -22,14 +42,22 @@ class Search:
 
     told: SearchOptions
     """what is searched, by whom, and where it is trained"""
-    run: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: runs/GAME-LEARNER-SEED)")] = None
+    run: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: runs/GAME-LEARNER-SEED-DATA)")] = None
     """folder of the run, new or of the same search"""
+    limit: Limit = Limit()
+    """of this command"""
+    accept_changed_data: bool = False
+    """go on although the data are not those that the run began with; exports tell it"""
 
     def execute(self, console: Console) -> int:
         """Search, then print what came of it."""
+        from ma2ml_agents.run.data import identify, run_name
+
         config = RunConfig.told(vars(self.told))
-        folder = self.run or Path("runs") / f"{config.game}-{config.learner}-{config.seed}"
-        return drive(folder, config, console)
+        with working(console, "reading the data"):
+            identity = identify(config.beside(self.run or Path("runs") / "any"))
+        folder = self.run or Path("runs") / run_name(config, identity)
+        return drive(folder, config, identity, console, self.limit, accept_changed_data=self.accept_changed_data)
 
 
 @dataclass(frozen=True)
@@ -40,38 +68,87 @@ class Resume:
     """folder of the run"""
     told: ResumeOptions
     """what is another from here on"""
+    extend: OptionalNumber = None
+    """pipelines more than the run's budget"""
+    limit: Limit = Limit()
+    """of this command"""
+    accept_changed_data: bool = False
+    """go on although the data are not those that the run began with; exports tell it"""
 
     def execute(self, console: Console) -> int:
         """Resume, then print what came of it."""
+        from ma2ml_agents.run.data import identify
         from ma2ml_agents.run.stored import stored_config
         from ma2ml_env.store.store import TrialStore
 
         with TrialStore(self.run, create=False) as store:
-            config = stored_config(store).changed(vars(self.told))
-        return drive(self.run, config, console)
+            before = stored_config(store)
+        config = before.changed(vars(self.told))
+        if self.extend is not None:
+            if self.told.budget is not None:
+                raise ValueError("--extend N is --budget with N more than the run has: give one of them")
+            if self.extend < 1:
+                raise ValueError(f"--extend is at least 1, not {self.extend}")
+            config = replace(config, budget=before.budget + self.extend)
+        with working(console, "reading the data"):
+            identity = identify(config.beside(self.run))
+        return drive(self.run, config, identity, console, self.limit, accept_changed_data=self.accept_changed_data)
 
 
-def drive(folder: Path, config: RunConfig, console: Console) -> int:
-    """Search or resume what `config` says in `folder`; a signal stops it cleanly."""
+def drive(
+    folder: Path,
+    config: RunConfig,
+    identity: Identity | None,
+    console: Console,
+    limit: Limit = Limit(),
+    *,
+    accept_changed_data: bool = False,
+) -> int:
+    """Search or resume what `config` says in `folder`; a signal stops it cleanly, the limit on time does.
+
+    Args:
+        folder: of the run.
+        config: what it was told.
+        identity: of the data as they are now; None where nothing is trained.
+        console: where to.
+        limit: on the time of this command.
+        accept_changed_data: whether other data than those of before are meant.
+    """
+    began = time.monotonic()
     import torch
 
     from ma2ml_agents.registry import learner_title, make_learner
     from ma2ml_agents.reports.tables import print_summary
+    from ma2ml_agents.run.data import KEY, known_data, same_data, write_split
+    from ma2ml_agents.run.forecast import spoken
     from ma2ml_agents.run.loop import refuse_earlier_learner, search
-    from ma2ml_agents.run.standing import recipe_key
+    from ma2ml_agents.run.standing import Standing, recipe_key
     from ma2ml_agents.run.stop import Interruptible, Stopped, stoppable
-    from ma2ml_agents.run.stored import build
+    from ma2ml_agents.run.stored import build, known_trials
     from ma2ml_agents.run.tracking import SearchProgress, TensorBoard
+    from ma2ml_env.evaluators.deadline import Deadline, NoTime
+    from ma2ml_env.registry import resolve
     from ma2ml_env.store.store import TrialStore
 
     for name, value in (("budget", config.budget), ("batch", config.batch)):
         if value < 1:
             raise ValueError(f"--{name} is at least 1, not {value}")
+    # Another data set takes another time.
+    retrained = config.evaluator == "train" and not resolve("games", config.game).final_source
+    if limit.room_for_retrain and not retrained:
+        raise ValueError(
+            f"--room-for-retrain: how long retraining takes is not known of {config.game} with the evaluator "
+            f"{config.evaluator}: nothing is trained, or on other data than in the search. Take less --hours instead"
+        )
     torch.set_num_threads(1)  # networks here are small; threads would only wait for each other
     with stoppable() as stop, TrialStore(folder) as store:
         game = None
         try:
-            game = build(config, checkpoints=folder / "checkpoints")
+            data = None if identity is None else same_data(store, identity, accept_changed_data)
+            checkpoints = folder / "checkpoints" if data is None else data.checkpoints(folder)
+            with working(console, "reading the data"):
+                digest = None if identity is None else identity.digest
+                game = build(config.beside(folder), checkpoints=checkpoints, digest=digest)
             game.evaluator = Interruptible(game.evaluator, stop)
             refuse_earlier_learner(store)
             try:
@@ -79,25 +156,41 @@ def drive(folder: Path, config: RunConfig, console: Console) -> int:
             except TypeError as error:  # a text where a number belongs
                 if not config.learner_set:
                     raise
-                told = " ".join(f"{name}={value}" for name, value in config.learner_set.items())
-                raise ValueError(f"--learner-set {told} cannot be used: {error}") from None
+                values = " ".join(f"{name}={value}" for name, value in config.learner_set.items())
+                raise ValueError(f"--learner-set {values} cannot be used: {error}") from None
             done = sum(1 for _ in store.trials())
             if config.budget < done:
                 raise ValueError(f"{folder} has {done} trials already; a budget of {config.budget} is too small")
-            store.configure(config.to_json(), safe=RunConfig.names(safe=True), usual=RunConfig.usual())
+            before = known_data(store)
+            told = config.to_json() | ({} if data is None else {KEY: data.to_json()})
+            store.configure(told, safe=[*RunConfig.names(safe=True), KEY], usual=RunConfig.usual())
             key, top_k = recipe_key(game), game.protocol.top_k
             title = learner_title(config.learner)
             console.print(f"{config.game}, learner {config.learner} ({title}), in {folder}", soft_wrap=True)
+            if data is not None:
+                console.print(f"data: {data.told()}", soft_wrap=True)
+                if data != before or not (folder / "split.csv").exists():
+                    for line in write_split(folder, config.beside(folder)):
+                        console.print(line, soft_wrap=True)
             tensorboard = TensorBoard(folder / "tensorboard", top_k, key)
             try:
-                with SearchProgress(console, top_k, key, game.reward) as progress:
-                    search(game, learner, **config.of("search"), store=store, callbacks=(progress, tensorboard, stop))
+                protocol = game.protocol if retrained else None
+                workers = config.placement().workers
+                with SearchProgress(console, top_k, key, game.reward, workers=workers, retraining=protocol) as progress:
+                    deadline = None
+                    if limit.hours is not None:
+                        room = progress.room if limit.room_for_retrain else lambda: 0.0
+                        deadline = Deadline(3600 * limit.hours, began=began, room=room)
+                    options: dict[str, Any] = {**config.of("search"), "store": store, "seconds": deadline}
+                    with suppress(NoTime):  # then nothing is known yet
+                        search(game, learner, **options, callbacks=(progress, tensorboard, stop))
             finally:
                 tensorboard.close()
+            found = known_trials(store)
         except Stopped as stopped:
-            done = sum(1 for _ in store.trials())
+            reached = known_trials(store).count(config.budget)
             console.print(
-                f"stopped by {stopped.name}; {done} trials are closed and every outcome is stored. Go on with:\n"
+                f"stopped by {stopped.name} at {reached}; every outcome is stored. Go on with:\n"
                 f"  ma2ml resume {shlex.quote(str(folder))}",
                 soft_wrap=True,
             )
@@ -105,9 +198,19 @@ def drive(folder: Path, config: RunConfig, console: Console) -> int:
         finally:
             if game is not None:
                 game.evaluator.close()
-    print_summary(console, progress.standing, game, config.batch)
+    standing = Standing(top_k, key)
+    standing.add(found.trials)
+    print_summary(console, standing, game, config.batch, config.metric)
     name = shlex.quote(str(folder))
+    if len(found.trials) < config.budget:
+        console.print(
+            f"the time is up at {found.count(config.budget)}; every outcome is stored. Go on with:\n"
+            f"  ma2ml resume {name}",
+            soft_wrap=True,
+        )
     console.print(f"run: {folder}   curves: tensorboard --logdir {name}", soft_wrap=True)
     if config.evaluator == "train":
-        console.print(f"next: ma2ml retrain {name}", soft_wrap=True)
+        seconds = progress.retraining()
+        takes = "" if seconds is None else f" (about {spoken(seconds)})"
+        console.print(f"next: ma2ml retrain {name}{takes}", soft_wrap=True)
     return 0

@@ -21,10 +21,12 @@ from ma2ml_env.games.make import NamedGame
 from ma2ml_env.io.settings import check_settings, fits
 from ma2ml_env.registry import closest, resolve
 
-Where = Literal["run", "search", "game", "source", "trainer", "placement"]
-"""who is told: `run` is whoever reads the config"""
+Where = Literal["run", "search", "game", "recipe", "source", "trainer", "placement"]
+"""who is told: `run` is whoever reads the config; a slot of the base `recipe` is told as `--set` would, unless it is None"""
 ELSEWHERE: tuple[Where, ...] = ("source", "trainer", "placement")
 """what says where trainings run"""
+SET_BEFORE = ("cache", "flip")
+"""options that runs of before have from `--set`"""
 
 
 @dataclass(frozen=True)
@@ -102,12 +104,36 @@ class RunConfig:
         "source", None, safe=True, metavar="DIR", hint="", later=None, kind=Path, read=_absolute,
     ))  # fmt: skip
     npz: str | None = since(Option(
-        "of own-v0 and own-small-v0: a file with x_train (uint8 N x H x W [x C]), y_train, optionally x_test, y_test",
+        "of own-v0 and own-small-v0: a file with x_train (N x H x W [x C]), y_train, optionally x_val, y_val, x_test, y_test",
         "source", None, safe=True, metavar="FILE", hint="", later=None, kind=Path, read=_absolute,
     ))  # fmt: skip
     size: int | None = since(Option(
         "side in pixels that images are brought to (unless told: 32 of own images, 272 of ImageNet, else none)",
         "source", None, metavar="N", hint="",
+    ))  # fmt: skip
+    fit: Literal["crop", "pad", "squash"] = since(Option(
+        "how images become squares: crop keeps the centre, pad the whole on the background, squash the whole out of shape",
+        "source", "crop",
+    ))  # fmt: skip
+    background: str = since(Option(
+        "name or #rrggbb of what transparent pixels show, and of what --fit pad fills with", "source", "white",
+        metavar="COLOUR",
+    ))  # fmt: skip
+    flip: bool | None = since(Option(
+        "mirror training images left to right at random: no suits classes that differ by direction (left and right, letters, "
+        "signs), yes helps where the mirrored image is as likely as the image",
+        "recipe", None, metavar="{yes,no}", hint="(default: no for own images, else the game's own)",
+        kind=Literal["yes", "no"] | None, read=lambda told: None if told is None else told == "yes",
+    ))  # fmt: skip
+    skip_bad: bool = since(Option("of --images: leave out files that cannot be read, and say which", "source", False))
+    cache: str | None = since(Option(
+        "folder in which decoded images are kept, so that the next command need not read them again", "source", None, safe=True,
+        metavar="DIR", hint="(default: ma2ml-cache beside the run for --images, in the data's folder for ImageNet)", kind=Path,
+        read=_absolute,
+    ))  # fmt: skip
+    groups: str | None = since(Option(
+        "of own-v0 and own-small-v0: a CSV file with a line `name,group` for each image; what has the same group (one person, "
+        "one burst) stays in one part of the data", "source", None, metavar="FILE", hint=NONE, kind=Path, read=_absolute,
     ))  # fmt: skip
     flops_limit: float | None = since(Option(
         "MACs of one image that the reward holds a pipeline to, as in 600e6", "game", None, metavar="X", hint=GAMES_OWN,
@@ -115,6 +141,14 @@ class RunConfig:
     reward: str | None = since(Option(
         "accuracy, flops (accuracy x (MACs / limit)^-0.07) or hard (nothing above the limit)", "game", None,
         metavar="NAME", hint=GAMES_OWN,
+    ))  # fmt: skip
+    metric: str = since(Option(
+        "that the reward, --halving and the choice of `ma2ml retrain` go by: accuracy, balanced_accuracy, macro_f1, "
+        "top5_accuracy or log_loss, whose reward is exp(-loss). All of them are measured", "game", "accuracy", metavar="NAME",
+    ))  # fmt: skip
+    class_weights: Literal["none", "balanced"] = since(Option(
+        "balanced weights an image in the training loss by the rarity of its class; none, as the paper, leaves them alike",
+        "trainer", "none",
     ))  # fmt: skip
     time_limit: float | None = since(Option(
         "seconds after which a training is ended and counts as failed; with --halving, each stretch of one", "placement",
@@ -159,6 +193,8 @@ class RunConfig:
         changes = {name: value for name, value in told["set"].items() if name in get_type_hints(Protocol)}
         check_settings(Protocol, changes, "option")
         protocol = replace(named.protocol, **changes)
+        if named.data == "own" and told["flip"] is None and "flip" not in told["set"]:
+            told["flip"] = False
         own = {"evaluator": named.evaluator, "budget": protocol.budget, "batch": protocol.batch}
         return cls(**told | {name: value for name, value in own.items() if told[name] is None})
 
@@ -212,13 +248,17 @@ class RunConfig:
         Raises:
             ValueError: if a name has an option of its own.
         """
-        own = self.names("game", *ELSEWHERE)
+        own, told = self.names("game", "recipe", *ELSEWHERE), vars(self)
         for name in sorted(self.set):
             if name == "checkpoints":
                 raise ValueError("--set checkpoints: a run keeps them in its folder")
-            if name in own:
+            if name in own and (name not in SET_BEFORE or told[name] is not None):
                 raise ValueError(f"--set {name}: it has an option of its own, --{name.replace('_', '-')}")
-        return {name: _tuples(value) for name, value in self.set.items()}
+        recipe = {name: value for name, value in self.of("recipe").items() if value is not None}
+        named: NamedGame = resolve("games", self.game)
+        if named.data == "own" and not recipe:  # of before there was the option: own images were mirrored
+            recipe["flip"] = True
+        return recipe | {name: _tuples(value) for name, value in self.set.items()}
 
     def placement(self) -> Placement:
         """Where trainings run.
@@ -228,6 +268,12 @@ class RunConfig:
         """
         workers = default_workers(self.device) if self.workers is None else self.workers
         return Placement(**{**self.of("placement"), "workers": workers})
+
+    def beside(self, run: Path) -> Self:
+        """The config with the cache that a run has unless told: its neighbours may have the same images."""
+        if self.images is None or self.cache is not None or "cache" in self.set:
+            return self
+        return replace(self, cache=str(run.expanduser().absolute().parent / "ma2ml-cache"))
 
     def changed(self, told: Mapping[str, Any]) -> Self:
         """The config to go on with, where some options are others; None and False are as the run has it.

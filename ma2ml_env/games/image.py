@@ -83,18 +83,20 @@ OWN = NamedGame(
     title="your own images (--images DIR or --npz FILE) with the paper's CIFAR protocol",
     data="own",
     size=32,
-    base=_PAPER,
+    base=replace(
+        _PAPER, flip=False
+    ),  # nobody knows whether a mirrored image is still of its class: letters and signs are not
     protocol=Protocol(),
 )
 OWN_SMALL = replace(
     OWN, id="own-small-v0", title="your own images on a laptop: 4 cells, 8 filters, 3 epochs",
-    base=_SMALL, protocol=_SMALL_PROTOCOL,
+    base=replace(_SMALL, flip=False), protocol=_SMALL_PROTOCOL,
 )  # fmt: skip
 OWN_SMALL_PLAIN = replace(
     OWN, id="own-small-v1", title="your own images on a laptop: plain networks, an ordinary augmentation, 3 epochs of 30",
     base=Recipe(
         network=Spec("plain", {"widths": (32, 64, 128), "residual": 0, "pool": "max", "head": "flat"}),
-        cutout=8, batch_size=64, learning_rate=0.05, weight_decay=5e-4, drop_path=0.0, auxiliary=0.0, epochs=30,
+        flip=False, cutout=8, batch_size=64, learning_rate=0.05, weight_decay=5e-4, drop_path=0.0, auxiliary=0.0, epochs=30,
     ),
     protocol=Protocol(budget=48, batch=12, top_k=3, proxy_epochs=3, final_epochs=30, repeats=3),
     modules=(("aug_small", {}), ("nas_small", {}), ("hpo_small", {})),

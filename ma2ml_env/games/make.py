@@ -10,12 +10,13 @@ import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 from ma2ml_env.evaluators.base import Evaluator
 from ma2ml_env.evaluators.placement import Engine, Placement, place
 from ma2ml_env.game import Game, Protocol
 from ma2ml_env.io.settings import check_kind
+from ma2ml_env.metrics import check
 from ma2ml_env.modules.base import Module
 from ma2ml_env.recipe import Recipe
 from ma2ml_env.registry import closest, resolve
@@ -55,9 +56,14 @@ DATA: dict[str, Any] = {
     "images": str | Path | None,
     "npz": str | Path | None,
     "size": int | None,
+    "fit": Literal["crop", "pad", "squash"],
+    "background": str,
+    "cache": str | Path | None,
+    "skip_bad": bool,
+    "groups": str | Path | None,
 }
 """what users write of the data, and its kind; the source's own options stand beside these"""
-_GAMES_TO_SAY = {"source", "device", "test", "train_on_validation", "weights", "checkpoints", "return"}
+_GAMES_TO_SAY = {"source", "device", "test", "train_on_validation", "weights", "checkpoints", "progress", "return"}
 """parameters of `Train` that are no option under their name"""
 
 
@@ -89,6 +95,7 @@ def make_game(
     reward: str | Reward | None = None,
     flops_limit: float | None = None,
     seed: int = 0,
+    metric: str = "accuracy",
     halving: Sequence[float] = (),
     checkpoints: str | Path | None = None,
     **options: Any,
@@ -108,6 +115,7 @@ def make_game(
         reward: `accuracy`, `flops` (soft limit), `hard` (hard limit), or an object; None is the game's own.
         flops_limit: MACs of the reward; None is the game's own.
         seed: of the data split or the synthetic landscape (not of the search); a `source` has its own.
+        metric: that the reward and a halving go by, of what is trained: a registered name, see `metrics.py`.
         halving: rising shares of a training, each in (0, 1): at each the worse half of the batch is dropped; () trains all of
             it to the end. For what is trained.
         checkpoints: folder in which halved trainings wait for their turn, and long ones leave every ten minutes what they need
@@ -117,8 +125,9 @@ def make_game(
             Data: `data`, folder of the data set, or of the table (digits and what a package brings need none); `download`
             fetches the data set into it; `images` of `own-*`, a folder with train/val/test folders of classes, or of classes,
             to be split by `seed`; `npz` of `own-*`, a file with `x_train` uint8 (N, H, W[, C]), `y_train`, optionally `x_test`,
-            `y_test`; `size` brings images to size x size pixels (unless told 32 of `own-*`, 272 of ImageNet-200, and none of
-            data that come in one size); and fields of `DataSource`, as in `limit=4000`.
+            `y_test`; `groups` of `own-*`, a CSV file with a line `name,group` for each image: an equal group stays in one
+            part; `size` brings images to size x size pixels (unless told 32 of `own-*`, 272 of ImageNet-200, and none of data
+            that come in one size); and fields of `DataSource`, as in `limit=4000`.
 
             Placement: `workers`, `engine`, `address`, `gpus`, `time_limit`, see `Placement`.
 
@@ -135,10 +144,12 @@ def make_game(
     evaluator = _evaluator(named, evaluator)
     if halving and evaluator not in TRAINED:
         raise ValueError(f"halving is for what is trained; the evaluator {evaluator} has nothing to stop early")
+    if metric != "accuracy" and evaluator in ("surrogate", "table"):
+        raise ValueError(f"metric {metric} is for what is trained; the evaluator {evaluator} gives accuracies alone")
     told = sort_options(named, evaluator, options, source=source, placement=placement, seed=seed)
     agents = _modules(named, modules)
     limit = named.flops_limit if flops_limit is None else flops_limit
-    shared = _reward(reward, limit)
+    shared = _reward(reward, limit, metric)
     player: Evaluator
     if evaluator == "surrogate":
         scale = {"flops": limit} if limit and "flops" not in told.player else {}
@@ -151,7 +162,7 @@ def make_game(
             from ma2ml_env.evaluators.halving import check_rungs
 
             check_rungs(halving, told.protocol.proxy_epochs)
-        player = _trainer(told, device, max_flops, halving, checkpoints)
+        player = _trainer(told, device, max_flops, metric, halving, checkpoints)
     elif evaluator == "table":
         table = resolve("tables", named.data)(told.folder, **named.source)
         spaces = {module.name: module.space for module in agents}
@@ -250,7 +261,7 @@ def _own_options(evaluator: str) -> dict[str, dict[str, Any]]:
         from ma2ml_env.evaluators.train import Train  # torch is imported by those who train
         from ma2ml_env.training.data.source import DataSource
 
-        here = {"name", "folder", "download", "size", "seed"}
+        here = {"name", "folder", "seed", *DATA}
         own["source"] = {name: kind for name, kind in get_type_hints(DataSource).items() if name not in here}
         hints = get_type_hints(Train.__init__)
         own["trainer"] = {name: kind for name, kind in hints.items() if name not in _GAMES_TO_SAY}
@@ -278,8 +289,14 @@ def _source(named: NamedGame, data: Mapping[str, Any], size: int | None, seed: i
         download="download" in data,
         size=size,
         seed=seed,
-        **{**named.source, **options},
+        **{**named.source, **_pixels(data), **options},
     )
+
+
+def _pixels(data: Mapping[str, Any]) -> dict[str, Any]:
+    """What was told of how images are read, kept and split."""
+    told = {name: data[name] for name in ("fit", "background", "skip_bad") if name in data}
+    return told | {name: str(data[name]) for name in ("cache", "groups") if name in data}
 
 
 def _evaluator(named: NamedGame, wanted: str | None) -> str:
@@ -295,7 +312,12 @@ def _evaluator(named: NamedGame, wanted: str | None) -> str:
 
 
 def _trainer(
-    told: Told, device: str, max_flops: float | None, halving: Sequence[float], checkpoints: str | Path | None
+    told: Told,
+    device: str,
+    max_flops: float | None,
+    metric: str,
+    halving: Sequence[float],
+    checkpoints: str | Path | None,
 ) -> Evaluator:
     """Train, never twice the same, and not what is above a hard limit; halved, if that is wanted."""
     from ma2ml_env.evaluators.halving import Halving
@@ -307,9 +329,10 @@ def _trainer(
     kept = None if folder is None else str(folder.absolute())
     trainer = Train(told.source, device=device, checkpoints=kept, **told.trainer)
     trainer.check()
+    check(metric, trainer.dataset().classes)
     player = place(trainer, told.placement)
     if halving:
-        player = Halving(player, halving, folder=folder)
+        player = Halving(player, halving, folder=folder, metric=metric)
     if temporary is not None:
         weakref.finalize(player, shutil.rmtree, temporary, ignore_errors=True)
     if max_flops is not None:
@@ -330,15 +353,20 @@ def _modules(named: NamedGame, wanted: Sequence[str | Module] | None) -> list[Mo
     return chosen
 
 
-def _reward(reward: str | Reward | None, limit: float | None) -> Reward:
+def _reward(reward: str | Reward | None, limit: float | None, metric: str) -> Reward:
+    resolve("metrics", metric)  # an unknown one is an error here, with the closest name
+    if metric != "accuracy" and reward not in (None, "accuracy", "flops", "hard"):
+        raise ValueError(
+            f"metric {metric} is for the rewards accuracy, flops and hard; {reward} reads an outcome itself"
+        )
     if reward is not None and not isinstance(reward, str):
         return reward
     name = reward or ("accuracy" if limit is None else "flops")
     if name == "accuracy":
-        return Accuracy()
+        return Accuracy(metric)
     if name in ("flops", "hard"):
         if limit is None:
             raise ValueError(f"the reward {name!r} needs a limit on MACs: give flops_limit")
-        return FlopsReward(limit, hard=name == "hard")
+        return FlopsReward(limit, hard=name == "hard", metric=metric)
     made: Reward = resolve("rewards", name)()
     return made

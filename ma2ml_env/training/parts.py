@@ -9,7 +9,7 @@ from torch import nn
 from ma2ml_env.recipe import Recipe, Spec
 from ma2ml_env.registry import names, resolve, singular
 from ma2ml_env.training.images import augment
-from ma2ml_env.training.losses import Focal, Poly
+from ma2ml_env.training.losses import Focal, Poly, Weighted
 from ma2ml_env.training.networks.base import Drops, Image
 from ma2ml_env.training.networks.mobile import Mobile
 from ma2ml_env.training.networks.nasnet import NASNet
@@ -82,13 +82,31 @@ def optimizer(recipe: Recipe, parameters: Iterable[nn.Parameter], *, fused: bool
     return _build("optimizers", OPTIMIZERS, recipe.optimizer, list(parameters), **options)
 
 
-def loss(spec: Spec) -> nn.Module:
+def loss(spec: Spec, weights: torch.Tensor | None = None) -> nn.Module:
     """The training loss: (logits (B, classes), labels (B,) or class probabilities (B, classes)) -> scalar, a batch's mean.
 
+    Args:
+        spec: kind and arguments.
+        weights: of the classes, (classes,); None leaves them alike.
+
     Raises:
-        InvalidRecipe: if the kind is unknown or does not take these arguments.
+        InvalidRecipe: if the kind is unknown or does not take these arguments; with weights, if it has no `reduction`.
     """
-    return _build("losses", LOSSES, spec)
+    if weights is None:
+        return _build("losses", LOSSES, spec)
+    try:
+        return Weighted(_build("losses", LOSSES, spec.with_args(reduction="none")), weights)
+    except InvalidRecipe as error:
+        _build("losses", LOSSES, spec)  # an error of its own comes first
+        raise InvalidRecipe(
+            f"classes cannot be weighted in the loss {spec.kind!r}, it has no reduction: {error}"
+        ) from None
+
+
+def recordable(network: nn.Module, criterion: nn.Module) -> bool:
+    """Whether a GPU may replay their steps: both are `RECORDABLE`, a loss whose classes are weighted if that inside is."""
+    inside = criterion.criterion if isinstance(criterion, Weighted) else criterion
+    return {type(network), type(inside)} <= RECORDABLE
 
 
 def check(recipe: Recipe) -> None:

@@ -18,8 +18,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from ma2ml_env.training.data import imagenet
+from ma2ml_env.training.data import idx, imagenet
 from ma2ml_env.training.data import own as own_data
+from ma2ml_env.training.data.npz import read_npz
 from ma2ml_env.training.data.source import DataSource
 
 pytestmark = pytest.mark.filterwarnings(
@@ -142,7 +143,7 @@ def test_f23_an_image_that_unfolds_to_gigabytes_is_refused(tmp_path):
 def test_f23_a_damaged_npz_is_named(tmp_path, number):
     whole = io.BytesIO()
     np.savez_compressed(whole, x_train=np.zeros((4, 8, 8), np.uint8), y_train=np.array([0, 1, 0, 1]))
-    damage(tmp_path / "own.npz", whole.getvalue(), number, own_data.read_npz)
+    damage(tmp_path / "own.npz", whole.getvalue(), number, read_npz)
 
 
 def npz(path, **members):
@@ -171,19 +172,19 @@ def test_f23_an_npz_runs_nothing_writes_nothing_and_cannot_claim_much(tmp_path):
     ):
         npz(path, **{"x_train.npy": claimed, "y_train.npy": labels.getvalue(), "..__..__up.npy": claimed})
         with WATCH() as seen, pytest.raises(ValueError, match=r"own\.npz"):
-            own_data.read_npz(path)
+            read_npz(path)
         assert seen == []
     assert not ran.exists()
     path.write_bytes(pickle.dumps(Bomb(ran)))
     with pytest.raises(ValueError, match=r"own\.npz"):
-        own_data.read_npz(path)
+        read_npz(path)
     assert not ran.exists()
 
 
 def test_f23_a_damaged_idx_file_is_named_and_no_more_is_unfolded_than_it_says(tmp_path, monkeypatch):
     path, head = tmp_path / "x-ubyte.gz", b"\x00\x00\x08\x01\x00\x00\x00\x04"
     path.write_bytes(gzip.compress(head + b"abcd"))
-    assert own_data.read_idx(path).tolist() == [97, 98, 99, 100]
+    assert idx.read_idx(path).tolist() == [97, 98, 99, 100]
     read = []
     original = gzip.GzipFile.read
 
@@ -204,7 +205,7 @@ def test_f23_a_damaged_idx_file_is_named_and_no_more_is_unfolded_than_it_says(tm
     ):
         path.write_bytes(data)
         with pytest.raises(ValueError, match="x-ubyte"):
-            own_data.read_idx(path)
+            idx.read_idx(path)
     assert max(map(len, read)) < 100
 
 

@@ -10,7 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from ma2ml_env.training.data.source import Dataset, DataSource, stratified_order
+from ma2ml_env.training.data.source import Dataset, DataSource
+from ma2ml_env.training.data.split import stratified_order
 
 
 def split(dataset: Dataset) -> tuple[int, int, int]:
@@ -229,18 +230,21 @@ def test_npz_labels_are_mapped(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"x_train": np.zeros((40, 6, 6, 3))}, "x_train must be uint8"),
+        ({"x_train": np.zeros((40, 6, 6, 3), complex)}, "x_train must be numbers, uint8"),
         ({"x_train": np.zeros((40, 6), np.uint8)}, "x_train must be N x H x W"),
         ({"x_train": np.zeros((40, 6, 6, 4), np.uint8)}, "C 1 or 3, not 40 x 6 x 6 x 4"),
         ({"x_train": np.zeros((0, 6, 6), np.uint8), "y_train": np.zeros(0, int)}, "x_train must be"),
-        ({"y_train": np.zeros(39, int)}, "y_train must be 40 integers"),
-        ({"y_train": np.zeros(40)}, "y_train must be 40 integers"),
+        ({"y_train": np.zeros(39, int)}, "y_train must be 40 integers or texts"),
+        ({"y_train": np.zeros(40)}, "y_train must be 40 integers or texts"),
         ({"y_train": np.zeros(40, int)}, "at least 2 classes"),
         ({"y_train": None}, "x_train and y_train are needed"),
         ({"y_train": np.array([object()] * 40)}, "not an npz file of plain arrays"),
         ({"x_test": np.zeros((4, 6, 6, 3), np.uint8)}, "only together"),
         ({"x_test": np.zeros((4, 6, 6), np.uint8), "y_test": np.zeros(4, int)}, "differ in shape"),
-        ({"x_test": np.zeros((4, 6, 6, 3), np.uint8), "y_test": np.full(4, 9)}, r"labels that y_train does not: \[9\]"),
+        (
+            {"x_test": np.zeros((4, 6, 6, 3), np.uint8), "y_test": np.full(4, 9)},
+            r"test has labels that train has not: \[9\]",
+        ),
         ({"x_train": np.zeros((40, 6, 5, 3), np.uint8)}, "give --size"),
         ({"x_train": np.zeros((2, 6, 6, 3), np.uint8), "y_train": np.arange(2)}, "validation images cannot be taken"),
     ],

@@ -2,7 +2,6 @@
 
 import importlib
 import json
-import runpy
 import shutil
 import subprocess
 import sys
@@ -13,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ma2ml_agents.after import export_loader
+from ma2ml_agents.after.card_pixels import BEFORE
 from ma2ml_agents.after.export import _logits, export, load_model_file, model_source
 from ma2ml_agents.after.retrain import retrain
 from ma2ml_agents.cli.main import main
@@ -154,7 +154,7 @@ def test_model_classifies_image_files_of_any_size(exported, tmp_path):
 
 
 def test_image_files_are_read_as_in_the_training(exported, tmp_path):
-    """Phones write how they were held, scanners 16 bits; the training's reader is asked for the same pixels."""
+    """Phones write how they were held; the training's reader is asked for the same pixels. What has other values is refused."""
     from PIL import Image
 
     rng = np.random.default_rng(0)
@@ -163,13 +163,23 @@ def test_image_files_are_read_as_in_the_training(exported, tmp_path):
     exif[0x0112] = 6
     turned.save(tmp_path / "turned.png", exif=exif)
     Image.fromarray(rng.integers(0, 1 << 16, (8, 8), dtype=np.uint16)).save(tmp_path / "deep.png")
-    paths = [tmp_path / "turned.png", tmp_path / "deep.png"]
-    model = runpy.run_path(str(exported[0] / "model.py"))
-    seen = []
-    model["main"].__globals__["classify"] = lambda network, images: seen.append(images) or [("a", 1.0)]
-    model["main"]([str(path) for path in paths])
-    for path, images in zip(paths, seen, strict=True):
-        assert np.array_equal(images[0].numpy(), read_image(path, 8))
+    model = load_model_file(exported[0] / "model.py")
+    assert np.array_equal(model.read_files([tmp_path / "turned.png"])[0], read_image(tmp_path / "turned.png", 8))
+    with pytest.raises(ValueError, match=r"deep\.png has values of more bits, the training had 8 bits"):
+        model.read_files([tmp_path / "deep.png"])
+
+
+def test_what_cannot_be_classified_does_not_keep_the_rest_waiting(exported, tmp_path):
+    from PIL import Image
+
+    Image.new("L", (8, 8)).save(tmp_path / "whole.png")
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    command = [sys.executable, "-I", str(exported[0] / "model.py"), *map(str, sorted(tmp_path.glob("*.png")))]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stdout.startswith(f"{tmp_path / 'whole.png'}: ")
+    assert done.stderr.startswith(f"{tmp_path / 'broken.png'} cannot be read as an image")
+    assert "Traceback" not in done.stderr
 
 
 def test_a_trial_of_the_top_can_be_exported(run, tmp_path, capsys):
@@ -279,6 +289,15 @@ class Plain(BaseNetwork):
 """
 
 
+def test_a_network_with_a_name_of_the_loaders_is_refused(tmp_path, monkeypatch):
+    """In one file the later one would be called in both places."""
+    (tmp_path / "clashing_network.py").write_text(OWN + "\n\ndef square(x):\n    return x * x\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(parts.NETWORKS, "clash", importlib.import_module("clashing_network").Plain)
+    with pytest.raises(ValueError, match=r"clashing_network and ma2ml_env\.training\.data\.pixels both define square"):
+        model_source("clash")
+
+
 def test_a_network_of_somebody_elses_is_exported_with_its_base(tmp_path, monkeypatch):
     (tmp_path / "plain_network.py").write_text(OWN)
     monkeypatch.syspath_prepend(tmp_path)
@@ -296,7 +315,7 @@ def test_a_network_of_somebody_elses_is_exported_with_its_base(tmp_path, monkeyp
     ids=lambda recipe: recipe.network.kind,
 )  # fmt: skip
 def test_other_networks_come_back_from_their_folder(recipe, tmp_path):
-    card = {"classes": 5, "channels": 3, "size": 32, "mean": [0.5] * 3, "std": [0.2] * 3}
+    card = {"classes": 5, "channels": 3, "size": 32, "mean": [0.5] * 3, "std": [0.2] * 3, "pixels": BEFORE}
     network = parts.network(recipe.network, Image(5, size=recipe.resolution or 32)).eval()
     save_weights(network, tmp_path / "weights.safetensors")
     (tmp_path / "model.py").write_text(model_source(recipe.network.kind))

@@ -127,7 +127,7 @@ def test_an_interrupted_cache_is_made_anew(folder, tmp_path, monkeypatch):
 def test_a_disk_without_room_is_said_before_anything_is_decoded(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(imagenet.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
     monkeypatch.setattr(imagenet, "read_image", lambda *_: pytest.fail("decoded"))
-    with pytest.raises(OSError, match=r"cache=DIR"):
+    with pytest.raises(OSError, match=r"--cache DIR"):
         source(folder, cache=str(tmp_path)).load()
 
 

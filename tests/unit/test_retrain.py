@@ -132,7 +132,9 @@ def test_command_prints_the_table_and_says_what_is_optimistic(run, capsys):
     out = capsys.readouterr().out
     assert "trained to the end" in out
     assert "optimistic" in out
-    assert "+- 0.0000" in out
+    assert "trained once on training and validation images: 0." in out
+    assert "+-" not in out, "one training has no deviation"
+    assert json.loads((run / "retrain" / "summary.json").read_text())["deviation"] is None
     assert json.loads((run / "retrain" / "summary.json").read_text())["select"] == "test"
     assert main(["report", str(run)]) == 0
     assert "Trained to the end" in (run / "report.html").read_text()
@@ -159,7 +161,7 @@ def test_without_repeats_the_winner_speaks_for_itself(run, capsys):
     assert "repeats-" not in capsys.readouterr().out
     result = retrain(run, top_k=1, repeats=0)
     assert not result.repeats
-    assert (result.mean, result.deviation) == (result.winner.outcome.test_accuracy, 0.0)
+    assert (result.mean, result.deviation) == (result.winner.outcome.test_accuracy, None)
     assert json.loads((run / "retrain" / "summary.json").read_text())["repeats"] == []
 
 
@@ -184,6 +186,10 @@ def test_select_test_may_choose_another_winner():
     both = [one(0, 0.9, 0.7), one(1, 0.8, 0.95), one(2, 0.0, 1.0, status="failed", error="NAN")]
     assert min(both, key=lambda f: f.chosen_by("validation")) is both[0]
     assert min(both, key=lambda f: f.chosen_by("test")) is both[1]
+    losses = {"log_loss": 0.9, "test_log_loss": 0.5}, {"log_loss": 0.8, "test_log_loss": 0.6}, {}
+    told = [one(i, 0.9, 0.9, metrics=found) for i, found in enumerate(losses[:2])] + both[2:]
+    assert min(told, key=lambda f: f.chosen_by("validation", "log_loss")) is told[1], "the lower loss is the better one"
+    assert min(told, key=lambda f: f.chosen_by("test", "log_loss")) is told[0]
 
 
 def test_top_is_of_distinct_pipelines_by_accuracy_under_the_limit():
@@ -211,23 +217,23 @@ def test_failures_that_may_pass_are_tried_again(tmp_path):
     path, weights = tmp_path / "results.jsonl", tmp_path / "3.safetensors"
     for error, kept in (("NAN", True), ("INVALID", True), ("OOM", False), ("CRASH", False), ("TIMEOUT", False)):
         outcome = Outcome(status="failed", error=error)
-        Results(path).add("top", job, 3, outcome)
-        assert Results(path).get("top", job, weights) == (outcome if kept else None)
+        Results(path, "data").add("top", job, 3, outcome)
+        assert Results(path, "data").get("top", job, weights) == (outcome if kept else None)
     ok = Outcome(accuracy=0.5)
-    Results(path).add("top", job, 3, ok)
-    assert Results(path).get("top", job, weights) is None, "its weights are gone"
+    Results(path, "data").add("top", job, 3, ok)
+    assert Results(path, "data").get("top", job, weights) is None, "its weights are gone"
     weights.touch()
-    assert Results(path).get("top", job, weights) == ok
-    assert Results(path).get("repeats-3", job, weights) is None
+    assert Results(path, "data").get("top", job, weights) == ok
+    assert Results(path, "data").get("repeats-3", job, weights) is None
 
 
 def test_a_changed_line_does_not_count(tmp_path):
     job = Job(3, Recipe(), {}, 11, 1.0)
     path, weights = tmp_path / "results.jsonl", tmp_path / "3.safetensors"
     weights.touch()
-    Results(path).add("top", job, 3, Outcome(accuracy=0.5))
+    Results(path, "data").add("top", job, 3, Outcome(accuracy=0.5))
     path.write_text(path.read_text().replace("0.5", "0.9"))
-    assert Results(path).get("top", job, weights) is None
+    assert Results(path, "data").get("top", job, weights) is None
 
 
 @pytest.mark.slow

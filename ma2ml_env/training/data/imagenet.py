@@ -20,7 +20,8 @@ from torch import Tensor
 
 from ma2ml_env.io.files import write_atomic
 from ma2ml_env.recipe import content_key
-from ma2ml_env.training.data.own import read_image
+from ma2ml_env.training.data import own
+from ma2ml_env.training.data.telling import bar
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """of each channel, as everybody normalises ImageNet"""
@@ -142,13 +143,12 @@ def kept(images: Listed, size: int, root: Path, cache: Path, threads: int | None
         threads: that decode; None is one a core.
 
     Raises:
-        ValueError: an image cannot be read; it is named.
+        ValueError: images cannot be read; all of them are named.
         OSError: the disk has no room for them (said before anything is decoded), or the folder cannot be written.
     """
     paths = [path for path, _ in images]
     below = [path.removeprefix(str(root)) for path in paths]
-    some = [os.path.getsize(path) for path in paths[:: max(1, len(paths) // _ASKED)]]
-    file = cache / f"{content_key([size, below, some])}.npy"
+    file = cache / f"{content_key([size, below, some_sizes(paths)])}.npy"
     shape = (len(images), 3, size, size)
     if not file.is_file():
         _decode(images, shape, file, threads or os.cpu_count() or 1)
@@ -161,26 +161,50 @@ def kept(images: Listed, size: int, root: Path, cache: Path, threads: int | None
     return Part(torch.from_numpy(rows), torch.tensor([label for _, label in images], dtype=torch.int64))
 
 
+def some_sizes(paths: Sequence[str]) -> list[int]:
+    """Bytes of about a thousand of the files, evenly spread over the list."""
+    return [os.path.getsize(path) for path in paths[:: max(1, len(paths) // _ASKED)]]
+
+
+def read_image(path: Path, size: int) -> NDArray[np.uint8]:
+    """One file as (1 or 3, size, size), the centre of it.
+
+    Raises:
+        ValueError: if it cannot be read, or has more than 8 bits, for which a data set needs one range; it is named.
+    """
+    return own.read_image(path, size, deep=False)
+
+
 def _decode(images: Listed, shape: tuple[int, ...], file: Path, threads: int) -> None:
-    from rich.progress import Progress
+    def attempt(path: Path) -> NDArray[np.uint8] | str:
+        try:
+            return read_image(path, shape[2])
+        except ValueError as error:
+            return str(error)
 
     file.parent.mkdir(parents=True, exist_ok=True)
     needed, free = int(np.prod(shape)), shutil.disk_usage(file.parent).free
     if needed > free:
         raise OSError(
             f"{file.parent} has {free / 1e9:.0f} GB free, {len(images):,} images of {shape[2]} pixels take "
-            f"{needed / 1e9:.0f} GB: give --set cache=DIR on a larger disk, or a smaller --size"
+            f"{needed / 1e9:.0f} GB: give --cache DIR on a larger disk, or a smaller --size"
         )
     partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
     try:
         rows = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
-        with ThreadPoolExecutor(threads) as pool, Progress(transient=True) as bar:
-            task = bar.add_task("decoding", total=len(images))
+        bad = []
+        with ThreadPoolExecutor(threads) as pool, bar("decoding", len(images)) as advance:
             for start in range(0, len(images), AT_ONCE):
                 paths = [Path(path) for path, _ in images[start : start + AT_ONCE]]
-                for row, image in enumerate(pool.map(lambda path: read_image(path, shape[2]), paths), start):
-                    rows[row] = image  # a grey image fills all three channels
-                bar.update(task, advance=len(paths))
+                for row, image in enumerate(pool.map(attempt, paths), start):
+                    if isinstance(image, str):
+                        bad.append(image)
+                    else:
+                        rows[row] = image  # a grey image fills all three channels
+                    advance()
+        if bad:
+            more = f" and {len(bad) - own.SHOWN} more" if len(bad) > own.SHOWN else ""
+            raise ValueError("; ".join(bad[: own.SHOWN]) + more)
         rows.flush()
         del rows
         partial.replace(file)

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ma2ml_env.training.data.own import Raw, read_idx
+from ma2ml_env.training.data.idx import read_idx
+from ma2ml_env.training.data.raw import Raw
 
 # name -> mean and standard deviation of each channel in [0, 1]
 STATISTICS = {
@@ -32,7 +33,7 @@ def read_digits() -> Raw:
 
     digits = load_digits()
     images = np.rint(digits.images * (255 / 16)).astype(np.uint8)[:, None]
-    return Raw(images, digits.target.astype(np.int64), tuple(map(str, range(10))))
+    return Raw({"train": images}, {"train": digits.target.astype(np.int64)}, tuple(map(str, range(10))))
 
 
 def read_cifar(name: str, folder: Path, download: bool) -> Raw:
@@ -52,7 +53,7 @@ def read_cifar(name: str, folder: Path, download: bool) -> Raw:
         ) from error
     images = [np.ascontiguousarray(part.data.transpose(0, 3, 1, 2)) for part in (train, test)]
     labels = [np.asarray(part.targets, dtype=np.int64) for part in (train, test)]
-    return Raw(images[0], labels[0], tuple(train.classes), test_x=images[1], test_y=labels[1])
+    return Raw({"train": images[0], "test": images[1]}, {"train": labels[0], "test": labels[1]}, tuple(train.classes))
 
 
 def read_fashion_mnist(folder: Path, download: bool) -> Raw:
@@ -81,5 +82,8 @@ def read_fashion_mnist(folder: Path, download: bool) -> Raw:
         raise ValueError(f"{folder}: images and labels differ in number")
     if max(train_y.max(), test_y.max()) >= len(FASHION_CLASSES):
         raise ValueError(f"{folder}: labels lie in 0..9")
-    labels = train_y.astype(np.int64), test_y.astype(np.int64)
-    return Raw(train_x[:, None], labels[0], FASHION_CLASSES, test_x=test_x[:, None], test_y=labels[1])
+    return Raw(
+        {"train": train_x[:, None], "test": test_x[:, None]},
+        {"train": train_y.astype(np.int64), "test": test_y.astype(np.int64)},
+        FASHION_CLASSES,
+    )

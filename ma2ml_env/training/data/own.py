@@ -1,95 +1,210 @@
-"""Readers of images that a user brings: folders, npz and idx files. Nothing in them is run; what is wrong is named."""
+"""Reader of images that a user brings as a folder of class folders. What is wrong in it is named."""
 
-import gzip
-import math
-import struct
-import zipfile
-import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+from ma2ml_env.recipe import content_key
+from ma2ml_env.training.data import pixels
+from ma2ml_env.training.data.kept import LIMIT, Entry, Kept
+from ma2ml_env.training.data.raw import Part, Raw, Seen
+from ma2ml_env.training.data.reader import NO_FILE, VERSION, Read, read_files
+
+SUFFIXES = (
+    ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".bmp", ".dib", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm",
+    ".pbm", ".pnm", ".pfm", ".jp2", ".j2k", ".jpx", ".avif", ".heic", ".heif", ".tga", ".ico", ".icns", ".dds", ".pcx", ".psd",
+    ".sgi", ".qoi", ".xbm", ".xpm",
+)  # fmt: skip
+"""of images that Pillow opens, with a library more for some"""
+SHOWN = 20
+"""names in a message"""
 VALIDATION_FOLDERS = ("val", "validation", "valid")
-PARTS = {"train", "training", *VALIDATION_FOLDERS, "test", "testing"}
+_PART_NAMES = {"train", "training", *VALIDATION_FOLDERS, "test", "testing"}
 """in small letters: no class is called so that holds folders"""
 
-# What numpy and zipfile raise on files of another kind, and on members that cannot be unpacked or lie about their size.
-_NO_ARRAYS = (
-    zipfile.BadZipFile, zlib.error, ValueError, OSError, LookupError, EOFError, AttributeError, TypeError
-)  # fmt: skip
-_UNREADABLE = (MemoryError, NotImplementedError, RuntimeError, struct.error)
-_MOST = 1 << 28  # bytes in an idx file; the largest of those that are read here has 47 million
+
+@dataclass(frozen=True)
+class ImageFile:
+    """An image file of a data set, not read yet."""
+
+    path: Path
+    name: str
+    """relative to the data set's folder, with `/`: the same wherever the folder lies"""
+    label: int
 
 
-class Raw(NamedTuple):
-    """Images (N, C, H, W) uint8 and labels (N,) int64 as they come, before the split. None: take it from the training part."""
+@dataclass(frozen=True)
+class Listing:
+    """What lies in a folder of images, before anything is read."""
 
-    train_x: NDArray[np.uint8]
-    train_y: NDArray[np.int64]
+    root: Path
     class_names: tuple[str, ...]
-    validation_x: NDArray[np.uint8] | None = None
-    validation_y: NDArray[np.int64] | None = None
-    test_x: NDArray[np.uint8] | None = None
-    test_y: NDArray[np.int64] | None = None
+    files: Mapping[Part, tuple[ImageFile, ...]]
+    unread: tuple[str, ...]
+    """names of the files in class folders that are no images by their suffix"""
 
 
-def read_images(folder: Path, size: int) -> Raw:
-    """A folder of images, one sub-folder a class.
+def list_images(folder: Path) -> Listing:
+    """Which images a folder holds, by part and class.
 
-    Either `train`, and optionally `val` and `test`, hold the class folders, or `folder` itself does. The caller splits off
-    what is missing. Images are resized and centre-cropped to `size` pixels, one channel if all of them are grey, else three.
+    Either `train`, and optionally `val` and `test`, hold the class folders, or `folder` itself does. Names that start with a
+    dot are not looked at.
 
     Raises:
         FileNotFoundError: if the folder or its images are missing.
-        ValueError: if a file cannot be read as an image, a class of val or test is not among those of train, or a folder looks
-            like a part of the data under a name that is not read.
+        ValueError: if a class of val or test is not among those of train, a class has no images, or a folder looks like a part
+            of the data under a name that is not read.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder {folder}: --images takes a folder of class folders")
     _check_names(folder)
-    parts = {"train": folder}
+    places: dict[Part, Path] = {"train": folder}
     if (folder / "train").is_dir():
-        parts = {"train": folder / "train"}
-        for part, name in [("validation", name) for name in VALIDATION_FOLDERS] + [("test", "test")]:
+        places = {"train": folder / "train"}
+        others: list[tuple[Part, str]] = [("validation", name) for name in VALIDATION_FOLDERS]
+        for part, name in [*others, ("test", "test")]:
             if (folder / name).is_dir():
-                parts[part] = folder / name
-    class_names = tuple(sorted(p.name for p in parts["train"].iterdir() if p.is_dir() and not p.name.startswith(".")))
-    files: dict[str, list[tuple[Path, int]]] = {}
-    for part, place in parts.items():
-        unknown = sorted(p.name for p in place.iterdir() if p.is_dir() and not p.name.startswith("."))
-        unknown = [name for name in unknown if name not in class_names]
+                places[part] = folder / name
+    class_names = tuple(sorted(_folders(places["train"])))
+    files: dict[Part, tuple[ImageFile, ...]] = {}
+    unread: list[str] = []
+    for part, place in places.items():
+        unknown = [name for name in sorted(_folders(place)) if name not in class_names]
         if unknown:
             raise ValueError(f"{place}: classes {', '.join(unknown)} are not among the training classes")
-        files[part] = [
-            (path, label)
+        found = [
+            ImageFile(path, path.relative_to(folder).as_posix(), label)
             for label, name in enumerate(class_names)
             for path in sorted((place / name).rglob("*"))
-            if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+            if not path.name.startswith(".") and not path.is_dir()
         ]
+        files[part] = tuple(each for each in found if each.path.suffix.lower() in SUFFIXES)
+        unread += [each.name for each in found if each.path.suffix.lower() not in SUFFIXES]
         if not files[part]:
             raise FileNotFoundError(f"no images in the class folders of {place}; known are {', '.join(SUFFIXES)}")
-    empty = set(range(len(class_names))) - {label for _, label in files["train"]}
+    empty = set(range(len(class_names))) - {each.label for each in files["train"]}
     if empty:
         raise ValueError(
-            f"{parts['train']}: no images of class {', '.join(class_names[label] for label in sorted(empty))}"
+            f"{places['train']}: no images of class {', '.join(class_names[label] for label in sorted(empty))}"
         )
-    arrays = {part: [read_image(path, size) for path, _ in listed] for part, listed in files.items()}
-    channels = max(array.shape[0] for images in arrays.values() for array in images)
-    stacked = {part: np.stack([np.broadcast_to(a, (channels, size, size)) for a in arrays[part]]) for part in arrays}
-    labels = {part: np.array([label for _, label in listed], dtype=np.int64) for part, listed in files.items()}
+    return Listing(folder, class_names, files, tuple(unread))
+
+
+def read_images(
+    folder: Path,
+    size: int,
+    *,
+    fit: str = "crop",
+    background: str = "white",
+    cache: Path | None = None,
+    limit: float = LIMIT,
+    skip_bad: bool = False,
+    verify: bool = False,
+) -> Raw:
+    """The images of a folder as squares; one channel if all of them are grey, else three.
+
+    Args:
+        folder: of the data.
+        size: side in pixels.
+        fit: one of `pixels.FITS`.
+        background: what transparent pixels show.
+        cache: folder in which squares are kept; None is a temporary one.
+        limit: most bytes in it.
+        skip_bad: leave out what cannot be read.
+        verify: read the bytes of each file again, whatever is kept.
+
+    Raises:
+        FileNotFoundError, ValueError: as `list_images`; and if files cannot be read as images, all of which are named.
+    """
+    listing, look = list_images(folder), pixels.Look(size, fit, background)
+    files = {each.name: each.path for found in listing.files.values() for each in found}
+    kept = Kept(cache, content_key([VERSION, *look, sorted({name.rpartition("/")[0] for name in files})]), limit)
+    try:
+        read = read_files(files, look, kept, verify=verify)
+    except ValueError as error:
+        raise ValueError(f"{folder}: {error}") from None
+    if read.bad and not skip_bad:
+        raise ValueError(
+            f"{folder}: {_grouped(read.bad)} ({len(read.bad)} of {len(files)} files): mend or remove them, or --skip-bad "
+            "leaves them out"
+        )
+    entries = read.squares.entries
+    parts = {part: [each for each in found if each.name in entries] for part, found in listing.files.items()}
+    _check_left(listing, parts)
+    row = {name: number for number, name in enumerate(entries)}
     return Raw(
-        stacked["train"],
-        labels["train"],
-        class_names,
-        stacked.get("validation"),
-        labels.get("validation"),
-        stacked.get("test"),
-        labels.get("test"),
+        {part: _slice(read.squares.values, [row[each.name] for each in found]) for part, found in parts.items()},
+        {part: np.array([each.label for each in found], dtype=np.int64) for part, found in parts.items()},
+        listing.class_names,
+        {part: tuple(each.name for each in found) for part, found in parts.items()},
+        {part: tuple(_seen(entries[each.name]) for each in found) for part, found in parts.items()},
+        content_key(sorted((name, entry.sha256) for name, entry in entries.items())),
+        read.squares.value_range,
+        tuple(_notes(listing, read, background)),
+        read.depth,
     )
+
+
+def _slice(values: NDArray[np.uint8], rows: list[int]) -> NDArray[np.uint8]:
+    """A part's squares, which follow each other: not copied."""
+    return values[rows[0] : rows[-1] + 1]
+
+
+def _seen(entry: Entry) -> Seen:
+    return Seen(entry.sha256, entry.width, entry.height, entry.mode, entry.low, entry.high)
+
+
+def _grouped(bad: Mapping[str, str]) -> str:
+    """Names by what is wrong with them."""
+    names: dict[str, list[str]] = {}
+    for name, why in bad.items():
+        names.setdefault(why, []).append(name)
+    return "; ".join(f"{_few(some)} {why}" for why, some in names.items())
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+
+
+def _check_left(listing: Listing, parts: Mapping[Part, Sequence[ImageFile]]) -> None:
+    """Each class still has images to train on, and no part is empty."""
+    left = {each.label for each in parts["train"]}
+    empty = [name for label, name in enumerate(listing.class_names) if label not in left]
+    empty += [part for part, found in parts.items() if not found]
+    if empty:
+        raise ValueError(f"{listing.root}: no image of {', '.join(empty)} can be read")
+
+
+def _notes(listing: Listing, read: Read, background: str) -> Iterator[str]:
+    """What a person should know of how the files were read.
+
+    Raises:
+        ValueError: if nothing can be seen of what is transparent.
+    """
+    entries = read.squares.entries.values()
+    if read.bad:
+        yield f"left out {len(read.bad)} files: {_grouped(read.bad)}"
+    if listing.unread:
+        yield f"not read, as their names are not those of images: {_few(listing.unread)}"
+    if several := sum(entry.several for entry in entries):
+        yield f"{several} files hold several frames or pages: the first is taken"
+    if upper := sum(entry.mode.endswith(";16") and entry.depth == "byte" for entry in entries):
+        yield f"{upper} files hold colours of 16 bits: the upper 8 are read"
+    if vanished := [name for name, entry in read.squares.entries.items() if entry.vanished]:
+        told = f"{_few(vanished)}: nothing is seen of a transparent picture on {background}; give another --background"
+        if len(vanished) == len(entries):
+            raise ValueError(f"{listing.root}: {told}")
+        yield told
+    if read.depth != "byte":
+        low, high = read.squares.value_range
+        yield f"values from {low:g} to {high:g} became 0 to 255"
+
+
+def _folders(place: Path) -> Iterator[str]:
+    return (path.name for path in place.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
 def _check_names(folder: Path) -> None:
@@ -100,7 +215,7 @@ def _check_names(folder: Path) -> None:
         for path in folder.iterdir()
         if path.is_dir()
         and path.name not in read
-        and path.name.lower() in PARTS
+        and path.name.lower() in _PART_NAMES
         and any(p.is_dir() for p in path.iterdir())
     )
     if odd:
@@ -110,98 +225,35 @@ def _check_names(folder: Path) -> None:
         )
 
 
-def read_image(path: Path, size: int) -> NDArray[np.uint8]:
-    """(1 or 3, size, size): one channel for grey images, of which those of 16 bits keep the upper 8."""
-    from PIL import Image, ImageOps, UnidentifiedImageError
+def read_image(
+    path: Path,
+    size: int,
+    fit: str = "crop",
+    background: str = "white",
+    value_range: tuple[float, float] | None = None,
+    deep: bool = True,
+) -> NDArray[np.uint8]:
+    """One file as (1 or 3, size, size).
 
-    try:
-        with Image.open(path) as opened:
-            image = ImageOps.exif_transpose(opened)
-            if image.mode.startswith("I"):
-                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-            image = image.convert("L" if image.mode in ("1", "L") else "RGB")
-            image = ImageOps.fit(image, (size, size), method=Image.Resampling.BILINEAR)
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path} cannot be read as an image: {error}") from None
-    array = np.asarray(image, dtype=np.uint8)
-    return array[None] if array.ndim == 2 else np.ascontiguousarray(array.transpose(2, 0, 1))
-
-
-def read_npz(path: Path) -> Raw:
-    """An npz file: `x_train` uint8 N x H x W or N x H x W x C, `y_train` integers; `x_test` and `y_test` if there are any.
-
-    Labels may be any integers: the sorted distinct ones of `y_train` are the classes, and name them.
+    Args:
+        path: of the file.
+        size: side in pixels.
+        fit: one of `pixels.FITS`.
+        background: what transparent pixels show.
+        value_range: of the data set; None is that of this file alone.
+        deep: whether more than 8 bits are taken.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it is no npz file, or an array is missing or not as described.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"no file {path}: --npz takes a file with x_train and y_train")
-    arrays = {}
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            for name in ("x_train", "y_train", "x_test", "y_test"):
-                if name in archive:
-                    arrays[name] = archive[name]
-                    if not isinstance(arrays[name], np.ndarray):  # numpy hands out a member that is no array as it is
-                        raise ValueError(f"{name} is no array")
-    except _NO_ARRAYS as error:
-        raise ValueError(f"{path} is not an npz file of plain arrays: {error}") from None
-    except _UNREADABLE as error:
-        raise ValueError(f"{path} is not an npz file that can be read: {error}") from None
-    missing = [name for name in ("x_train", "y_train") if name not in arrays]
-    if missing or ("x_test" in arrays) != ("y_test" in arrays):
-        raise ValueError(
-            f"{path}: x_train and y_train are needed, x_test and y_test only together; it has {sorted(arrays)}"
-        )
-    parts = ["train", "test"] if "x_test" in arrays else ["train"]
-    for part in parts:
-        _check_pair(path, part, arrays[f"x_{part}"], arrays[f"y_{part}"])
-    names = np.unique(arrays["y_train"])
-    unknown = sorted(set(np.unique(arrays["y_test"]).tolist()) - set(names.tolist())) if "y_test" in arrays else []
-    if unknown:
-        raise ValueError(f"{path}: y_test holds labels that y_train does not: {unknown[:5]}")
-    images = {part: _channels_first(arrays[f"x_{part}"]) for part in parts}
-    if "test" in images and images["test"].shape[1:] != images["train"].shape[1:]:
-        raise ValueError(f"{path}: images of x_train and x_test differ in shape")
-    labels = {part: np.searchsorted(names, arrays[f"y_{part}"]).astype(np.int64) for part in parts}
-    class_names = tuple(str(name) for name in names.tolist())
-    return Raw(images["train"], labels["train"], class_names, test_x=images.get("test"), test_y=labels.get("test"))
-
-
-def _check_pair(path: Path, part: str, x: NDArray[np.generic], y: NDArray[np.generic]) -> None:
-    shape = x.shape
-    if x.dtype != np.uint8:
-        raise ValueError(f"{path}: x_{part} must be uint8 in 0..255, not {x.dtype}")
-    if len(shape) not in (3, 4) or (len(shape) == 4 and shape[3] not in (1, 3)) or 0 in shape:
-        raise ValueError(
-            f"{path}: x_{part} must be N x H x W or N x H x W x C with C 1 or 3, not {' x '.join(map(str, shape))}"
-        )
-    if y.shape != (shape[0],) or not np.issubdtype(y.dtype, np.integer):
-        raise ValueError(f"{path}: y_{part} must be {shape[0]} integers, not {y.dtype} of shape {y.shape}")
-
-
-def _channels_first(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """N x H x W [x C] to (N, C, H, W)."""
-    return images[:, None] if images.ndim == 3 else np.ascontiguousarray(images.transpose(0, 3, 1, 2))
-
-
-def read_idx(path: Path) -> NDArray[np.uint8]:
-    """An idx file of unsigned bytes, plain or gzipped: the format of MNIST and Fashion-MNIST.
-
-    Raises:
-        ValueError: if it is cut short or no idx file.
+        ValueError: if it cannot be read as an image; it is named.
     """
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            head = file.read(4)
-            dimensions = head[3] if len(head) == 4 and head[:3] == b"\x00\x00\x08" else 0
-            sizes = file.read(4 * dimensions)
-            shape: Sequence[int] = np.frombuffer(sizes, dtype=">u4").tolist() if len(sizes) == 4 * dimensions else ()
-            body = file.read(min(math.prod(shape), _MOST) + 1)  # one that says little and holds much is not unfolded
-    except (OSError, EOFError, zlib.error) as error:
-        raise ValueError(f"{path} cannot be read: {error}") from None
-    if not shape or len(body) != math.prod(shape):
-        raise ValueError(f"{path} is not a whole idx file of unsigned bytes")
-    return np.frombuffer(body, dtype=np.uint8).reshape(shape).copy()
+        if not path.is_file():
+            raise ValueError(NO_FILE)
+        found = pixels.square(path.read_bytes(), pixels.Look(size, fit, background))
+        if found.depth != "byte" and not deep:
+            raise ValueError(f"has more than 8 bits (Pillow's mode {found.mode}): save it with 8")
+        own = pixels.value_range([(found.depth, found.mode, found.low, found.high)])[1:]
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{path} {error}") from None
+    squares: NDArray[np.uint8] = pixels.to_bytes(found.values, *(value_range or own), background)
+    return squares

@@ -1,0 +1,216 @@
+"""A run knows its data: other data are refused by every command, in one line that says what changed."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ma2ml_agents.cli.main import main
+from ma2ml_agents.run.config import RunConfig
+from ma2ml_agents.run.data import KEY, run_name
+from ma2ml_env.store.store import TrialStore
+from ma2ml_env.training.data.identity import Identity
+
+TINY = ["--workers", "1", "--size", "8", "--learner", "random"] + [
+    word
+    for setting in ("filters=4", "proxy_epochs=1", "final_epochs=1", "batch_size=32")
+    for word in ("--set", setting)
+]
+
+
+def write(root: Path, classes: tuple[str, ...] = ("ant", "bee"), seed: int = 0) -> Path:
+    rng = np.random.default_rng(seed)
+    for k, name in enumerate(classes):
+        for i in range(16):
+            path = root / name / f"{i}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            pixels = rng.normal(60, 20, (8, 8, 3))
+            pixels[..., k % 3] += 100
+            Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(path)
+    return root
+
+
+def search(data: Path, run: Path, *more: str) -> list[str]:
+    return [
+        "search",
+        "own-small-v0",
+        "--images",
+        str(data),
+        "--run",
+        str(run),
+        "--budget",
+        "2",
+        "--batch",
+        "1",
+        *TINY,
+        *more,
+    ]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with data, a run of them, retrained and exported."""
+    root = tmp_path_factory.mktemp("finished")
+    data, run = write(root / "data"), root / "run"
+    assert main(search(data, run)) == 0
+    assert main(["retrain", str(run), "--top-k", "1", "--repeats", "1"]) == 0
+    assert main(["export", str(run)]) == 0
+    return root
+
+
+@pytest.fixture
+def place(finished: Path, tmp_path: Path) -> Path:
+    """A copy of it, whose run knows where its data are now."""
+    shutil.copytree(finished, tmp_path / "copy")
+    root = tmp_path / "copy"
+    with TrialStore(root / "run") as store:
+        told = {**store.config, "images": str(root / "data")}
+        store.configure(told, safe=["images"])
+    return root
+
+
+def refused(arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert told in error
+    assert "--accept-changed-data" in error
+
+
+def test_the_identity_stands_everywhere(finished: Path) -> None:
+    with TrialStore(finished / "run") as store:
+        stored = store.config[KEY]
+    assert stored["verified"]
+    assert stored["identity"]["class_names"] == ["ant", "bee"]
+    assert stored["identity"]["counts"]["train"] == [13, 13]
+    assert stored["identity"]["pixels"]["size"] == 8
+    digest = stored["identity"]["digest"]
+    assert json.loads((finished / "run/retrain/data.json").read_text())[KEY] == stored
+    lines = (finished / "run/retrain/results.jsonl").read_text().splitlines()
+    assert {json.loads(line)["data"] for line in lines} == {digest}
+    card = json.loads((finished / "run/export/card.json").read_text())
+    assert card[KEY]["identity"]["digest"] == digest
+    assert digest[:8] in (finished / "run/export/card.md").read_text()
+    rows = (finished / "run/split.csv").read_text().splitlines()
+    assert rows[0] == "part,class,name"
+    assert len(rows) == 33
+    assert "ant/0.png" in "".join(rows)
+
+
+def test_other_data_are_refused_by_every_command(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, run = place / "data", place / "run"
+    (data / "ant").rename(data / "zebra")
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file() and not path.name.startswith("run.")}
+    for command in (
+        search(data, run, "--budget", "4"),
+        ["resume", str(run), "--budget", "4"],
+        ["retrain", str(run), "--top-k", "2", "--repeats", "1"],
+        ["fidelity", str(run), "--pipelines", "3"],
+        ["export", str(run)],
+    ):
+        refused(command, "classes +zebra -ant", capsys)
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_who_means_it_may_and_the_card_tells(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, run = place / "data", place / "run"
+    (data / "ant").rename(data / "zebra")
+    results = (run / "retrain" / "results.jsonl").read_text()
+    assert main(["retrain", str(run), "--top-k", "1", "--repeats", "1", "--accept-changed-data"]) == 0
+    assert len((run / "retrain" / "results.jsonl").read_text()) > 1.9 * len(results)  # nothing of before was taken
+    refused(["retrain", str(run)], "classes +zebra -ant", capsys)  # the search's data are what they were
+    assert main(["export", str(run)]) == 0  # these are the data that it was retrained on
+    card = json.loads((run / "export" / "card.json").read_text())
+    assert card["class_names"] == ["bee", "zebra"]
+    assert card[KEY]["changed"] == ["after 2 trials: classes +zebra -ant"]
+    assert "CHANGED after 2 trials: classes +zebra -ant" in (run / "export" / "card.md").read_text()
+    (data / "zebra" / "0.png").unlink()
+    refused(["export", str(run)], "train 26 -> 25", capsys)
+    assert main(["resume", str(run), "--budget", "3", "--accept-changed-data"]) == 0
+    with TrialStore(run) as store:
+        assert store.config[KEY]["changed"] == ["after 2 trials: classes +zebra -ant; train 26 -> 25"]
+        assert len(list(store.trials())) == 3
+    assert main(["resume", str(run), "--budget", "4"]) == 0  # from here on these are its data
+
+
+def test_data_that_are_back_are_taken_again(place: Path) -> None:
+    data, run = place / "data", place / "run"
+    (data / "ant").rename(data / "zebra")
+    (data / "zebra").rename(data / "ant")
+    results = (run / "retrain" / "results.jsonl").read_text()
+    assert main(["retrain", str(run), "--top-k", "1", "--repeats", "1"]) == 0
+    assert (run / "retrain" / "results.jsonl").read_text() == results  # nothing was trained again
+
+
+def test_the_place_may_move(place: Path) -> None:
+    shutil.move(place / "data", place / "moved")
+    assert main(["export", str(place / "run")]) == 0  # without the data, and the card says so
+    card = place / "run" / "export" / "card"
+    assert not json.loads(card.with_suffix(".json").read_text())[KEY]["seen_at_export"]
+    assert "The data were not there" in card.with_suffix(".md").read_text()
+    assert main(["export", str(place / "run"), "--data", str(place / "moved")]) == 0
+    assert json.loads(card.with_suffix(".json").read_text())[KEY]["seen_at_export"]
+    assert main(["resume", str(place / "run"), "--budget", "3", "--data", str(place / "moved")]) == 0
+
+
+def test_a_run_of_before_is_told_as_unverified(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, run = place / "data", place / "run"
+    with TrialStore(run) as store:
+        old = {name: value for name, value in store.config.items() if name != KEY}
+        store.configure(old, safe=[KEY])
+    assert main(["resume", str(run), "--budget", "3"]) == 0
+    assert "unverified" in capsys.readouterr().out
+    (data / "bee" / "0.png").unlink()
+    refused(["resume", str(run), "--budget", "4"], "train 26 -> 25", capsys)
+
+
+def test_data_that_change_during_a_search_are_found_by_whoever_reads_them(tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    from ma2ml_env.training.data.source import DataSource
+
+    source = DataSource("images", str(write(tmp_path / "data")), size=8)
+    source = replace(source, digest=source.identity().digest)
+    source.load()
+    (tmp_path / "data" / "bee" / "0.png").unlink()
+    with pytest.raises(ValueError, match="changed while they were in use"):
+        source.load()
+
+
+def test_two_data_sets_have_two_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    one, other = write(tmp_path / "a"), write(tmp_path / "b", ("car", "dog"), seed=1)
+    for data in (one, other, one):
+        arguments = [each for each in search(data, Path("x")) if each not in ("--run", "x")]
+        assert main(arguments) == 0
+    assert len(list((tmp_path / "runs").glob("own-*"))) == 2  # and the cache of both beside them
+
+
+@pytest.mark.parametrize(
+    ("changes", "digest", "name"),
+    [
+        ({}, "0123456789abcdef", "own-small-v0-hybrid-0-01234567"),
+        ({"learner": "ma2ml_lite", "seed": 12}, "f" * 32, "own-small-v0-ma2ml-lite-12-ffffffff"),
+        ({"evaluator": "surrogate"}, None, "own-small-v0-hybrid-0-surrogate"),
+        ({"learner": "My.Learner " * 20}, "a" * 32, None),
+    ],
+)
+def test_names_of_folders(changes: dict[str, object], digest: str | None, name: str | None) -> None:
+    told = {
+        "game": "own-small-v0",
+        "learner": "hybrid",
+        "budget": 1,
+        "batch": 1,
+        "seed": 0,
+        "evaluator": "train",
+        "set": {},
+    }
+    made = run_name(RunConfig(**{**told, **changes}), None if digest is None else Identity(digest=digest))  # type: ignore[arg-type]
+    assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", made)
+    assert len(made) <= 80
+    assert name in (None, made)
