@@ -80,7 +80,7 @@ def spent() -> float:
 def ours(data: str, npz: Path, seed: int, run: Path, options: Sequence[str]) -> dict[str, Any]:
     """Search, retrain with floors, and what came of it. Each of the two commands counts from its start to its end."""
     told: dict[str, Any] = {}
-    sets = [f"validation={VALIDATION[data]}", f"seed={seed}", *(["flip=false"] if data == "digits" else []), *options]
+    sets = [f"validation={VALIDATION[data]}", f"seed={seed}", *([] if data == "digits" else ["flip=true"]), *options]
     search = ["search", GAME, "--npz", str(npz), "--size", str(SIZE[data]), "--seed", str(seed), "--run", str(run)]
     for name, command in (
         ("search", [*search, *(word for each in sets for word in ("--set", each))]),
@@ -149,7 +149,7 @@ def play(data: str, npz: Path, seed: int, arm: str, seconds: float, args: argpar
     if arm == "ours":
         return ours(data, npz, seed, args.out / f"{data}-{seed}", args.set)
     source = DataSource("npz", str(npz), size=SIZE[data], seed=seed, validation=VALIDATION[data])
-    base = make_game(GAME, "surrogate", size=SIZE[data], **({"flip": False} if data == "digits" else {})).base
+    base = make_game(GAME, "surrogate", size=SIZE[data], flip=data != "digits").base
     return tuned(source.load(), base, seed, seconds)
 
 

@@ -43,10 +43,10 @@ def test_the_base_recipe_is_one_of_its_pipelines():
 
 
 def test_what_is_told_of_the_flip_stays():
-    game = make_game("own-small-v1", "surrogate", flip=False)
+    game = make_game("own-small-v1", "surrogate", flip=True)
     zeros = {agent: (0,) * len(sizes) for agent, sizes in game.spec.nvec.items()}
-    assert game.recipe(zeros).flip is False
-    assert make_game("own-small-v1", "surrogate").recipe(zeros).flip is True
+    assert game.recipe(zeros).flip is True
+    assert make_game("own-small-v1", "surrogate").recipe(zeros).flip is False
 
 
 @pytest.mark.parametrize("agent", ["aug", "nas"])
