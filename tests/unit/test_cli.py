@@ -209,7 +209,7 @@ def test_a_run_of_a_cluster_goes_on_without_it():
 def test_zero_is_a_number_to_resume_with(option, searched, monkeypatch):
     """It was taken for nothing; `--gpus 0` is for a cluster that has none any more."""
     told = []
-    monkeypatch.setattr("ma2ml_agents.cli.start.drive", lambda run, config, console: told.append(config) or 0)
+    monkeypatch.setattr("ma2ml_agents.cli.start.drive", lambda run, config, console, limit: told.append(config) or 0)
     assert main(["resume", str(searched), option, "0"]) == 0
     assert told[0].to_json()[option[2:]] == 0
 
