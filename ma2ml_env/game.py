@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from ma2ml_env.actions import Action, Row, row_of
 from ma2ml_env.evaluators.base import Evaluates, Evaluator, Job, MayStart, VectorEvaluator, as_evaluator, closing
-from ma2ml_env.modules.base import Module
+from ma2ml_env.modules.base import Module, code_like
 from ma2ml_env.playable import OnOutcome, Playable
 from ma2ml_env.recipe import Recipe
+from ma2ml_env.registry import closest
 from ma2ml_env.reward import Accuracy, Reward
 from ma2ml_env.trial import Code, GameSpec, Outcome, Proposal, Trial, code_of
 
@@ -118,6 +119,24 @@ class Game(Playable):
     def values(self, codes: Mapping[str, Code]) -> dict[str, dict[str, Any]]:
         """Agent -> decision -> chosen value, for people."""
         return {name: module.space.decode(codes[name]) for name, module in self.modules.items()}
+
+    def codes(self, values: Mapping[str, Mapping[str, Any]] = {}, like: Recipe | None = None) -> dict[str, Code]:
+        """Inverse of `values`: the joint code of agent -> decision -> value.
+
+        Args:
+            values: decisions by name. Of those that are left out the values come closest to `like` (`Module.base_values`).
+            like: a recipe; None is the game's base recipe.
+
+        Raises:
+            ValueError: if there is no such agent or decision, a value is not among its choices, or a decision is left out of a
+                module that cannot say what comes closest to a recipe.
+        """
+        for agent in values:
+            if agent not in self.modules:
+                raise ValueError(f"there is no agent {agent!r}{closest(agent, self.modules)}")
+        return {
+            name: code_like(module, values.get(name, {}), like or self.base) for name, module in self.modules.items()
+        }
 
     def job(self, number: int, codes: Mapping[str, Code], seed: int) -> Job:
         """The job of one trial of a search, at the proxy's fidelity."""

@@ -1,6 +1,7 @@
 """Commands that only read: `trials`, `show`, `pareto`, `check`, `report`, `list`. They work while a search is running."""
 
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,6 +9,7 @@ from typing import Annotated, Any
 from rich.console import Console
 from tyro.conf import Positional, arg
 
+from ma2ml_agents.cli.keys import print_settings
 from ma2ml_agents.run.options import OptionalFile, Run
 from ma2ml_env.metrics import metric, value
 from ma2ml_env.registry import names, resolve
@@ -23,20 +25,29 @@ class Trials:
     """folder of the run"""
     json: bool = False
     """one JSON object a line: number, seed, proposal, outcome, reward; `open` is true in those of the open batch"""
+    csv: bool = False
+    """comma-separated, one row a trial: number, seed, origin, status, reward, accuracy, MACs, ... and what was decided"""
 
     def execute(self, console: Console) -> int:
         """Print them."""
-        from ma2ml_agents.run.stored import known_trials, stored_config
+        from ma2ml_agents.run.stored import build_without_evaluator, known_trials, stored_config
+
+        if self.json and self.csv:
+            raise ValueError("give either --json or --csv")
 
         with TrialStore(self.run, create=False) as store:
-            found, metric = known_trials(store), stored_config(store).metric
-        if self.json:
+            found, config = known_trials(store), stored_config(store)
+        if self.csv:
+            from ma2ml_agents.reports.sheet import write_sheet
+
+            write_sheet(found.trials, build_without_evaluator(config), sys.stdout, found.open)
+        elif self.json:
             for trial in found.trials:
                 print(json.dumps(found.to_json(trial)))
         else:
             from ma2ml_agents.reports.tables import trials_table
 
-            console.print(trials_table(found.trials, metric, found.open))
+            console.print(trials_table(found.trials, config.metric, found.open))
         return 0
 
 
@@ -128,7 +139,11 @@ class Pareto:
         if self.json:
             for trial in front:
                 outcome = trial.outcome
-                kept = {"accuracy": outcome.accuracy, "flops": outcome.flops, "params": outcome.params}
+                kept: dict[str, float | None] = {
+                    "accuracy": outcome.accuracy,
+                    "flops": outcome.flops,
+                    "params": outcome.params,
+                }
                 kept |= {} if chosen == "accuracy" else {chosen: value(chosen, outcome)}
                 print(json.dumps({"number": trial.number, **kept, "reward": trial.reward, **found.said(trial)}))
             return 0
@@ -186,20 +201,25 @@ class Report:
 
 @dataclass(frozen=True)
 class List:
-    """List games with their protocol, agents, learners, evaluators and rewards, those of plug-ins included."""
+    """List games with their protocol, agents, learners, evaluators, rewards and metrics, those of plug-ins included."""
 
     json: bool = False
     """as one JSON object"""
+    set: Annotated[str | None, arg(metavar="GAME", help_behavior_hint="")] = None
+    """list what `ma2ml search GAME --set` takes instead: each key with its kind, its value in this game and its meaning"""
 
     def execute(self, console: Console) -> int:
         """Print the tables."""
+        if self.set is not None:
+            print_settings(console, self.set, self.json)
+            return 0
         from ma2ml_agents.registry import learner_names, learner_title
         from ma2ml_agents.reports.tables import amount, table
 
         games, modules = [_game(name) for name in names("games")], [_module(name) for name in names("modules")]
         if self.json:
             kinds = {"games": games, "modules": modules, "learners": learner_names()}
-            print(json.dumps(kinds | {kind: names(kind) for kind in ("evaluators", "rewards")}))
+            print(json.dumps(kinds | {kind: names(kind) for kind in ("evaluators", "rewards", "metrics")}))
             return 0
         made = table("games", "id", "budget", "batch", "top k", "epochs", "MACs limit")
         for game in games:
@@ -220,7 +240,7 @@ class List:
         rewards = [*names("rewards"), "hard"]
         for name in learner_names():
             console.print(f"learner {name}: {learner_title(name)}", soft_wrap=True, markup=False)
-        for kind, rows in (("evaluators", evaluators), ("rewards", rewards)):
+        for kind, rows in (("evaluators", evaluators), ("rewards", rewards), ("metrics", names("metrics"))):
             console.print(f"{kind}: {', '.join(rows)}")
         return 0
 

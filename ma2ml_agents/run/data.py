@@ -24,6 +24,8 @@ from ma2ml_env.training.data.raw import PARTS
 
 MOST_PAIRS = 1e8
 """of images in different parts, that are compared before a search: a second or two"""
+FEWER = {"own-small-v0": (("limit", "train", 4000), ("validation_limit", "validation", 2000))}
+"""game -> (option, part, number) of limits that it had not in runs without an identity"""
 KEY = "data_identity"
 """in the config of a run"""
 
@@ -100,6 +102,8 @@ def same_data(store: TrialStore, now: Identity, accept: bool) -> KnownData:
     before = known_data(store)
     trials = sum(1 for _ in store.trials())
     if before is None:
+        if trials and not accept:
+            _refuse_fewer(store, now)
         return KnownData(now, verified=not store.config or not trials)
     if not (changes := before.identity.changes(now)):
         return before
@@ -180,6 +184,24 @@ def run_name(config: RunConfig, identity: Identity | None) -> str:
     words = [re.sub("[^a-z0-9]+", "-", word.lower()).strip("-") for word in (f"{config.game}-{config.learner}", end)]
     tail = "-".join(["", str(abs(config.seed)), *filter(None, words[1:])])
     return words[0][: 80 - len(tail)].rstrip("-") + tail
+
+
+def _refuse_fewer(store: TrialStore, now: Identity) -> None:
+    """Refuse a run of before whose game takes fewer images today, where that shows.
+
+    Raises:
+        ValueError: if it does; what takes all of them is told.
+    """
+    counts = {part: sum(numbers) for part, numbers in now.counts.items()}
+    limits = {key: (part, most) for key, part, most in FEWER.get(str(store.config.get("game")), ())}
+    met = [key for key, (part, most) in limits.items() if counts.get(part, 0) >= most]
+    if met and not limits.keys() & dict(store.config.get("set") or {}).keys():
+        raise ValueError(
+            f"{store.folder} was begun by an earlier version, whose {store.config['game']} took all images; this one takes "
+            f"{' and '.join(f'{counts[limits[key][0]]:,} for {limits[key][0]}' for key in met)}. Nothing was done. Use that "
+            "version, name another folder for a new run (--set limit=null validation_limit=null takes all images), or say "
+            "--accept-changed-data"
+        )
 
 
 def _refusal(folder: Path, changes: str) -> str:

@@ -13,10 +13,12 @@ from typing import Any
 from ma2ml_agents.learner import Learner
 from ma2ml_agents.registry import EARLIER, registry_name
 from ma2ml_agents.run.guard import tell
+from ma2ml_agents.run.informed import Informed, check_informed, due
+from ma2ml_agents.run.known import START, Scored, check_known, codes_to_json
 from ma2ml_env.evaluators.deadline import Deadline, NoTime
 from ma2ml_env.playable import OnOutcome, Playable
 from ma2ml_env.store.store import TrialStore
-from ma2ml_env.trial import GameSpec, Outcome, Proposal, Trial, trial_seed
+from ma2ml_env.trial import Code, GameSpec, Outcome, Proposal, Trial, trial_seed
 
 
 class SomebodysGame(Playable):
@@ -68,6 +70,8 @@ def search(
     budget: int,
     batch: int = 24,
     seed: int = 0,
+    start: Sequence[Mapping[str, Code]] = (),
+    learned: Sequence[Scored] = (),
     store: TrialStore | None = None,
     callbacks: Sequence[Callback] = (),
     seconds: float | Deadline | None = None,
@@ -81,6 +85,8 @@ def search(
         batch: trials that are proposed at a time; the last batch is smaller if it does not divide the budget. Where a run
             goes on to a larger one, the next batch is what that one lacked, and later ones are where they would have been.
         seed: of the trials, see `trial_seed`; the learner has its own.
+        start: joint codes of known pipelines, agent -> code: the first trials, in this order, which count like any other.
+        learned: pipelines of other runs with their scores there, which do not count; see `informed`.
         store: remembers the run; if it holds one already, the search goes on from there. None keeps nothing.
         callbacks: told in order.
         seconds: from now on, or a `Deadline` that counts already: no pipeline starts that is predicted to end later. The search
@@ -90,13 +96,22 @@ def search(
     Raises:
         NoTime: a RuntimeError; if the time was over before the reward of any pipeline was known.
         ValueError: if the budget or the batch is below 1; if the stored run has another game, learner class, batch or seed;
-            if the learner does not propose again what is stored; if the budget ends within a batch that is proposed already.
+            if the learner does not propose again what is stored; if the budget ends within a batch that is proposed already;
+            if a code of `start` does not fit, stands there twice, or the budget is too small for all.
         OSError: if the store cannot be written. What was acknowledged is stored, and the search can be resumed.
     """
     if budget < 1 or batch < 1:
         raise ValueError(f"budget and batch are at least 1, not {budget} and {batch}")
     game = game if isinstance(game, Playable) else SomebodysGame(game)
-    trials, index = _resume(game, learner, {"budget": budget, "batch": batch, "seed": seed}, store)
+    check_known(game, start, learned, budget)
+    if learned:
+        check_informed(learner, batch)
+    protocol: dict[str, Any] = {"budget": budget, "batch": batch, "seed": seed}
+    if start:
+        protocol["start"] = [codes_to_json(codes) for codes in start]
+    if learned:
+        protocol["learned"] = [each.to_json() for each in learned]
+    trials, index = _resume(game, learner, protocol, store)
     for callback in callbacks:
         callback.on_start(budget, tuple(trials))
     best = _Best(game, store)
@@ -131,7 +146,10 @@ def search(
                     f"trials {first} to {first + stored - 1} are proposed already: a budget of {budget} is too small"
                 )
             n, known = stored, store.outcomes(index)
-        proposals = learner.ask(n)
+        given = [Proposal(codes, origin=START) for codes in start[first : first + n]]
+        informed = Informed(learner, learned) if due(learned, trials, n - len(given)) else None
+        ask = learner.ask if informed is None else informed.ask
+        proposals = [*given, *ask(n - len(given))] if len(given) < n else given
         seeds = [trial_seed(seed, number) for number in range(first, first + n)]
         if store is not None:
             store.propose(index, first, proposals, seeds)
@@ -151,7 +169,8 @@ def search(
             break
         finally:
             game.limit(None)
-        metrics = tell(learner, played)
+        known_metrics = {} if informed is None else informed.settle(played[len(given) :])
+        metrics = {**known_metrics, **tell(learner, played)}
         if store is not None:
             store.close_batch(index, played, learner.state_dict())
         trials += played
@@ -165,7 +184,7 @@ def search(
 
 
 def _resume(
-    game: Playable, learner: Learner, protocol: Mapping[str, int], store: TrialStore | None
+    game: Playable, learner: Learner, protocol: Mapping[str, Any], store: TrialStore | None
 ) -> tuple[list[Trial], int]:
     """(trials of closed batches, index of the first open one); the learner is brought to where it was."""
     if store is None:

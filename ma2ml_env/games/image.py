@@ -85,12 +85,14 @@ OWN = NamedGame(
     size=32,
     base=replace(
         _PAPER, flip=False
-    ),  # nobody knows whether a mirrored image is still of its class: letters and signs are not
+    ),  # whether a mirrored image is still of its class, nobody knows: letters and signs are not
     protocol=Protocol(),
 )
+# 4,000 training images are its siblings'. With 2,000 validation images an accuracy has a standard error of 1.1 points at most,
+# and measuring them costs a twentieth of a training. Up to 5,000 images of one's own are all used.
 OWN_SMALL = replace(
-    OWN, id="own-small-v0", title="your own images on a laptop: 4 cells, 8 filters, 3 epochs",
-    base=replace(_SMALL, flip=False), protocol=_SMALL_PROTOCOL,
+    OWN, id="own-small-v0", title="your own images on a laptop: 4 cells, 8 filters, at most 4,000 images, 3 epochs",
+    base=replace(_SMALL, flip=False), protocol=_SMALL_PROTOCOL, source={"limit": 4000, "validation_limit": 2000},
 )  # fmt: skip
 OWN_SMALL_PLAIN = replace(
     OWN, id="own-small-v1", title="your own images on a laptop: plain networks, an ordinary augmentation, 3 epochs of 30",

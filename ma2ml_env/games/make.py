@@ -194,16 +194,7 @@ def sort_options(
     Raises:
         ValueError: see `make_game`.
     """
-    network, trains = named.base.network.args, evaluator in TRAINED
-    kinds = {
-        "data": DATA,
-        "placement": get_type_hints(Placement),
-        "protocol": get_type_hints(Protocol),
-        "recipe": get_type_hints(Recipe),
-        "network": {name: type(usual) for name, usual in network.items()},
-        **_own_options(evaluator),
-    }
-    del kinds["recipe"]["epochs"]  # the protocol's final_epochs
+    trains, kinds = evaluator in TRAINED, option_kinds(named, evaluator)
     routed: dict[str, dict[str, Any]] = {home: {} for home in kinds}
     for option, value in options.items():
         home = next((home for home, names in kinds.items() if option in names), None)
@@ -240,6 +231,24 @@ def sort_options(
         routed["player"],
         data.get("data"),
     )
+
+
+def option_kinds(named: NamedGame, evaluator: str) -> dict[str, dict[str, Any]]:
+    """Home -> option -> annotation of all that a game with this evaluator can be told; the first home that has it takes it.
+
+    Raises:
+        ValueError: if there is no such evaluator.
+    """
+    kinds = {
+        "data": DATA,
+        "placement": get_type_hints(Placement),
+        "protocol": get_type_hints(Protocol),
+        "recipe": get_type_hints(Recipe),
+        "network": {name: type(usual) for name, usual in named.base.network.args.items()},
+        **_own_options(evaluator),
+    }
+    del kinds["recipe"]["epochs"]  # the protocol's final_epochs
+    return kinds
 
 
 def _one_of(name: str, given: bool, loose: Mapping[str, Any]) -> None:

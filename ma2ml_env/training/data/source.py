@@ -101,6 +101,8 @@ class DataSource:
     """number of validation images; None is the data set's own. Images with a `val` folder bring theirs, whatever this says"""
     limit: int | None = None
     """train on the first so many images of the split's order only; None is all"""
+    validation_limit: int | None = None
+    """at most so many validation images, those of a `val` folder included; None is all. With `groups` about so many"""
     fit: Literal["crop", "pad", "squash"] = "crop"
     """how images become squares: the centre is cropped, the background is padded with, or the sides are squashed"""
     background: str = "white"
@@ -211,11 +213,15 @@ class DataSource:
         own = max(1, round(OWN_SHARE * len(raw.y["train"])))
         test = 297 if self.name == "digits" else own
         validation = VALIDATION.get(self.name, own) if self.validation is None else self.validation
+        most = self.validation_limit or validation
         groups = None
         if self.groups is not None:
             groups = read_groups(Path(self.groups), {part: image_names(raw, part) for part in raw.y})["train"]
         try:
-            return split(raw, seed=self.seed, test=test, validation=validation, limit=self.limit, groups=groups)
+            made = split(
+                raw, seed=self.seed, test=test, validation=min(validation, most), limit=self.limit, groups=groups
+            )
+            return made.fewer("validation", raw, self.validation_limit, self.seed)
         except ValueError as error:
             raise ValueError(f"{self._place}: {error}") from None
 
@@ -235,6 +241,8 @@ class DataSource:
             raise ValueError(f"size is a number of pixels, at least 1, not {self.size}")
         if self.limit is not None and self.limit < 2:
             raise ValueError(f"limit is at least 2 training images, not {self.limit}")
+        if self.validation_limit is not None and self.validation_limit < 1:
+            raise ValueError(f"validation_limit is at least 1 image, not {self.validation_limit}")
         if self.fit not in FITS:
             raise ValueError(f"fit is {', '.join(FITS)}, not {self.fit!r}")
         if self.name == "imagenet" and (self.fit, self.background) != ("crop", "white"):
