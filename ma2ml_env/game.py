@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ma2ml_env.actions import Action, Row, row_of
-from ma2ml_env.evaluators.base import Evaluates, Evaluator, Job, VectorEvaluator, as_evaluator, closing
-from ma2ml_env.modules.base import Module
+from ma2ml_env.evaluators.base import Evaluates, Evaluator, Job, MayStart, VectorEvaluator, as_evaluator, closing
+from ma2ml_env.modules.base import Module, code_like
 from ma2ml_env.playable import OnOutcome, Playable
 from ma2ml_env.recipe import Recipe
+from ma2ml_env.registry import closest
 from ma2ml_env.reward import Accuracy, Reward
 from ma2ml_env.trial import Code, GameSpec, Outcome, Proposal, Trial, code_of
 
@@ -119,6 +120,24 @@ class Game(Playable):
         """Agent -> decision -> chosen value, for people."""
         return {name: module.space.decode(codes[name]) for name, module in self.modules.items()}
 
+    def codes(self, values: Mapping[str, Mapping[str, Any]] = {}, like: Recipe | None = None) -> dict[str, Code]:
+        """Inverse of `values`: the joint code of agent -> decision -> value.
+
+        Args:
+            values: decisions by name. Of those that are left out the values come closest to `like` (`Module.base_values`).
+            like: a recipe; None is the game's base recipe.
+
+        Raises:
+            ValueError: if there is no such agent or decision, a value is not among its choices, or a decision is left out of a
+                module that cannot say what comes closest to a recipe.
+        """
+        for agent in values:
+            if agent not in self.modules:
+                raise ValueError(f"there is no agent {agent!r}{closest(agent, self.modules)}")
+        return {
+            name: code_like(module, values.get(name, {}), like or self.base) for name, module in self.modules.items()
+        }
+
     def job(self, number: int, codes: Mapping[str, Code], seed: int) -> Job:
         """The job of one trial of a search, at the proxy's fidelity."""
         return Job(number, self.recipe(codes), codes, seed, self.protocol.fidelity)
@@ -156,6 +175,14 @@ class Game(Playable):
         """Give finished trials of an earlier part of the run to the evaluator's cache, if it has one."""
         for trial in trials:
             self.evaluator.remember(self.job(trial.number, trial.proposal.codes, trial.seed), trial.outcome)
+
+    def limit(self, may_start: MayStart | None) -> bool:
+        """See `Evaluator.limit`."""
+        return self.evaluator.limit(may_start)
+
+    def worth(self, outcome: Outcome) -> float:
+        """See `Playable.worth`."""
+        return float(self.reward(outcome))
 
     def score(self, codes: Mapping[str, Action], seeds: NDArray[np.int64]) -> NDArray[np.float64]:
         """Rewards (n,) of agent -> codes (n, L_i) under trial seeds (n,): those of `play`, bit for bit.

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ma2ml_env.evaluators.base import MayStart
 from ma2ml_env.recipe import Recipe
 from ma2ml_env.trial import Code, GameSpec, Outcome, Proposal, Trial
 
@@ -44,6 +45,14 @@ class Playable(ABC):
 
     def remember(self, trials: Sequence[Trial]) -> None:  # noqa: B027 (a default)
         """Take finished trials of an earlier part of the run. By default nothing is kept."""
+
+    def limit(self, may_start: MayStart | None) -> bool:
+        """See `Evaluator.limit`. By default nobody asks."""
+        return False
+
+    def worth(self, outcome: Outcome) -> float | None:
+        """The reward of an outcome whose batch is not played yet. By default it is not known before."""
+        return None
 
     def recipe(self, codes: Mapping[str, Code]) -> Recipe | None:
         """The pipeline of a joint code. By default there is none."""

@@ -1,8 +1,8 @@
 """The registry: every named part of the environment, as lazy `"package.module:attr"` strings.
 
 Nothing is imported before it is asked for. Third parties add rows with `register`, or without a line of code by entry points
-of the groups `ma2ml.modules`, `.evaluators`, `.rewards`, `.tables`, `.games`, `.learners`, `.networks`, `.losses` and
-`.optimizers`, which worker processes find as well. Conformance tests run over all rows.
+of the groups `ma2ml.modules`, `.evaluators`, `.rewards`, `.metrics`, `.tables`, `.games`, `.learners`, `.networks`, `.losses`
+and `.optimizers`, which worker processes find as well. Conformance tests run over all rows.
 """
 
 import difflib
@@ -28,6 +28,9 @@ TABLE: dict[str, dict[str, str]] = {
         "hpo_mlp": "ma2ml_env.modules.mlp:HpoMlp",
         "nas_mobile": "ma2ml_env.modules.nas_mobile:NasMobile",
         "nas_edges": "ma2ml_env.modules.nas_edges:NasEdges",
+        "aug_small": "ma2ml_env.modules.small:AugSmall",
+        "nas_small": "ma2ml_env.modules.small:NasSmall",
+        "hpo_small": "ma2ml_env.modules.small:HpoSmall",
     },
     "evaluators": {
         "surrogate": "ma2ml_env.evaluators.surrogate:Surrogate",
@@ -39,6 +42,13 @@ TABLE: dict[str, dict[str, str]] = {
     "rewards": {
         "accuracy": "ma2ml_env.reward:Accuracy",
         "flops": "ma2ml_env.reward:FlopsReward",
+    },
+    "metrics": {
+        "accuracy": "ma2ml_env.metrics:ACCURACY",
+        "balanced_accuracy": "ma2ml_env.metrics:BALANCED_ACCURACY",
+        "macro_f1": "ma2ml_env.metrics:MACRO_F1",
+        "top5_accuracy": "ma2ml_env.metrics:TOP5_ACCURACY",
+        "log_loss": "ma2ml_env.metrics:LOG_LOSS",
     },
     "tables": {
         "jahs_early": "ma2ml_env.tables.jahs_early:JahsEarly",
@@ -64,6 +74,7 @@ TABLE: dict[str, dict[str, str]] = {
         "imagenet200-600m-small-v0": "ma2ml_env.games.paper:IMAGENET200_600M_SMALL",
         "own-v0": "ma2ml_env.games.image:OWN",
         "own-small-v0": "ma2ml_env.games.image:OWN_SMALL",
+        "own-small-v1": "ma2ml_env.games.image:OWN_SMALL_PLAIN",
         "jahs-early-v0": "ma2ml_env.games.table:JAHS_EARLY",
         "jahs-early-60m-v0": "ma2ml_env.games.table:JAHS_EARLY_60M",
         "hpobench-australian-v0": "ma2ml_env.games.table:HPOBENCH_AUSTRALIAN",
@@ -84,8 +95,8 @@ def register(kind: str, name: str, target: str) -> None:
     """Add a row.
 
     Args:
-        kind: `modules`, `evaluators`, `rewards`, `tables`, `games`, `learners`, `networks`, `losses` or `optimizers` (the
-            singular will do).
+        kind: `modules`, `evaluators`, `rewards`, `metrics`, `tables`, `games`, `learners`, `networks`, `losses` or
+            `optimizers` (the singular will do).
         name: what users will type.
         target: `"package.module:attr"`, imported when it is first used.
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ma2ml_env.env import INFO_KEYS, AutoMLEnv
 from ma2ml_env.evaluators.base import Evaluator, Job, VectorEvaluator
-from ma2ml_env.modules.base import Module
+from ma2ml_env.modules.base import Expresses, Module
 from ma2ml_env.recipe import Recipe
 from ma2ml_env.reward import Reward
 from ma2ml_env.trial import Code, GameSpec, Outcome, Proposal, Trial, code_of, trial_seed
@@ -57,7 +57,10 @@ def as_actions(codes: Mapping[str, NDArray[Any]], spec: GameSpec) -> dict[str, A
 
 
 def check_module(module: Module, base: Recipe | None = None, samples: int = 200) -> None:
-    """Check a module: codes survive decoding, `apply` returns new and repeatable recipes, which survive JSON."""
+    """Check a module: codes survive decoding, `apply` returns new and repeatable recipes, which survive JSON.
+
+    And where it has `base_values`: they are of the space, and what comes of them is expressed exactly.
+    """
     assert isinstance(module, Module), f"{module!r} lacks name, space or apply"
     tail = module.name.rpartition("_")[2]
     assert module.name, "an agent needs a name"
@@ -80,7 +83,18 @@ def check_module(module: Module, base: Recipe | None = None, samples: int = 200)
         assert stored == recipe, f"the recipe does not survive JSON at {code}"
         assert stored.key == recipe.key
         assert module.apply(recipe, values).key == recipe.key, f"apply twice is not apply once at {code}"
+        _check_base_values(module, recipe)
+    _check_base_values(module, base)
     assert replace(base).key == before, "apply changed the recipe that it was given"
+
+
+def _check_base_values(module: Module, recipe: Recipe) -> None:
+    """What comes closest to a recipe is of the space, and closest to itself."""
+    if isinstance(module, Expresses):
+        space = module.space
+        found = module.apply(recipe, space.decode(space.encode(module.base_values(recipe))))
+        again = module.apply(found, space.decode(space.encode(module.base_values(found))))
+        assert again.key == found.key, f"base_values {module.base_values(recipe)} are not closest to their own recipe"
 
 
 def check_reward(reward: Reward) -> None:

@@ -89,7 +89,8 @@ class Outcome:
 
     status: Status = "ok"
     accuracy: float = 0.0
-    """primary metric in [0, 1]; 0.0 unless ok"""
+    """primary metric in [0, 1]; 0.0 unless ok. Of what is trained, the accuracy on validation images, whatever a reward goes
+    by: other metrics of `metrics.py` stand below, by name"""
     flops: int = 0
     """multiply-adds (MACs) of one forward pass; 0 if unknown"""
     params: int = 0
@@ -106,7 +107,7 @@ class Outcome:
     test_accuracy: float | None = None
     """in [0, 1], on images that no search has seen; None if it was not measured"""
     rungs: tuple[float, ...] = ()
-    """accuracies in [0, 1] at the rungs of a halving that it reached, in order"""
+    """accuracies in [0, 1], or scores of the metric that it ranks by, at the rungs of a halving that it reached, in order"""
     batch_end: int = 0
     """one more than the highest number of the batch that a halving ranked it in; 0 if none did"""
     metrics: Mapping[str, float] = field(default_factory=dict)

@@ -27,13 +27,13 @@ def of_dataset(pixels: Mapping[str, Any]) -> dict[str, Any]:
     return {**BEFORE, **pixels, "reader": VERSION}
 
 
-def rows(pixels: Mapping[str, Any]) -> Sequence[str]:
+def rows(pixels: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
     """Of the card's table."""
     low, high = pixels["value_range"]
     return [
-        f"| stored values | {_DEPTHS[pixels['depth']]}: {low:g} becomes 0, {high:g} becomes 255 |",
-        f"| to a square | {pixels['fit']}: {_FITS[pixels['fit']]} |",
-        f"| transparent pixels | show {pixels['background']} |",
+        ("stored values", f"{_DEPTHS[pixels['depth']]}: {low:g} becomes 0, {high:g} becomes 255"),
+        ("to a square", f"{pixels['fit']}: {_FITS[pixels['fit']]}"),
+        ("transparent pixels", f"show {pixels['background']}"),
     ]
 
 

@@ -21,13 +21,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from ma2ml_agents.after import card_pixels
-from ma2ml_agents.after.results import tested
-from ma2ml_agents.run.config import RunConfig
-from ma2ml_agents.run.data import KEY, KnownData, data_of_export
+from ma2ml_agents.after.card import card_of, card_text
+from ma2ml_agents.after.per_class import per_class, short_rows
+from ma2ml_agents.run.data import data_of_export
 from ma2ml_agents.run.stored import stored_config
 from ma2ml_env.io.files import write_atomic
+from ma2ml_env.io.predictions import predictions_path
 from ma2ml_env.io.reading import expected, read_json
+from ma2ml_env.metrics import score
 from ma2ml_env.recipe import Recipe
 from ma2ml_env.store.store import TrialStore
 from ma2ml_env.trial import Outcome
@@ -66,13 +67,14 @@ def export(
     with expected(run / "retrain" / "summary.json", f"run `ma2ml retrain {run}` again"):
         row = _row(summary, number, run)
         weights = run / "retrain" / row["weights"]
+        here = (run / "retrain").resolve()
+        if not all(path.resolve().is_relative_to(here) for path in (weights, predictions_path(weights))):
+            raise ValueError(f"{weights} is not in {run / 'retrain'}: its summary.json was not written by ma2ml")
         recipe = Recipe.from_json(row["recipe"])
-        card = _card(config, summary, data, row, number is None and bool(summary["repeats"]))
-        card[KEY] = known
-        told = _card_text(card)
+        classes = per_class([weights], data["class_names"])
+        card = card_of(config, summary, data, row, classes, number is None and bool(summary["repeats"]), known)
+        told = card_text(card, classes)
     texts = {"model.py": model_source(recipe.network.kind), "card.md": told}
-    if not weights.resolve().is_relative_to((run / "retrain").resolve()):
-        raise ValueError(f"{weights} is not in {run / 'retrain'}: its summary.json was not written by ma2ml")
     folder = (Path(out) if out is not None else run / "export").absolute()
     if folder.exists() and any(folder.iterdir()) and not (folder / "card.json").exists():
         raise ValueError(f"{folder} holds something else than an export; name another folder")
@@ -198,7 +200,10 @@ def _read(run: Path, name: str) -> Any:
 
 def _row(summary: Mapping[str, Any], number: int | None, run: Path) -> dict[str, Any]:
     if number is None and summary["repeats"]:
-        best: dict[str, Any] = max(summary["repeats"], key=lambda row: row["outcome"]["accuracy"])
+        metric = summary.get("metric", "accuracy")
+        best: dict[str, Any] = max(
+            summary["repeats"], key=lambda row: score(metric, Outcome.from_json(row["outcome"]), test=True)
+        )
         return best
     if number is None:  # of a retraining by levels
         number = summary["winner"]
@@ -209,85 +214,5 @@ def _row(summary: Mapping[str, Any], number: int | None, run: Path) -> dict[str,
     return found
 
 
-def _card(
-    config: RunConfig, summary: Mapping[str, Any], data: Mapping[str, Any], row: Mapping[str, Any], repeat: bool
-) -> dict[str, Any]:
-    outcome = row["outcome"]
-    card = {
-        "game": config.game,
-        "version": version("ma2ml"),
-        "torch": version("torch"),
-        "trial": row["trial"],
-        "seed": row["seed"],
-        "search_seed": config.seed,
-        "test_accuracy": tested(Outcome.from_json(outcome)),
-        "flops": outcome["flops"],
-        "params": outcome["params"],
-        "trained_on": "training and validation images" if repeat else "training images",
-    }
-    if repeat:
-        card["repeats"] = {"count": len(summary["repeats"]), "mean": summary["mean"], "deviation": summary["deviation"]}
-    else:
-        card["validation_accuracy"] = outcome["accuracy"]
-    card["winner_chosen_by"] = summary["select"]
-    card["data"] = data["name"]
-    card["pixels"] = data.get("pixels", card_pixels.BEFORE)
-    return card | {name: data[name] for name in ("classes", "class_names", "channels", "size", "mean", "std")}
-
-
-def _card_text(card: Mapping[str, Any]) -> str:
-    known = dict(card[KEY])
-    seen = known.pop("seen_at_export")
-    lines = [
-        f"# {card['game']}, trial {card['trial']}",
-        "",
-        f"An image classifier of {card['classes']} classes, found by ma2ml {card['version']} and trained on the "
-        f"{card['trained_on']} of {card['data']}.",
-        "",
-        "| | |",
-        "|---|---|",
-        f"| test accuracy of these weights | {card['test_accuracy']:.4f} |",
-    ]
-    if "repeats" in card:
-        repeats = card["repeats"]
-        lines += [
-            f"| mean and deviation of {repeats['count']} trainings | {repeats['mean']:.4f} +- {repeats['deviation']:.4f} |",
-        ]
-    else:
-        lines += [f"| validation accuracy | {card['validation_accuracy']:.4f} |"]
-    lines += [
-        f"| MACs of one image | {card['flops']:,} |",
-        f"| parameters | {card['params']:,} |",
-        f"| seed of the training | {card['seed']} |",
-        f"| input | uint8, {card['channels']} x {card['size']} x {card['size']}, 0..255 |",
-        *card_pixels.rows(card["pixels"]),
-        f"| classes | {', '.join(card['class_names'])} |",
-        f"| data | {KnownData.from_json(known).told()} |",
-        "",
-    ]
-    if not seen:
-        lines += ["The data were not there when this was exported, so nobody has looked whether they have changed.", ""]
-    if "repeats" in card:
-        lines += [
-            "These weights are the best of the trainings by test accuracy; the mean says what to expect of the pipeline.",
-            "",
-        ]
-    if card["winner_chosen_by"] == "test":
-        lines += ["The pipeline itself was chosen by test accuracy, so all test figures are optimistic.", ""]
-    lines += [
-        "```python",
-        "import model  # this folder's model.py; needs torch and torchvision",
-        "network = model.load()",
-        "images = model.read_files(['cat.jpg'])  # or images that are decoded: uint8 (B, channels, H, W)",
-        "model.classify(network, images)",
-        "```",
-        "",
-        *card_pixels.text(card["pixels"]),
-        "`python model.py` checks the installation; `python model.py IMAGE ...` classifies files.",
-        "",
-    ]
-    return "\n".join(lines)
-
-
 def _json(content: Any) -> bytes:
-    return (json.dumps(content, indent=2) + "\n").encode()
+    return (short_rows(json.dumps(content, indent=2)) + "\n").encode()

@@ -1,6 +1,7 @@
 """Does a short training rank pipelines as a long one does? The gap that the paper names as its first limitation.
 
-A sample of a run's pipelines is trained for several numbers of epochs, and the rankings by validation accuracy are compared.
+A sample of a run's pipelines is trained for several numbers of epochs, and the rankings by validation accuracy, or the run's
+own metric, are compared.
 Each training has a seed of its own, so what two of them share is the pipeline and not its initial weights. The same number of
 epochs named twice is trained under two seeds: their correlation is what noise leaves of a ranking.
 """
@@ -20,13 +21,15 @@ from rich.console import Console
 from ma2ml_agents.after.correlation import Estimate, bootstrap, kendall, spearman
 from ma2ml_agents.after.results import Results, Wanted, train
 from ma2ml_agents.run.config import RunConfig
-from ma2ml_agents.run.data import data_of_run
+from ma2ml_agents.run.data import KnownData, data_of_run
 from ma2ml_agents.run.standing import first_of_each, recipe_key
 from ma2ml_agents.run.stored import build_without_evaluator, trained_run, training_options
+from ma2ml_agents.run.ticker import working
 from ma2ml_env.evaluators.base import Job
 from ma2ml_env.evaluators.placement import place
 from ma2ml_env.game import Game
 from ma2ml_env.io.files import FolderLock, write_atomic
+from ma2ml_env.metrics import score
 from ma2ml_env.trial import Outcome, Trial, trial_seed
 
 PIPELINES = 24
@@ -52,12 +55,14 @@ class Compared:
     """trial numbers; those that failed at any fidelity are left out"""
     failed: int
     accuracy: Mapping[str, Sequence[float]]
-    """training -> validation accuracy of each pipeline"""
+    """training -> validation accuracy of each pipeline, or its score by the run's metric"""
     pairs: Sequence[Pair]
     places: Mapping[str, int]
     """training -> where in its ranking the best pipeline of the longest training stands, from 1; not of that training itself"""
     distinct: int
     """different pipelines of the run that were trained"""
+    metric: str = "accuracy"
+    """of the run"""
 
     def top_k(self, name: str) -> int:
         """How many of the run's best by this training have to be trained to the end for the best to be among them.
@@ -111,16 +116,17 @@ def compare(
     if len(chosen) < FEWEST:
         raise ValueError(f"{run} has {len(chosen)} different pipelines that were trained; {FEWEST} are needed")
     folder = run / "fidelity"
-    evaluator = place(_trainer(config, data.checkpoints(folder), data.identity.digest), placement)
+    with working(console or Console(quiet=True), "reading the data"):
+        evaluator = place(_trainer(config, folder, data), placement)
     folder.mkdir(exist_ok=True)
     lock = FolderLock(folder / "fidelity.lock")
     try:
         trainings = _trainings(epochs)
         wanted = [Wanted(one.name, trial.number, one.job(game, trial)) for one in trainings for trial in chosen]
         results = Results(folder / "results.jsonl", data.identity.digest, trusted=not data.verified)
-        outcomes = train("fidelity", wanted, evaluator, results, console, on_outcome)
+        outcomes = train("fidelity", wanted, evaluator, results, console, on_outcome, folder / "progress")
         found = {(one.stage, one.trial): outcome for one, outcome in zip(wanted, outcomes, strict=True)}
-        result = _compared(trainings, chosen, found, seed, len(first_of_each(trials, recipe_key(game))))
+        result = _compared(trainings, chosen, found, seed, len(first_of_each(trials, recipe_key(game))), config.metric)
         write_atomic(folder / "summary.json", (json.dumps(_summary(result), indent=2) + "\n").encode())
         return result
     finally:
@@ -128,7 +134,7 @@ def compare(
         lock.release()
 
 
-def _trainer(config: RunConfig, checkpoints: Path, digest: str) -> Any:
+def _trainer(config: RunConfig, folder: Path, data: KnownData) -> Any:
     """A `Train` that trains equal pipelines anew, as a cache would answer a second seed with the first.
 
     Raises:
@@ -138,7 +144,11 @@ def _trainer(config: RunConfig, checkpoints: Path, digest: str) -> Any:
     from ma2ml_env.evaluators.train import Train
 
     source, options = training_options(config)
-    trainer = Train(replace(source, digest=digest), checkpoints=str(checkpoints.absolute()), **options)
+    kept: dict[str, Any] = {
+        "checkpoints": str(data.checkpoints(folder).absolute()),
+        "progress": str((folder / "progress").absolute()),
+    }
+    trainer = Train(replace(source, digest=data.identity.digest), **kept, **options)
     trainer.check()
     return trainer
 
@@ -184,12 +194,13 @@ def _compared(
     found: Mapping[tuple[str, int], Outcome],
     seed: int,
     distinct: int,
+    metric: str = "accuracy",
 ) -> Compared:
     names = [one.name for one in trainings]
     whole = [t.number for t in chosen if all(found[name, t.number].status == "ok" for name in names)]
     if len(whole) < FEWEST:
         raise ValueError(f"only {len(whole)} of {len(chosen)} pipelines could be trained; {FEWEST} are needed")
-    accuracy = {name: [found[name, number].accuracy for number in whole] for name in names}
+    accuracy = {name: [score(metric, found[name, number]) for number in whole] for name in names}
     pairs = []
     for first, second in itertools.combinations(names, 2):
         x, y = np.array(accuracy[first]), np.array(accuracy[second])
@@ -200,13 +211,14 @@ def _compared(
     places = {
         name: sum(value >= values[best] for value in values) for name, values in accuracy.items() if name != longest
     }
-    return Compared(whole, len(chosen) - len(whole), accuracy, pairs, places, distinct)
+    return Compared(whole, len(chosen) - len(whole), accuracy, pairs, places, distinct, metric)
 
 
 def _summary(result: Compared) -> dict[str, object]:
     return {
         "pipelines": list(result.pipelines),
         "failed": result.failed,
+        "metric": result.metric,
         "accuracy": {name: list(values) for name, values in result.accuracy.items()},
         "pairs": [
             {"trainings": list(pair.names), "spearman": pair.spearman._asdict(), "kendall": pair.kendall._asdict()}

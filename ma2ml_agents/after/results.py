@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from ma2ml_agents.run.tracking import progress_bar
+from ma2ml_agents.after.watch import Watch
 from ma2ml_env.evaluators.base import Evaluator, Job
 from ma2ml_env.io.reading import read_json
 from ma2ml_env.recipe import content_key
@@ -107,6 +107,7 @@ def train(
     results: Results,
     console: Console | None,
     on_outcome: Callable[[Job, Outcome], None],
+    progress: Path | None = None,
 ) -> list[Outcome]:
     """The outcome of each, in order: from the file, or trained now.
 
@@ -117,23 +118,18 @@ def train(
         results: holds those that are done, and gets each new one the moment it is there.
         console: for the bar, where it is a terminal, or for a line a training; None shows none.
         on_outcome: told of each new one when it is stored; an exception ends the training of the others.
+        progress: where the evaluator leaves the epochs of trainings under way, for the bar.
     """
     done = {i: o for i, one in enumerate(wanted) if (o := results.get(one.stage, one.job, one.weights)) is not None}
     waiting = [i for i in range(len(wanted)) if i not in done]
-    console = console or Console(quiet=True)
-    bar = progress_bar(console)
-    bar.disable = not console.is_terminal
-    task = bar.add_task(name, total=len(wanted), completed=len(done))
-    with bar:
-        bar.refresh()
-        for position, outcome in evaluator.evaluate([wanted[i].job for i in waiting]):
+    jobs = [wanted[i].job for i in waiting]
+    with Watch(name, [one.job for one in wanted], jobs, console or Console(quiet=True), progress) as watch:
+        for position, outcome in evaluator.evaluate(jobs):
             one = wanted[waiting[position]]
             results.add(one.stage, one.job, one.trial, outcome)
             done[waiting[position]] = outcome
-            bar.update(task, advance=1, refresh=True)
-            if bar.disable:
-                told = f"accuracy {outcome.accuracy:.4f}" if outcome.status == "ok" else f"failed, {outcome.error}"
-                count = f"{len(done)}/{len(wanted)}"
-                console.print(f"{one.stage}: {count}, trial {one.trial}, {told}, {outcome.seconds:.0f} s")
+            told = f"accuracy {outcome.accuracy:.4f}" if outcome.status == "ok" else f"failed, {outcome.error}"
+            stage = "" if one.stage == name else f"{one.stage}, "
+            watch.ended(one.job, f"{stage}trial {one.trial}, {told}, {outcome.seconds:.0f} s")
             on_outcome(one.job, outcome)
     return [done[i] for i in range(len(wanted))]

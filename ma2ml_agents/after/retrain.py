@@ -2,8 +2,9 @@
 
 The pipelines of highest accuracy under a limit on MACs are trained to the end on the training images. One is chosen, by
 validation accuracy unless told otherwise, and trained again under different seeds on training and validation images together;
-its test accuracies give mean and deviation. With levels (section 4.1), the best of each limit on MACs is chosen instead, and
-nothing is repeated.
+its test accuracies give mean and deviation. What it has to beat is trained as often (`floors.py`). With levels (section 4.1),
+the best of each limit on MACs is chosen instead, and nothing is repeated. A run of another metric (`--metric`) is chosen from
+by that.
 
 `RUN/retrain/` holds `results.jsonl`, one finished training a line, on the disk before the next one is waited for; the weights;
 and `summary.json`. A kill loses no finished training, and of those that were running what they did since their last
@@ -19,17 +20,20 @@ from typing import Any
 
 from rich.console import Console
 
-from ma2ml_agents.after import card_pixels
+from ma2ml_agents.after import card_pixels, floors
+from ma2ml_agents.after.per_class import per_class, short_rows
 from ma2ml_agents.after.results import Results, Wanted, train
-from ma2ml_agents.after.retrained import Finished, Level, Retrained, Select, mean_and_deviation, summary
+from ma2ml_agents.after.retrained import Finished, Floor, Level, Retrained, Select, mean_and_deviation, summary
 from ma2ml_agents.run.data import KEY, KnownData, data_of_run
-from ma2ml_agents.run.standing import by_accuracy, first_of_each, recipe_key
+from ma2ml_agents.run.standing import by_score, first_of_each, recipe_key
 from ma2ml_agents.run.stored import build_without_evaluator, trained_run, training_options
+from ma2ml_agents.run.ticker import working
 from ma2ml_env.evaluators.base import Job
 from ma2ml_env.evaluators.placement import place
 from ma2ml_env.game import Game
 from ma2ml_env.games.make import NamedGame
 from ma2ml_env.io.files import FolderLock, write_atomic
+from ma2ml_env.recipe import Recipe
 from ma2ml_env.registry import resolve
 from ma2ml_env.trial import Outcome, Trial, trial_seed
 
@@ -45,6 +49,7 @@ def retrain(
     levels: Sequence[float] = (),
     repeats: int | None = None,
     baseline: bool = False,
+    with_floors: bool = False,
     select: Select = "validation",
     accept_changed_data: bool = False,
     console: Console | None = None,
@@ -62,6 +67,8 @@ def retrain(
         repeats: trainings of the winner; None is the game's own, or none where there are levels. With none, the mean is the
             winner's own test accuracy.
         baseline: also train the game's base recipe, as often as the winner and at least once: the "Baseline" of Table 4.
+        with_floors: also train what the winner has to beat, as often as the winner: a linear model, a plain network, and the
+            base recipe. Not without repeats: the winner was trained on fewer images then.
         select: images to choose by. `test` is the paper's own protocol; what it reports is optimistic.
         accept_changed_data: train on the data although they are not those of the search; exports tell it.
         console: for the progress bar; None shows none.
@@ -82,6 +89,7 @@ def retrain(
         levels=levels,
         repeats=repeats,
         baseline=baseline,
+        with_floors=with_floors,
         select=select,
         accept_changed_data=accept_changed_data,
         console=console,
@@ -102,6 +110,7 @@ class Retraining:
         levels: Sequence[float],
         repeats: int | None,
         baseline: bool,
+        with_floors: bool,
         select: Select,
         accept_changed_data: bool,
         console: Console | None,
@@ -113,7 +122,9 @@ class Retraining:
         self.game = build_without_evaluator(self.config)
         self.top_k = self.game.protocol.top_k if top_k is None else top_k
         self.repeats = (0 if levels else self.game.protocol.repeats) if repeats is None else repeats
-        self.baselines = max(1, self.repeats) if baseline else 0
+        self.floors = with_floors and self.repeats > 0
+        self.wants_baseline = baseline
+        self.baselines = max(1, self.repeats) if baseline or self.floors else 0
         if self.top_k < 1 or self.repeats < 0:
             raise ValueError(f"top_k is at least 1 and repeats at least 0, not {self.top_k} and {self.repeats}")
         if levels and max_flops is not None:
@@ -130,8 +141,9 @@ class Retraining:
 
     def result(self) -> Retrained:
         """Train what is not trained yet; all of it is in `RUN/retrain` when this returns."""
-        dataset = self._dataset()
-        chosen = self._chosen(dataset)
+        with working(self.console or Console(quiet=True), "reading the data"):
+            dataset = self._dataset()
+            chosen = self._chosen(dataset)
         self.folder.mkdir(exist_ok=True)
         lock = FolderLock(self.folder / "retrain.lock")
         try:
@@ -139,11 +151,15 @@ class Retraining:
             top = self._top(chosen)
             winner = min(top, key=self._rank)
             repeats, baseline = self._repeats(winner), self._baseline(winner)
-            done, plain = _finished(repeats), _finished(baseline)
-            failed = len(repeats) - len(done) + len(baseline) - len(plain)
+            done, base = _finished(repeats), _finished(baseline)
+            failed = len(repeats) - len(done) + len(baseline) - len(base)
             mean, deviation = mean_and_deviation(done or [winner])
-            result = Retrained(self.select, top, winner, done, mean, deviation, self._levels(top), plain, failed)
-            text = json.dumps(summary(result, self.folder), indent=2) + "\n"
+            classes = per_class([one.weights for one in done or [winner]], dataset.class_names)
+            beaten = self._floors(winner, dataset.size, base)
+            verdict = floors.judge(done, beaten, len(dataset.test_y))
+            told = (self._levels(top), base, failed, self.config.metric, classes, beaten, verdict)
+            result = Retrained(self.select, top, winner, done, mean, deviation, *told)
+            text = short_rows(json.dumps(summary(result, self.folder), indent=2)) + "\n"
             write_atomic(self.folder / "summary.json", text.encode())
             return result
         finally:
@@ -156,11 +172,12 @@ class Retraining:
         return Train(self.source, **self._options).dataset()
 
     def _chosen(self, dataset: Any) -> list[Trial]:
-        """The top under each limit, by their accuracy in the search."""
+        """The top under each limit, by their accuracy in the search, or the run's own metric."""
         limits = self.levels or (self.max_flops,)
         macs = macs_on(self.game, dataset) if self.other_data else macs_in_search
-        each = [best_trials(self.trials, self.game, self.top_k, limit, macs) for limit in limits]
-        chosen = sorted({trial.number: trial for best in each for trial in best}.values(), key=by_accuracy)
+        metric = self.config.metric
+        each = [best_trials(self.trials, self.game, self.top_k, limit, macs, metric) for limit in limits]
+        chosen = sorted({trial.number: trial for best in each for trial in best}.values(), key=by_score(metric))
         if not chosen:
             limit = max(self.levels, default=self.max_flops)
             told = "" if limit is None else f" of at most {limit:,.0f} MACs"
@@ -175,7 +192,7 @@ class Retraining:
         return top
 
     def _rank(self, one: Finished) -> tuple[bool, float, int]:
-        return one.chosen_by(self.select)
+        return one.chosen_by(self.select, self.config.metric)
 
     def _levels(self, top: Sequence[Finished]) -> list[Level]:
         """The best under each limit."""
@@ -194,9 +211,27 @@ class Retraining:
     def _baseline(self, winner: Finished) -> list[Finished]:
         """The base recipe, trained as the winner is; it stands under the winner's number for want of one of its own."""
         jobs = self._under_seeds(replace(winner.job, recipe=self.game.base), self.config.seed, self.baselines)
-        plain = self._again("baseline", winner, jobs)
-        self._check(plain, f"all {len(plain)} trainings of the base recipe failed")
-        return plain
+        base = self._again("baseline", winner, jobs)
+        if self.wants_baseline:
+            self._check(base, f"all {len(base)} trainings of the base recipe failed")
+        return base
+
+    def _floors(self, winner: Finished, size: int, base: Sequence[Finished]) -> list[Floor]:
+        """What the winner has to beat; they stand under its number, too."""
+        if not self.floors:
+            return []
+
+        def trained(stage: str, recipes: Sequence[Recipe], share: float) -> list[Finished]:
+            jobs = [
+                replace(job, recipe=recipe, fidelity=share)
+                for recipe, job in zip(
+                    recipes, self._under_seeds(winner.job, self.config.seed, len(recipes)), strict=True
+                )
+            ]
+            how = {"train_on_validation": True} if share == 1.0 else {"test": True}
+            return self._train(stage, [winner.trial] * len(jobs), jobs, **how)
+
+        return [*floors.floors(self.game.base, size, self.repeats, trained), *floors.base_floor(base)]
 
     def _under_seeds(self, job: Job, seed: int, count: int) -> list[Job]:
         return [replace(job, number=r, seed=trial_seed(seed, REPEATS_FROM + r)) for r in range(count)]
@@ -221,10 +256,12 @@ class Retraining:
         wanted = [Wanted(stage, *each) for each in zip([trial.number for trial in trials], jobs, paths, strict=True)]
         results = Results(self.folder / "results.jsonl", self.digest, trusted=not self.data.verified)
         checkpoints = str(self.data.checkpoints(self.folder).absolute())
-        trainer = Train(self.source, weights=str(weights), checkpoints=checkpoints, **self._options, **how)
+        progress = (self.folder / "progress").absolute()
+        kept: dict[str, Any] = {"weights": str(weights), "checkpoints": checkpoints, "progress": str(progress)}
+        trainer = Train(self.source, **kept, **self._options, **how)
         evaluator = place(trainer, replace(self.placement, workers=min(self.placement.workers, len(jobs))))
         try:
-            outcomes = train(stage, wanted, evaluator, results, self.console, self.on_outcome)
+            outcomes = train(stage, wanted, evaluator, results, self.console, self.on_outcome, progress)
         finally:
             evaluator.close()
         for outcome, path in zip(outcomes, paths, strict=True):
@@ -261,12 +298,13 @@ def best_trials(
     top_k: int,
     max_flops: float | None = None,
     macs: Callable[[Trial], int] = macs_in_search,
+    metric: str = "accuracy",
 ) -> list[Trial]:
-    """The top k distinct pipelines by accuracy under a limit on MACs, ties to the lower number.
+    """The top k distinct pipelines by accuracy (or another metric) under a limit on MACs, ties to the lower number.
 
     Line 14 says "in terms of accuracy", so the reward, which may have MACs in it, is not asked: MACs are what the limit is for.
     """
-    best = first_of_each(sorted(trials, key=by_accuracy), recipe_key(game))
+    best = first_of_each(sorted(trials, key=by_score(metric)), recipe_key(game))
     return list(islice((trial for trial in best if max_flops is None or macs(trial) <= max_flops), top_k))
 
 

@@ -6,8 +6,11 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, Literal
 
-from ma2ml_agents.after.results import tested
+from ma2ml_agents.after.per_class import PerClass
 from ma2ml_env.evaluators.base import Job
+from ma2ml_env.io.reading import expected, read_json
+from ma2ml_env.metrics import score, value
+from ma2ml_env.registry import names
 from ma2ml_env.trial import Outcome, Trial
 
 Select = Literal["validation", "test"]
@@ -24,10 +27,9 @@ class Finished:
     """of the top: accuracy on validation images, and `test_accuracy`; of a repeat: both are on test images"""
     weights: Path
 
-    def chosen_by(self, select: Select) -> tuple[bool, float, int]:
+    def chosen_by(self, select: Select, metric: str = "accuracy") -> tuple[bool, float, int]:
         """Sort key, best first; what failed is last."""
-        accuracy = self.outcome.accuracy if select == "validation" else self.outcome.test_accuracy or 0.0
-        return self.outcome.status != "ok", -accuracy, self.trial.number
+        return self.outcome.status != "ok", -score(metric, self.outcome, test=select == "test"), self.trial.number
 
     def under(self, limit: float) -> bool:
         """Whether it was trained to the end, with at most so many MACs."""
@@ -44,6 +46,57 @@ class Level:
 
 
 @dataclass(frozen=True)
+class Floor:
+    """A pipeline that no search has found, trained as the winner is."""
+
+    name: str
+    trainings: Sequence[Finished]
+    """those that are ok, at least one"""
+    rate: float | None = None
+    """peak learning rate that was chosen; None of the base recipe, which has its own"""
+
+    def told(self) -> dict[str, Any]:
+        """As JSON."""
+        mean, deviation = mean_and_deviation(self.trainings)
+        return {
+            "name": self.name,
+            "mean": mean,
+            "deviation": deviation,
+            "count": len(self.trainings),
+            "learning_rate": self.rate,
+            "flops": self.trainings[0].outcome.flops,
+        }
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The winner against its best floor, by test accuracy."""
+
+    against: str
+    """name of the floor"""
+    difference: float
+    """the winner's mean less the floor's"""
+    interval: float
+    """half the width of the difference's 95 % interval: deviation over trainings, and the number of test images"""
+
+    @property
+    def better(self) -> bool:
+        """Whether the winner is above the floor, by more than the interval."""
+        return self.difference > self.interval
+
+    def told(self) -> dict[str, Any]:
+        """As JSON."""
+        return {**vars(self), "better": self.better, "sentence": self.sentence()}
+
+    def sentence(self) -> str:
+        """For people."""
+        seen = f"{self.difference:+.4f} +- {self.interval:.4f} (95 %, of trainings and test images)"
+        if self.better:
+            return f"the winner is better than its best floor, {self.against}: {seen}"
+        return f"THE SEARCH DID NOT PAY: the winner is not better than {self.against}, which needs no search: {seen}"
+
+
+@dataclass(frozen=True)
 class Retrained:
     """What a retraining came to."""
 
@@ -56,19 +109,67 @@ class Retrained:
     """the winner on training and validation images, those that are ok"""
     mean: float
     """test accuracy of the repeats; of the winner itself if there are none"""
-    deviation: float
-    """their standard deviation (n - 1); 0.0 of one"""
+    deviation: float | None
+    """their standard deviation (n - 1); None of one"""
     levels: Sequence[Level] = ()
     baseline: Sequence[Finished] = ()
     """trainings of the base recipe, with what no agent decides and neutral values for the rest; like the repeats"""
     failed: int = 0
     """repeats, and trainings of the base recipe, that failed and count nowhere"""
+    metric: str = "accuracy"
+    """that the winner was chosen by, the run's"""
+    classes: PerClass | None = None
+    """of the repeats, or of the winner if there are none, on test images; None if an earlier version trained them"""
+    floors: Sequence[Floor] = ()
+    """what the winner has to beat"""
+    verdict: Verdict | None = None
+    """whether it does; None without floors"""
+
+    @property
+    def finals(self) -> Sequence[Finished]:
+        """Whose test accuracies give mean and deviation."""
+        return self.repeats or [self.winner]
+
+    def rank(self, one: Finished) -> tuple[bool, float, int]:
+        """Sort key of the top, best first."""
+        return one.chosen_by(self.select, self.metric)
 
 
-def mean_and_deviation(trainings: Sequence[Finished]) -> tuple[float, float]:
-    """Of their test accuracies; the deviation is 0.0 of one."""
-    accuracies = [tested(one.outcome) for one in trainings]
-    return fmean(accuracies), stdev(accuracies) if len(accuracies) > 1 else 0.0
+def mean_and_deviation(trainings: Sequence[Finished], metric: str = "accuracy") -> tuple[float, float | None]:
+    """Of their values on test images; the deviation is None of one.
+
+    Raises:
+        LookupError: if one was not measured.
+    """
+    values = [value(metric, one.outcome, test=True) for one in trainings]
+    known = [each for each in values if each is not None]
+    if len(known) < len(values):
+        raise LookupError(f"{metric} was not measured on test images")
+    return fmean(known), stdev(known) if len(known) > 1 else None
+
+
+def plus_minus(mean: float, deviation: float | None) -> str:
+    """For people: a mean with its deviation; one training has none."""
+    return f"{mean:.4f}" if deviation is None else f"{mean:.4f} +- {deviation:.4f}"
+
+
+def measured_on_test(trainings: Sequence[Finished]) -> list[str]:
+    """Names of the metrics that all of them have on test images; those of earlier versions have accuracies alone."""
+    return [name for name in names("metrics") if all(value(name, o.outcome, test=True) is not None for o in trainings)]
+
+
+def retrained_classes(run: Path) -> PerClass | None:
+    """What a run's retraining has by class; None if there is none, or an earlier version made it.
+
+    Raises:
+        ValueError: if its summary is damaged.
+    """
+    path = run / "retrain" / "summary.json"
+    if not path.exists():
+        return None
+    with expected(path, f"run `ma2ml retrain {run}` again"):
+        told = read_json(path.read_bytes()).get("classes")
+        return None if told is None else PerClass.from_json(told)
 
 
 def summary(result: Retrained, folder: Path) -> dict[str, Any]:
@@ -84,14 +185,20 @@ def summary(result: Retrained, folder: Path) -> dict[str, Any]:
         }
 
     mean, deviation = mean_and_deviation(result.baseline) if result.baseline else (None, None)
+    spread = {name: mean_and_deviation(result.finals, name) for name in measured_on_test(result.finals)}
     return {
         "select": result.select,
+        "metric": result.metric,
         "winner": result.winner.trial.number,
         "mean": result.mean,
         "deviation": result.deviation,
+        "metrics": {name: {"mean": each[0], "deviation": each[1]} for name, each in spread.items()},
+        "classes": result.classes and result.classes.to_json(),
         "top": [row(one) for one in result.top],
         "repeats": [row(one) for one in result.repeats],
         "failed": result.failed,
         "levels": [{"limit": each.limit, "trial": each.best and each.best.trial.number} for each in result.levels],
         "baseline": {"mean": mean, "deviation": deviation, "trainings": [row(one) for one in result.baseline]},
+        "floors": [floor.told() for floor in result.floors],
+        "verdict": result.verdict and result.verdict.told(),
     }

@@ -42,6 +42,9 @@ class Retrain:
     """trainings of the winner"""
     baseline: bool = False
     """also train the game's base recipe, which no agent has touched, as often as the winner (paper, Table 4)"""
+    floors: bool = True
+    """also train what the winner has to beat, as often as the winner: a linear model and a plain convolutional network, each at
+    the best of six learning rates, and the game's base recipe. Not where nothing is repeated"""
     select: Literal["validation", "test"] = "validation"
     """images that the winner is chosen by; `test` is the paper's own protocol, and optimistic: it reports the best of its own
     choice"""
@@ -50,11 +53,8 @@ class Retrain:
 
     def execute(self, console: Console) -> int:
         """Retrain, then print the table."""
-        from ma2ml_agents.after.results import tested
         from ma2ml_agents.after.retrain import retrain
-        from ma2ml_agents.after.retrained import mean_and_deviation
-        from ma2ml_agents.reports.published import level_name
-        from ma2ml_agents.reports.tables import amount, table
+        from ma2ml_agents.reports.finished import print_retrained
         from ma2ml_agents.run.stop import Stopped, stoppable
 
         with stoppable() as stop:
@@ -66,6 +66,7 @@ class Retrain:
                     levels=() if self.levels is None else amounts(self.levels, "--levels"),
                     repeats=self.repeats,
                     baseline=self.baseline,
+                    with_floors=self.floors,
                     select=self.select,
                     accept_changed_data=self.accept_changed_data,
                     console=console,
@@ -75,55 +76,7 @@ class Retrain:
             except Stopped as stopped:
                 console.print(f"stopped by {stopped.name}; finished trainings are stored. The same command goes on")
                 return stopped.exit_code
-        made = table("trained to the end", "trial", "accuracy in search", "validation", "test", "MACs", "params")
-        for one in sorted(result.top, key=lambda one: one.chosen_by(result.select)):
-            found, done = one.trial.outcome, one.outcome
-            test = f"{tested(done):.4f}" if done.status == "ok" else done.error
-            mark = " *" if one is result.winner else ""
-            made.add_row(
-                f"{one.trial.number}{mark}",
-                f"{found.accuracy:.4f}",
-                f"{done.accuracy:.4f}",
-                test,
-                amount(done.flops),
-                amount(done.params),
-            )
-        console.print(made)
-        how = (
-            "validation accuracy"
-            if self.select == "validation"
-            else "test accuracy (optimistic: chosen by what it reports)"
-        )
-        console.print(f"* chosen by {how}")
-        if result.levels:
-            rows = table(
-                "best under each limit", "model", "MACs at most", "trial", "validation", "test", "MACs", "params"
-            )
-            for level in result.levels:
-                name, best = level_name(level.limit), level.best
-                if best is None:
-                    rows.add_row(name, amount(level.limit), "none fits", *4 * "-")
-                    continue
-                done = best.outcome
-                measured = (f"{done.accuracy:.4f}", f"{tested(done):.4f}")
-                rows.add_row(
-                    name,
-                    amount(level.limit),
-                    str(best.trial.number),
-                    *measured,
-                    amount(done.flops),
-                    amount(done.params),
-                )
-            console.print(rows)
-        said = [(f"trial {result.winner.trial.number}", result.repeats), ("the base recipe", result.baseline)]
-        for name, trainings in said:
-            if trainings:
-                mean, deviation = mean_and_deviation(trainings)
-                console.print(
-                    f"test accuracy of {name}, trained {len(trainings)} times on training and validation images: "
-                    f"{mean:.4f} +- {deviation:.4f} (mean and standard deviation)",
-                    soft_wrap=True,
-                )
+        print_retrained(console, result)
         if result.failed:
             console.print(f"{result.failed} of these trainings failed and are not counted")
         console.print(f"next: ma2ml export {shlex.quote(str(self.run))}", soft_wrap=True)

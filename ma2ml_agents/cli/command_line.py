@@ -24,6 +24,16 @@ def _search() -> type:
     return make_dataclass("SearchOptions", made, frozen=True)
 
 
+def _some(names: Sequence[str]) -> type:
+    """Some of them, as `ma2ml search` has them."""
+    made = [(name, _typed(name, option, option.help, option.hint), option.default) for name, option in _options(names)]
+    return make_dataclass("SomeOptions", made, frozen=True)
+
+
+def _options(names: Sequence[str]) -> list[tuple[str, Option]]:
+    return [(each.name, said(each)) for each in fields(RunConfig) if each.name in names]
+
+
 def _later(names: Sequence[str], shortens: bool) -> type:
     """Options that may change, as `RunConfig.changed` reads them: without one, it is as the run has it."""
     made: list[Any] = []
@@ -43,6 +53,10 @@ def _typed(name: str, option: Option, help: str, hint: str | None) -> Any:
     return Annotated[optional, arg(metavar=option.metavar, help=help, help_behavior_hint=hint)]
 
 
+DataOptions = Annotated[
+    Any, arg(name="", constructor=_some(["size", "fit", "background", "skip_bad", "cache", "groups"]))
+]
+"""of `data`: how images are read"""
 SearchOptions = Annotated[Any, arg(name="", constructor=_search())]
 ResumeOptions = Annotated[Any, arg(name="", constructor=_later(RunConfig.names(safe=True), shortens=True))]
 ElsewhereOptions = Annotated[

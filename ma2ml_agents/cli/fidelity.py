@@ -42,6 +42,7 @@ class Fidelity:
         from ma2ml_agents.after.fidelity import compare
         from ma2ml_agents.reports.tables import table
         from ma2ml_agents.run.stop import Stopped, stoppable
+        from ma2ml_env.metrics import metric
 
         with stoppable() as stop:
             try:
@@ -58,7 +59,9 @@ class Fidelity:
             except Stopped as stopped:
                 console.print(f"stopped by {stopped.name}; finished trainings are stored. The same command goes on")
                 return stopped.exit_code
-        made = table("rank correlation of validation accuracies", "one", "other", "Spearman [95 %]", "Kendall [95 %]")
+        plain = result.metric == "accuracy"
+        by = "validation accuracies" if plain else f"{metric(result.metric).title} on validation images"
+        made = table(f"rank correlation of {by}", "one", "other", "Spearman [95 %]", "Kendall [95 %]")
         for pair in result.pairs:
             made.add_row(*pair.names, str(pair.spearman), str(pair.kendall))
         console.print(made)

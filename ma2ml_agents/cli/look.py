@@ -1,6 +1,7 @@
 """Commands that only read: `trials`, `show`, `pareto`, `check`, `report`, `list`. They work while a search is running."""
 
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,7 +9,9 @@ from typing import Annotated, Any
 from rich.console import Console
 from tyro.conf import Positional, arg
 
+from ma2ml_agents.cli.keys import print_settings
 from ma2ml_agents.run.options import OptionalFile, Run
+from ma2ml_env.metrics import metric, value
 from ma2ml_env.registry import names, resolve
 from ma2ml_env.store.store import TrialStore
 from ma2ml_env.trial import Trial
@@ -16,23 +19,35 @@ from ma2ml_env.trial import Trial
 
 @dataclass(frozen=True)
 class Trials:
-    """List a run's trials, those of closed batches, in order."""
+    """List a run's trials in order, those of the open batch that have an outcome too."""
 
     run: Run
     """folder of the run"""
     json: bool = False
-    """one JSON object a line: number, seed, proposal, outcome, reward"""
+    """one JSON object a line: number, seed, proposal, outcome, reward; `open` is true in those of the open batch"""
+    csv: bool = False
+    """comma-separated, one row a trial: number, seed, origin, status, reward, accuracy, MACs, ... and what was decided"""
 
     def execute(self, console: Console) -> int:
         """Print them."""
-        with TrialStore(self.run, create=False) as store:
-            if self.json:
-                for trial in store.trials():
-                    print(json.dumps(trial.to_json()))
-            else:
-                from ma2ml_agents.reports.tables import trials_table
+        from ma2ml_agents.run.stored import build_without_evaluator, known_trials, stored_config
 
-                console.print(trials_table(list(store.trials())))
+        if self.json and self.csv:
+            raise ValueError("give either --json or --csv")
+
+        with TrialStore(self.run, create=False) as store:
+            found, config = known_trials(store), stored_config(store)
+        if self.csv:
+            from ma2ml_agents.reports.sheet import write_sheet
+
+            write_sheet(found.trials, build_without_evaluator(config), sys.stdout, found.open)
+        elif self.json:
+            for trial in found.trials:
+                print(json.dumps(found.to_json(trial)))
+        else:
+            from ma2ml_agents.reports.tables import trials_table
+
+            console.print(trials_table(found.trials, config.metric, found.open))
         return 0
 
 
@@ -51,11 +66,15 @@ class Show:
 
     def execute(self, console: Console) -> int:
         """Print it."""
+        from ma2ml_agents.after.retrained import retrained_classes
+        from ma2ml_agents.reports.finished import class_table
+        from ma2ml_agents.reports.tables import mark
         from ma2ml_agents.run.standing import by_reward
-        from ma2ml_agents.run.stored import build_without_evaluator, stored_config
+        from ma2ml_agents.run.stored import build_without_evaluator, known_trials, stored_config
 
         with TrialStore(self.run, create=False) as store:
-            config, trials = stored_config(store), list(store.trials())
+            config, found = stored_config(store), known_trials(store)
+        trials = found.trials
         if not trials:
             raise ValueError(f"{self.run} has no trials yet")
         trial = min(trials, key=by_reward) if self.number is None else _numbered(trials, self.number, self.run)
@@ -63,62 +82,79 @@ class Show:
         recipe, values = game.recipe(trial.proposal.codes), game.values(trial.proposal.codes)
         if self.json:
             print(
-                json.dumps({**trial.to_json(), "values": values, "recipe": recipe.to_json(), "recipe_key": recipe.key})
+                json.dumps(
+                    {**found.to_json(trial), "values": values, "recipe": recipe.to_json(), "recipe_key": recipe.key}
+                )
             )
             return 0
         if self.number is None:
             told = {
-                name: value
-                for name, value in config.to_json().items()
-                if value is not None and value is not False and value != {}
+                name: said
+                for name, said in config.to_json().items()
+                if said is not None and said is not False and said != {}
             }
-            console.print(f"run of {', '.join(f'{name} {value}' for name, value in told.items())}")
-            console.print(f"{len(trials)} of {config.budget} trials; the best one:")
+            console.print(f"run of {', '.join(f'{name} {said}' for name, said in told.items())}")
+            console.print(f"{found.count(config.budget)}; the best one:")
         outcome = trial.outcome
         console.print(
-            f"trial {trial.number}: reward {trial.reward:.4f}, {outcome.status} {outcome.error}"
+            f"trial {mark(trial.number, found.open)}: reward {trial.reward:.4f}, {outcome.status} {outcome.error}"
             f" accuracy {outcome.accuracy:.4f}, {outcome.flops:,} MACs, {outcome.params:,} parameters,"
             f" {outcome.seconds:.1f} s at fidelity {outcome.fidelity:.3g}, seed {trial.seed}"
         )
+        if measured := {name: value(name, outcome) for name in names("metrics") if name in outcome.metrics}:
+            console.print(", ".join(f"{metric(name).title} {each:.4f}" for name, each in measured.items()))
         if outcome.note:
             console.print(outcome.note)
         for agent, chosen in values.items():
             console.print(f"{agent} code {list(trial.proposal.codes[agent])}", style="bold")
-            for name, value in chosen.items():
-                console.print(f"  {name}: {value}")
+            for name, choice in chosen.items():
+                console.print(f"  {name}: {choice}")
         console.print("recipe", style="bold")
-        for name, value in recipe.to_json().items():
-            console.print(f"  {name}: {json.dumps(value)}")
+        for name, slot in recipe.to_json().items():
+            console.print(f"  {name}: {json.dumps(slot)}")
+        if self.number is None and (classes := retrained_classes(self.run)) is not None:
+            console.print(class_table(classes))
         return 0
 
 
 @dataclass(frozen=True)
 class Pareto:
-    """The trials that no other one beats in accuracy with as many MACs or fewer."""
+    """The trials that no other one beats in accuracy, or by the run's own metric, with as many MACs or fewer."""
 
     run: Run
     """folder of the run"""
     json: bool = False
-    """one JSON object a line: number, accuracy, flops (MACs), params, reward"""
+    """one JSON object a line: number, accuracy, flops (MACs), params, reward; the metric by its name, if it is another; `open`
+    is true in those of the open batch"""
 
     def execute(self, console: Console) -> int:
         """Print the front, fewest MACs first."""
-        from ma2ml_agents.reports.tables import amount, table
+        from ma2ml_agents.reports.tables import amount, mark, metric_cell, metric_column, table
         from ma2ml_agents.run.standing import pareto
+        from ma2ml_agents.run.stored import known_trials, stored_config
 
         with TrialStore(self.run, create=False) as store:
-            front = pareto(store.trials())
+            found, chosen = known_trials(store), stored_config(store).metric
+        front = pareto(found.trials, chosen)
         if self.json:
             for trial in front:
-                found = trial.outcome
-                kept = {"accuracy": found.accuracy, "flops": found.flops, "params": found.params}
-                print(json.dumps({"number": trial.number, **kept, "reward": trial.reward}))
+                outcome = trial.outcome
+                kept: dict[str, float | None] = {
+                    "accuracy": outcome.accuracy,
+                    "flops": outcome.flops,
+                    "params": outcome.params,
+                }
+                kept |= {} if chosen == "accuracy" else {chosen: value(chosen, outcome)}
+                print(json.dumps({"number": trial.number, **kept, "reward": trial.reward, **found.said(trial)}))
             return 0
-        made = table("accuracy against MACs: the front", "trial", "MACs", "accuracy", "params", "reward")
+        more = metric_column(chosen)
+        title = f"{more[0] if more else 'accuracy'} against MACs: the front"
+        made = table(title, "trial", "MACs", "accuracy", *more, "params", "reward")
         for trial in front:
             outcome = trial.outcome
-            row = (amount(outcome.flops), f"{outcome.accuracy:.4f}", amount(outcome.params), f"{trial.reward:.4f}")
-            made.add_row(str(trial.number), *row)
+            measured = (f"{outcome.accuracy:.4f}", *metric_cell(trial, chosen))
+            number = mark(trial.number, found.open)
+            made.add_row(number, amount(outcome.flops), *measured, amount(outcome.params), f"{trial.reward:.4f}")
         console.print(made)
         return 0
 
@@ -165,20 +201,25 @@ class Report:
 
 @dataclass(frozen=True)
 class List:
-    """List games with their protocol, agents, learners, evaluators and rewards, those of plug-ins included."""
+    """List games with their protocol, agents, learners, evaluators, rewards and metrics, those of plug-ins included."""
 
     json: bool = False
     """as one JSON object"""
+    set: Annotated[str | None, arg(metavar="GAME", help_behavior_hint="")] = None
+    """list what `ma2ml search GAME --set` takes instead: each key with its kind, its value in this game and its meaning"""
 
     def execute(self, console: Console) -> int:
         """Print the tables."""
+        if self.set is not None:
+            print_settings(console, self.set, self.json)
+            return 0
         from ma2ml_agents.registry import learner_names, learner_title
         from ma2ml_agents.reports.tables import amount, table
 
         games, modules = [_game(name) for name in names("games")], [_module(name) for name in names("modules")]
         if self.json:
             kinds = {"games": games, "modules": modules, "learners": learner_names()}
-            print(json.dumps(kinds | {kind: names(kind) for kind in ("evaluators", "rewards")}))
+            print(json.dumps(kinds | {kind: names(kind) for kind in ("evaluators", "rewards", "metrics")}))
             return 0
         made = table("games", "id", "budget", "batch", "top k", "epochs", "MACs limit")
         for game in games:
@@ -199,7 +240,7 @@ class List:
         rewards = [*names("rewards"), "hard"]
         for name in learner_names():
             console.print(f"learner {name}: {learner_title(name)}", soft_wrap=True, markup=False)
-        for kind, rows in (("evaluators", evaluators), ("rewards", rewards)):
+        for kind, rows in (("evaluators", evaluators), ("rewards", rewards), ("metrics", names("metrics"))):
             console.print(f"{kind}: {', '.join(rows)}")
         return 0
 
@@ -208,7 +249,7 @@ def _numbered(trials: list[Trial], number: int, run: Path) -> Trial:
     for trial in trials:
         if trial.number == number:
             return trial
-    raise ValueError(f"{run} has no trial {number}; its closed batches hold 0 to {trials[-1].number}")
+    raise ValueError(f"{run} has no trial {number} with an outcome; it has {len(trials)}, up to {trials[-1].number}")
 
 
 def _game(name: str) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from ma2ml_agents.cli.after import Export, Retrain
 from ma2ml_agents.cli.bench import Bench
+from ma2ml_agents.cli.data import Data
 from ma2ml_agents.cli.fidelity import Fidelity
 from ma2ml_agents.cli.look import Check, List, Pareto, Report, Show, Trials
 from ma2ml_agents.cli.paper import Paper
@@ -24,6 +25,7 @@ from ma2ml_env.evaluators.base import NoWorker
 from ma2ml_env.registry import closest
 
 COMMANDS: dict[str, type[Any]] = {
+    "data": Data,
     "search": Search,
     "resume": Resume,
     "retrain": Retrain,

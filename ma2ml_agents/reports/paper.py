@@ -25,7 +25,8 @@ from ma2ml_env.trial import Outcome
 Row = tuple[str, ...]
 _MAY_DIFFER = {"learner", "learner_set", "seed", *RunConfig.names(safe=True)} - {"time_limit"}
 """of the configs of runs whose curves stand in one picture"""
-_TOLD = [name for name in RunConfig.names("game", "source", safe=False) if name != "modules"]
+_USUAL = RunConfig.usual()
+_TOLD = [name for name in RunConfig.names("game", "source", "trainer", safe=False) if name != "modules"]
 """of a run's config: what makes a named game another one, where it is given; the agents have a column of their own"""
 
 
@@ -72,7 +73,7 @@ class Stored:
         own = {"budget": self.game.protocol.budget, "batch": self.game.protocol.batch}
         config = self.config.to_json()
         told = {name: config[name] for name, usual in own.items() if config[name] != usual}
-        told |= {name: config[name] for name in _TOLD if config[name]}
+        told |= {name: config[name] for name in _TOLD if config[name] != _USUAL[name]}
         told |= {**self.config.set, **self.config.learner_set}
         return [*game, *(f"{name}={json.dumps(value)}" for name, value in told.items())]
 

@@ -1,19 +1,20 @@
 """A run's report as one static HTML file: curves as inline SVG, tables, no script and nothing fetched."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from ma2ml_agents.reports.chart import chart
-from ma2ml_agents.reports.tables import amount
+from ma2ml_agents.reports.tables import amount, mark, metric_cell, metric_column
 from ma2ml_agents.run.config import RunConfig
 from ma2ml_agents.run.standing import Standing, curve, first_and_last, pareto, recipe_key
-from ma2ml_agents.run.stored import build_without_evaluator, stored_config
+from ma2ml_agents.run.stored import build_without_evaluator, known_trials, stored_config
 from ma2ml_env.game import Game
 from ma2ml_env.io.files import write_atomic
 from ma2ml_env.io.reading import expected, read_json
+from ma2ml_env.metrics import metric, score
 from ma2ml_env.store.store import TrialStore
 from ma2ml_env.trial import Outcome, Trial
 
@@ -34,8 +35,8 @@ def write_report(store: TrialStore, path: Path) -> None:
         ValueError: if the run has no trials yet, or is damaged.
         OSError: if the file cannot be written.
     """
-    config, trials = stored_config(store), list(store.trials())
-    if not trials:
+    config, found = stored_config(store), known_trials(store)
+    if not found.trials:
         raise ValueError(f"{store.folder} has no trials yet")
     summary = store.folder / "retrain" / "summary.json"
     retrained = None
@@ -43,10 +44,16 @@ def write_report(store: TrialStore, path: Path) -> None:
         with expected(summary, f"run `ma2ml retrain {store.folder}` again"):
             retrained = read_json(summary.read_bytes())
             _retrained(retrained)  # is all there that the page needs?
-    write_atomic(path, render(config, trials, build_without_evaluator(config), retrained).encode())
+    write_atomic(path, render(config, found.trials, build_without_evaluator(config), retrained, found.open).encode())
 
 
-def render(config: RunConfig, trials: Sequence[Trial], game: Game, retrained: Mapping[str, Any] | None = None) -> str:
+def render(
+    config: RunConfig,
+    trials: Sequence[Trial],
+    game: Game,
+    retrained: Mapping[str, Any] | None = None,
+    unclosed: Collection[int] = (),
+) -> str:
     """The page.
 
     Args:
@@ -54,6 +61,7 @@ def render(config: RunConfig, trials: Sequence[Trial], game: Game, retrained: Ma
         trials: at least one.
         game: for recipes and values; its evaluator is not used.
         retrained: content of `retrain/summary.json`.
+        unclosed: numbers of the trials whose batch is open.
     """
     top_k, key = game.protocol.top_k, recipe_key(game)
     standing = Standing(top_k, key)
@@ -66,18 +74,24 @@ def render(config: RunConfig, trials: Sequence[Trial], game: Game, retrained: Ma
         else f" Mean reward of the first two batches {means[0]:.4f}, of the last two {means[1]:.4f}."
     )
     counts = ", ".join(f"{count} {status}" for status, count in standing.counts.items())
-    ranked = ((str(rank), *_cells(trial)) for rank, trial in enumerate(standing.top, 1))
+    if unclosed:
+        counts += f", {len(unclosed)} of them in the open batch, the curves' last point"
+    ranked = (
+        (str(rank), mark(trial.number, unclosed), *_cells(trial, config.metric))
+        for rank, trial in enumerate(standing.top, 1)
+    )
+    scored = "accuracy" if config.metric == "accuracy" else f"score by {metric(config.metric).title}"
     body = [
         f"<h1>{escape(config.game)}, learner {escape(config.learner)}</h1>",
         f"<p>{len(trials)} of {config.budget} trials: {counts}. {len(standing.distinct)} distinct pipelines.{gain}</p>",
         "<h2>Rewards</h2>",
         _rewards(trials, config.batch, standing),
-        "<h2>Accuracy against MACs</h2>",
-        _accuracy(trials),
+        f"<h2>{escape(scored.capitalize())} against MACs</h2>",
+        _front(trials, config.metric, scored),
         f"<h2>Top {len(standing.top)} pipelines, by reward</h2>",
-        _table(("rank", "trial", "reward", "accuracy", "MACs", "params", "seconds", "seed"), ranked),
+        _table(_columns(config.metric), ranked),
         "" if retrained is None else _retrained(retrained),
-        f"<h2>The best pipeline, trial {best.number}</h2>",
+        f"<h2>The best pipeline, trial {mark(best.number, unclosed)}</h2>",
         f"<pre>{escape(json.dumps(game.values(best.proposal.codes), indent=1))}</pre>",
         "<h2>Settings</h2>",
         f"<pre>{escape(json.dumps(config.to_json(), indent=1))}</pre>",
@@ -92,20 +106,25 @@ def _rewards(trials: Sequence[Trial], batch: int, standing: Standing) -> str:
     return chart({"mean of the batch": batch_means, f"mean of the top {standing.top_k}": top_means}, "trials", "reward")
 
 
-def _accuracy(trials: Sequence[Trial]) -> str:
-    front = [(float(t.outcome.flops), t.outcome.accuracy) for t in pareto(trials)]
+def _front(trials: Sequence[Trial], by: str, title: str) -> str:
+    front = [(float(t.outcome.flops), score(by, t.outcome)) for t in pareto(trials, by)]
     if not front:
         return "<p>No MACs are known.</p>"
     known = [
-        (float(t.outcome.flops), t.outcome.accuracy) for t in trials if t.outcome.status == "ok" and t.outcome.flops
+        (float(t.outcome.flops), score(by, t.outcome)) for t in trials if t.outcome.status == "ok" and t.outcome.flops
     ]
-    return chart({"trials": known, "front": front}, "MACs", "accuracy", dots=("trials",))
+    return chart({"trials": known, "front": front}, "MACs", title, dots=("trials",))
 
 
-def _cells(trial: Trial) -> tuple[str, ...]:
+def _columns(by: str) -> tuple[str, ...]:
+    return ("rank", "trial", "reward", "accuracy", *metric_column(by), "MACs", "params", "seconds", "seed")
+
+
+def _cells(trial: Trial, by: str) -> tuple[str, ...]:
     outcome = trial.outcome
-    known = (f"{trial.reward:.4f}", f"{outcome.accuracy:.4f}", amount(outcome.flops), amount(outcome.params))
-    return (str(trial.number), *known, f"{outcome.seconds:.1f}", str(trial.seed))
+    known = (f"{trial.reward:.4f}", f"{outcome.accuracy:.4f}", *metric_cell(trial, by))
+    size = (amount(outcome.flops), amount(outcome.params))
+    return (*known, *size, f"{outcome.seconds:.1f}", str(trial.seed))
 
 
 def _retrained(summary: Mapping[str, Any]) -> str:
@@ -119,11 +138,13 @@ def _retrained(summary: Mapping[str, Any]) -> str:
             else ("-", "-")
         )
         rows.append((str(row["trial"]), *measured, amount(outcome.flops), amount(outcome.params)))
-    chosen = "validation accuracy" if summary["select"] == "validation" else "test accuracy, which is optimistic"
+    title = escape(metric(summary.get("metric", "accuracy")).title)
+    chosen = f"validation {title}" if summary["select"] == "validation" else f"test {title}, which is optimistic"
     times, accuracy = len(summary["repeats"]), f"{summary['mean']:.4f}"
     if times > 1:
         accuracy += f" &plusmn; {summary['deviation']:.4f}"
-    trained = f"{times} times on training and validation images" if times else "once, on training images"
+    often = "once" if times == 1 else f"{times} times"
+    trained = f"{often} on training and validation images" if times else "once, on training images"
     levels = [
         (amount(level["limit"]), "none fits" if level["trial"] is None else str(level["trial"]))
         for level in summary.get("levels", [])

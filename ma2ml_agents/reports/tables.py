@@ -1,13 +1,15 @@
 """Tables for people: of trials, batches, settings."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from rich.console import Console
 from rich.table import Table
 
 from ma2ml_agents.run.standing import Key, Standing, batches, first_and_last, mean_reward
 from ma2ml_env.game import Game
+from ma2ml_env.metrics import metric as metric_of
+from ma2ml_env.metrics import value
 from ma2ml_env.trial import Trial
 
 ROWS = 10
@@ -32,9 +34,21 @@ def table(title: str, *columns: str) -> Table:
     return made
 
 
-def top_table(trials: Sequence[Trial], game: Game, title: str) -> Table:
-    """Rank, trial, reward, accuracy, MACs, parameters, learning rate and weight decay of each."""
-    made = table(title, "rank", "trial", "reward", "accuracy", "MACs", "params", "rate", "decay")
+def metric_column(metric: str) -> tuple[str, ...]:
+    """Beside the accuracy's: the title of the metric that a run goes by, if it is another."""
+    return () if metric == "accuracy" else (metric_of(metric).title,)
+
+
+def metric_cell(trial: Trial, metric: str) -> tuple[str, ...]:
+    """Its value, of a loss the loss, in that column."""
+    found = value(metric, trial.outcome)
+    return () if metric == "accuracy" else ("-" if found is None else f"{found:.4f}",)
+
+
+def top_table(trials: Sequence[Trial], game: Game, title: str, metric: str = "accuracy") -> Table:
+    """Rank, trial, reward, accuracy, the metric, MACs, parameters, learning rate and weight decay of each."""
+    more = metric_column(metric)
+    made = table(title, "rank", "trial", "reward", "accuracy", *more, "MACs", "params", "rate", "decay")
     for rank, trial in enumerate(trials, 1):
         outcome, recipe = trial.outcome, game.recipe(trial.proposal.codes)
         made.add_row(
@@ -42,6 +56,7 @@ def top_table(trials: Sequence[Trial], game: Game, title: str) -> Table:
             str(trial.number),
             f"{trial.reward:.4f}",
             f"{outcome.accuracy:.4f}",
+            *metric_cell(trial, metric),
             amount(outcome.flops),
             amount(outcome.params),
             f"{recipe.learning_rate:.3g}",
@@ -70,16 +85,23 @@ def batch_table(trials: Sequence[Trial], size: int, top_k: int, key: Key) -> Tab
     return made
 
 
-def trials_table(trials: Sequence[Trial]) -> Table:
-    """One row a trial."""
-    made = table("trials", "trial", "status", "reward", "accuracy", "MACs", "params", "seconds", "error")
+def mark(number: int, unclosed: Collection[int]) -> str:
+    """A trial's number, with a word where it is one of an open batch."""
+    return f"{number} (open)" if number in unclosed else str(number)
+
+
+def trials_table(trials: Sequence[Trial], metric: str = "accuracy", unclosed: Collection[int] = ()) -> Table:
+    """One row a trial; those of an open batch are marked."""
+    more = metric_column(metric)
+    made = table("trials", "trial", "status", "reward", "accuracy", *more, "MACs", "params", "seconds", "error")
     for trial in trials:
         outcome = trial.outcome
         made.add_row(
-            str(trial.number),
+            mark(trial.number, unclosed),
             outcome.status,
             f"{trial.reward:.4f}",
             f"{outcome.accuracy:.4f}",
+            *metric_cell(trial, metric),
             amount(outcome.flops),
             amount(outcome.params),
             f"{outcome.seconds:.1f}",
@@ -88,7 +110,7 @@ def trials_table(trials: Sequence[Trial]) -> Table:
     return made
 
 
-def print_summary(console: Console, standing: Standing, game: Game, batch: int) -> None:
+def print_summary(console: Console, standing: Standing, game: Game, batch: int, metric: str = "accuracy") -> None:
     """What a search came to: batches, top k, counts."""
     console.print(batch_table(standing.trials, batch, standing.top_k, standing.key))
     means = first_and_last(standing.trials, batch)
@@ -96,8 +118,7 @@ def print_summary(console: Console, standing: Standing, game: Game, batch: int) 
         console.print(
             f"mean reward: first two batches {means[0]:.4f}, last two batches {means[1]:.4f} ({means[1] - means[0]:+.4f})"
         )
-    console.print(
-        top_table(standing.top, game, f"top {len(standing.top)} of {len(standing.distinct)} pipelines, by reward")
-    )
+    title = f"top {len(standing.top)} of {len(standing.distinct)} pipelines, by reward"
+    console.print(top_table(standing.top, game, title, metric))
     counts = ", ".join(f"{count} {status}" for status, count in standing.counts.items())
     console.print(f"{len(standing.trials)} trials: {counts}")

@@ -14,7 +14,7 @@ from typing import Any, Literal, Self, get_type_hints
 
 from tyro.conf import UseAppendAction
 
-from ma2ml_agents.run.options import GAMES_OWN, NONE, default_workers, settings
+from ma2ml_agents.run.options import BASE, GAMES_OWN, NONE, default_workers, folders, settings, starts
 from ma2ml_env.evaluators.placement import Placement
 from ma2ml_env.game import Protocol
 from ma2ml_env.games.make import NamedGame
@@ -142,6 +142,14 @@ class RunConfig:
         "accuracy, flops (accuracy x (MACs / limit)^-0.07) or hard (nothing above the limit)", "game", None,
         metavar="NAME", hint=GAMES_OWN,
     ))  # fmt: skip
+    metric: str = since(Option(
+        "that the reward, --halving and the choice of `ma2ml retrain` go by: accuracy, balanced_accuracy, macro_f1, "
+        "top5_accuracy or log_loss, whose score is exp(-loss). All of them are measured", "game", "accuracy", metavar="NAME",
+    ))  # fmt: skip
+    class_weights: Literal["none", "balanced"] = since(Option(
+        "balanced weights an image in the training loss by the rarity of its class; none, as the paper, leaves them alike",
+        "trainer", "none",
+    ))  # fmt: skip
     time_limit: float | None = since(Option(
         "seconds after which a training is ended and counts as failed; with --halving, each stretch of one", "placement",
         None, safe=True, metavar="X", hint=NONE, shortens=True,
@@ -160,6 +168,15 @@ class RunConfig:
     learner_set: Mapping[str, Any] = since(Option(
         "another value of the learner's settings, as in lambda_=1.0", "run", (), metavar="KEY=VALUE",
         kind=UseAppendAction[tuple[str, ...]], read=lambda texts: settings(texts, "--learner-set"),
+    ))  # fmt: skip
+    start: tuple[str, ...] | None = since(Option(
+        "known pipelines that are the first trials: base (the game's base recipe), a JSON file of agents with their decisions, "
+        "another run as RUN:K (its best K, 5 unless told), or none", "run", None, metavar="WHAT ...",
+        hint="(default: base where pipelines are trained, else none)", read=starts,
+    ))  # fmt: skip
+    learn_from: tuple[str, ...] | None = since(Option(
+        "other runs, whose trials the learner is told of, brought to the level of this one; they do not count", "run", None,
+        metavar="RUN ...", hint=NONE, read=folders,
     ))  # fmt: skip
     engine: Literal["local", "ray"] = since(Option(
         "where trainings run: processes of this machine, or a Ray cluster", "placement", "local", safe=True,
@@ -185,10 +202,17 @@ class RunConfig:
         changes = {name: value for name, value in told["set"].items() if name in get_type_hints(Protocol)}
         check_settings(Protocol, changes, "option")
         protocol = replace(named.protocol, **changes)
-        if named.data == "own" and told["flip"] is None and "flip" not in told["set"]:
-            told["flip"] = False
-        own = {"evaluator": named.evaluator, "budget": protocol.budget, "batch": protocol.batch}
-        return cls(**told | {name: value for name, value in own.items() if told[name] is None})
+        trained = (told["evaluator"] or named.evaluator) == "train"
+        own = {
+            "evaluator": named.evaluator,
+            "budget": protocol.budget,
+            "batch": protocol.batch,
+            "start": (BASE,) if trained else (),
+        }
+        if named.data == "own" and "flip" not in told["set"]:
+            own["flip"] = False
+        told |= {name: value for name, value in own.items() if told[name] is None}
+        return cls(**told | {"start": told["start"] or None})  # as it is read again
 
     @classmethod
     def read(cls, stored: Mapping[str, Any], folder: Path) -> Self:

@@ -20,7 +20,12 @@ from ma2ml_env.io.reading import check_fields
 from ma2ml_env.registry import resolve
 from ma2ml_env.store.store import TrialStore
 from ma2ml_env.training.data.identity import Identity
+from ma2ml_env.training.data.raw import PARTS
 
+MOST_PAIRS = 1e8
+"""of images in different parts, that are compared before a search: a second or two"""
+FEWER = {"own-small-v0": (("limit", "train", 4000), ("validation_limit", "validation", 2000))}
+"""game -> (option, part, number) of limits that it had not in runs without an identity"""
 KEY = "data_identity"
 """in the config of a run"""
 
@@ -56,7 +61,9 @@ class KnownData:
 
     def told(self) -> str:
         """In a line, for people."""
-        counts = ", ".join(f"{part} {sum(numbers):,}" for part, numbers in self.identity.counts.items())
+        counts = ", ".join(
+            f"{part} {sum(self.identity.counts[part]):,}" for part in PARTS if part in self.identity.counts
+        )
         doubt = "" if self.verified else "; unverified: an earlier version began this run, and did not look at its data"
         changed = "".join(f"; CHANGED {line}" for line in self.changed)
         name, digest = self.identity.name, self.identity.digest[:8]
@@ -95,6 +102,8 @@ def same_data(store: TrialStore, now: Identity, accept: bool) -> KnownData:
     before = known_data(store)
     trials = sum(1 for _ in store.trials())
     if before is None:
+        if trials and not accept:
+            _refuse_fewer(store, now)
         return KnownData(now, verified=not store.config or not trials)
     if not (changes := before.identity.changes(now)):
         return before
@@ -119,15 +128,21 @@ def data_of_run(run: Path, config: RunConfig, accept: bool) -> KnownData:
     return data
 
 
-def write_split(folder: Path, config: RunConfig) -> None:
-    """`split.csv`: part, class and name of each image. A run has one from its start.
+def write_split(folder: Path, config: RunConfig) -> list[str]:
+    """Write `split.csv` (part, class and name of each image), which a run has from its start, and say what the data look like.
 
     Raises:
         OSError: it cannot be written.
     """
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([("part", "class", "name"), *training_options(config)[0].parts()])
+    from ma2ml_env.training.data.survey import survey
+
+    source, text = training_options(config)[0], io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([("part", "class", "name"), *source.parts()])
     write_atomic(folder / "split.csv", text.getvalue().encode())
+    if source.name == "imagenet":
+        return []
+    raw, chosen = source.read()
+    return survey(raw, chosen, MOST_PAIRS).lines()
 
 
 def data_of_export(run: Path, config: RunConfig, trained: Mapping[str, Any], accept: bool) -> dict[str, Any]:
@@ -169,6 +184,24 @@ def run_name(config: RunConfig, identity: Identity | None) -> str:
     words = [re.sub("[^a-z0-9]+", "-", word.lower()).strip("-") for word in (f"{config.game}-{config.learner}", end)]
     tail = "-".join(["", str(abs(config.seed)), *filter(None, words[1:])])
     return words[0][: 80 - len(tail)].rstrip("-") + tail
+
+
+def _refuse_fewer(store: TrialStore, now: Identity) -> None:
+    """Refuse a run of before whose game takes fewer images today, where that shows.
+
+    Raises:
+        ValueError: if it does; what takes all of them is told.
+    """
+    counts = {part: sum(numbers) for part, numbers in now.counts.items()}
+    limits = {key: (part, most) for key, part, most in FEWER.get(str(store.config.get("game")), ())}
+    met = [key for key, (part, most) in limits.items() if counts.get(part, 0) >= most]
+    if met and not limits.keys() & dict(store.config.get("set") or {}).keys():
+        raise ValueError(
+            f"{store.folder} was begun by an earlier version, whose {store.config['game']} took all images; this one takes "
+            f"{' and '.join(f'{counts[limits[key][0]]:,} for {limits[key][0]}' for key in met)}. Nothing was done. Use that "
+            "version, name another folder for a new run (--set limit=null validation_limit=null takes all images), or say "
+            "--accept-changed-data"
+        )
 
 
 def _refusal(folder: Path, changes: str) -> str:

@@ -5,6 +5,7 @@ learner's state together when the batch closes. A resumed search loads the state
 get what is stored; then it plays what has no outcome. It ends with the same bytes as if nothing had happened.
 """
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,9 +13,12 @@ from typing import Any
 from ma2ml_agents.learner import Learner
 from ma2ml_agents.registry import EARLIER, registry_name
 from ma2ml_agents.run.guard import tell
+from ma2ml_agents.run.informed import Informed, check_informed, due
+from ma2ml_agents.run.known import START, Scored, check_known, codes_to_json
+from ma2ml_env.evaluators.deadline import Deadline, NoTime
 from ma2ml_env.playable import OnOutcome, Playable
 from ma2ml_env.store.store import TrialStore
-from ma2ml_env.trial import GameSpec, Outcome, Proposal, Trial, trial_seed
+from ma2ml_env.trial import Code, GameSpec, Outcome, Proposal, Trial, trial_seed
 
 
 class SomebodysGame(Playable):
@@ -46,6 +50,12 @@ class Callback:
     def on_start(self, budget: int, trials: Sequence[Trial]) -> None:
         """Before the first batch: the budget, and the trials of closed batches that are stored already."""
 
+    def on_open(self, batch: int, numbers: range, known: Mapping[int, Outcome]) -> None:
+        """A batch is proposed and will be played: its trials' numbers, and outcomes of an interrupted session.
+
+        `on_outcome` tells these again next.
+        """
+
     def on_outcome(self, number: int, outcome: Outcome) -> None:
         """An outcome is there and stored; those of an interrupted batch are told again first."""
 
@@ -60,8 +70,11 @@ def search(
     budget: int,
     batch: int = 24,
     seed: int = 0,
+    start: Sequence[Mapping[str, Code]] = (),
+    learned: Sequence[Scored] = (),
     store: TrialStore | None = None,
     callbacks: Sequence[Callback] = (),
+    seconds: float | Deadline | None = None,
 ) -> Trial:
     """Play `budget` trials and return the best one: highest reward, ties to the lower number.
 
@@ -72,29 +85,57 @@ def search(
         batch: trials that are proposed at a time; the last batch is smaller if it does not divide the budget. Where a run
             goes on to a larger one, the next batch is what that one lacked, and later ones are where they would have been.
         seed: of the trials, see `trial_seed`; the learner has its own.
+        start: joint codes of known pipelines, agent -> code: the first trials, in this order, which count like any other.
+        learned: pipelines of other runs with their scores there, which do not count; see `informed`.
         store: remembers the run; if it holds one already, the search goes on from there. None keeps nothing.
         callbacks: told in order.
+        seconds: from now on, or a `Deadline` that counts already: no pipeline starts that is predicted to end later. The search
+            ends before its budget then, and with a store it can go on later. The trials that it holds are those that it would
+            hold without the limit, number by number. None is no limit.
 
     Raises:
+        NoTime: a RuntimeError; if the time was over before the reward of any pipeline was known.
         ValueError: if the budget or the batch is below 1; if the stored run has another game, learner class, batch or seed;
-            if the learner does not propose again what is stored; if the budget ends within a batch that is proposed already.
+            if the learner does not propose again what is stored; if the budget ends within a batch that is proposed already;
+            if a code of `start` does not fit, stands there twice, or the budget is too small for all.
         OSError: if the store cannot be written. What was acknowledged is stored, and the search can be resumed.
     """
     if budget < 1 or batch < 1:
         raise ValueError(f"budget and batch are at least 1, not {budget} and {batch}")
     game = game if isinstance(game, Playable) else SomebodysGame(game)
-    trials, index = _resume(game, learner, {"budget": budget, "batch": batch, "seed": seed}, store)
+    check_known(game, start, learned, budget)
+    if learned:
+        check_informed(learner, batch)
+    protocol: dict[str, Any] = {"budget": budget, "batch": batch, "seed": seed}
+    if start:
+        protocol["start"] = [codes_to_json(codes) for codes in start]
+    if learned:
+        protocol["learned"] = [each.to_json() for each in learned]
+    trials, index = _resume(game, learner, protocol, store)
     for callback in callbacks:
         callback.on_start(budget, tuple(trials))
-    best = _best(game, trials, store)
+    best = _Best(game, store)
+    best.settle(trials)
+    deadline = seconds if seconds is None or isinstance(seconds, Deadline) else Deadline(seconds)
+    asks, missing = False, 0
+    if deadline is not None:
+        for trial in trials:
+            deadline.learn(trial.outcome)
 
     def arrived(number: int, outcome: Outcome) -> None:
+        nonlocal missing
         if store is not None:
             store.add_outcome(number, outcome)
+        best.hear(number, seeds[number - first], proposals[number - first], outcome)
         for callback in callbacks:
             callback.on_outcome(number, outcome)
+        missing -= 1
+        if deadline is not None:
+            deadline.learn(outcome)
+            if not asks and missing and not deadline.may_start():
+                raise NoTime(f"{missing} pipelines may not start any more")
 
-    while len(trials) < budget:
+    while len(trials) < budget and (deadline is None or deadline.may_start()):
         began = time.monotonic()
         first = len(trials)
         n = min(batch - first % batch, budget - first)
@@ -105,28 +146,45 @@ def search(
                     f"trials {first} to {first + stored - 1} are proposed already: a budget of {budget} is too small"
                 )
             n, known = stored, store.outcomes(index)
-        proposals = learner.ask(n)
+        given = [Proposal(codes, origin=START) for codes in start[first : first + n]]
+        informed = Informed(learner, learned) if due(learned, trials, n - len(given)) else None
+        ask = learner.ask if informed is None else informed.ask
+        proposals = [*given, *ask(n - len(given))] if len(given) < n else given
         seeds = [trial_seed(seed, number) for number in range(first, first + n)]
         if store is not None:
             store.propose(index, first, proposals, seeds)
+        missing = n - len(known)
+        for callback in callbacks:
+            callback.on_open(index, range(first, first + n), known)
         for number, outcome in known.items():
+            if deadline is not None:
+                deadline.learn(outcome)
+            best.hear(number, seeds[number - first], proposals[number - first], outcome)
             for callback in callbacks:
                 callback.on_outcome(number, outcome)
-        played = game.play(proposals, seeds, first_number=first, known=known, on_outcome=arrived)
-        metrics = tell(learner, played)
+        asks = game.limit(None if deadline is None else deadline.may_start)
+        try:
+            played = game.play(proposals, seeds, first_number=first, known=known, on_outcome=arrived)
+        except NoTime:
+            break
+        finally:
+            game.limit(None)
+        known_metrics = {} if informed is None else informed.settle(played[len(given) :])
+        metrics = {**known_metrics, **tell(learner, played)}
         if store is not None:
             store.close_batch(index, played, learner.state_dict())
         trials += played
-        best = _best(game, trials, store)
+        best.settle(trials)
         for callback in callbacks:
             callback.on_batch(index, played, {**metrics, "seconds": time.monotonic() - began})
         index += 1
-    assert best is not None
-    return best
+    if best.trial is None:
+        raise NoTime("the time was over before a pipeline had a reward")
+    return best.trial
 
 
 def _resume(
-    game: Playable, learner: Learner, protocol: Mapping[str, int], store: TrialStore | None
+    game: Playable, learner: Learner, protocol: Mapping[str, Any], store: TrialStore | None
 ) -> tuple[list[Trial], int]:
     """(trials of closed batches, index of the first open one); the learner is brought to where it was."""
     if store is None:
@@ -168,13 +226,34 @@ def refuse_earlier_learner(store: TrialStore) -> None:
         )
 
 
-def _best(game: Playable, trials: Sequence[Trial], store: TrialStore | None) -> Trial | None:
-    """The best trial so far, also in the store."""
-    if not trials:
-        return None
-    best = max(trials, key=lambda trial: (trial.reward, -trial.number))
-    if store is not None:
-        codes = best.proposal.codes
-        recipe = game.recipe(codes)
-        store.write_best(best, None if recipe is None else recipe.to_json(), game.values(codes))
-    return best
+class _Best:
+    """The best trial of what is known, also in the store."""
+
+    def __init__(self, game: Playable, store: TrialStore | None) -> None:
+        self.trial: Trial | None = None
+        self._game, self._store = game, store
+
+    def settle(self, trials: Sequence[Trial]) -> None:
+        """It is the best of these, all of closed batches."""
+        if trials:
+            self._take(max(trials, key=_rank))
+
+    def hear(self, number: int, seed: int, proposal: Proposal, outcome: Outcome) -> None:
+        """An outcome of the open batch is there: it may be the best so far, if the game says what it is worth."""
+        reward = self._game.worth(outcome)
+        if reward is not None and math.isfinite(reward):  # one that is not is refused when the batch closes
+            trial = Trial(number, seed, proposal, outcome, reward + 0.0)  # as it is stored: no -0.0
+            if self.trial is None or _rank(trial) > _rank(self.trial):
+                self._take(trial)
+
+    def _take(self, trial: Trial) -> None:
+        self.trial = trial
+        if self._store is not None:
+            codes = trial.proposal.codes
+            recipe = self._game.recipe(codes)
+            self._store.write_best(trial, None if recipe is None else recipe.to_json(), self._game.values(codes))
+
+
+def _rank(trial: Trial) -> tuple[float, int]:
+    """Highest reward, ties to the lower number."""
+    return trial.reward, -trial.number

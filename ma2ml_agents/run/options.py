@@ -16,6 +16,8 @@ UNITS = {"k": 1e3, "m": 1e6, "g": 1e9}
 GAMES_OWN = "(default: the game's own)"
 NONE = "(default: none)"
 STORED = "(default: as the run has it)"
+BASE = "base"
+"""word of --start for the game's base recipe"""
 
 Run = Positional[Annotated[Path, arg(metavar="RUN")]]
 Number = Annotated[int, arg(metavar="N")]
@@ -44,6 +46,34 @@ def settings(texts: Sequence[str], flag: str) -> dict[str, Any]:
             read[key] = json.loads(value)
         except ValueError:
             read[key] = PYTHONS.get(value, value)
+    return read
+
+
+def starts(words: Sequence[str] | None) -> tuple[str, ...] | None:
+    """Words of --start: files and runs so that another folder will do; `none` is none of them, None is not told.
+
+    Raises:
+        ValueError: if `none` stands beside others, or one stands there twice.
+    """
+    if words is None or tuple(words) == ("none",):
+        return None if words is None else ()
+    if "none" in words:
+        raise ValueError("--start none stands alone: it switches the others off")
+    read = tuple(word if word == BASE else os.path.abspath(os.path.expanduser(word)) for word in words)
+    if len(set(read)) < len(read):
+        raise ValueError("--start: the same is given twice")
+    return read
+
+
+def folders(words: Sequence[Path | str] | None) -> tuple[str, ...] | None:
+    """Runs, so that another folder will do.
+
+    Raises:
+        ValueError: if one stands there twice.
+    """
+    read = None if words is None else tuple(os.path.abspath(os.path.expanduser(word)) for word in words)
+    if read and len(set(read)) < len(read):
+        raise ValueError("--learn-from: the same run is given twice")
     return read
 
 

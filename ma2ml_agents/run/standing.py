@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from statistics import fmean
 
 from ma2ml_env.game import Game
+from ma2ml_env.metrics import score
 from ma2ml_env.trial import Trial
 
 Key = Callable[[Trial], str]
@@ -67,9 +68,9 @@ def by_reward(trial: Trial) -> tuple[float, int]:
     return -trial.reward, trial.number
 
 
-def by_accuracy(trial: Trial) -> tuple[float, int]:
-    """Sort key: best accuracy first, ties to the lower number."""
-    return -trial.outcome.accuracy, trial.number
+def by_score(metric: str) -> Callable[[Trial], tuple[float, int]]:
+    """Sort key: best score by a metric of `ma2ml_env/metrics.py` first, ties to the lower number."""
+    return lambda trial: (-score(metric, trial.outcome), trial.number)
 
 
 def first_of_each(trials: Iterable[Trial], key: Key) -> list[Trial]:
@@ -108,11 +109,12 @@ def curve(trials: Sequence[Trial], size: int, top_k: int, key: Key) -> list[tupl
     return points
 
 
-def pareto(trials: Iterable[Trial]) -> list[Trial]:
-    """Trials that no other one beats in accuracy at as many MACs or fewer, fewest MACs first."""
+def pareto(trials: Iterable[Trial], metric: str = "accuracy") -> list[Trial]:
+    """Trials that no other one beats by the metric's score at as many MACs or fewer, fewest MACs first."""
     front: list[Trial] = []
+    order = by_score(metric)
     known = [trial for trial in trials if trial.outcome.status == "ok" and trial.outcome.flops > 0]
-    for trial in sorted(known, key=lambda t: (t.outcome.flops, *by_accuracy(t))):
-        if not front or trial.outcome.accuracy > front[-1].outcome.accuracy:
+    for trial in sorted(known, key=lambda t: (t.outcome.flops, *order(t))):
+        if not front or score(metric, trial.outcome) > score(metric, front[-1].outcome):
             front.append(trial)
     return front

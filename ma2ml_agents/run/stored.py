@@ -1,8 +1,9 @@
 """From a run's stored config to its game, with its evaluator or without, and to its trainer."""
 
 import json
+import logging
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ from ma2ml_env.games.make import NamedGame, Told, make_game, sort_options
 from ma2ml_env.recipe import Recipe
 from ma2ml_env.registry import resolve
 from ma2ml_env.store.store import TrialStore
-from ma2ml_env.trial import Trial
+from ma2ml_env.trial import Outcome, Trial
+
+_log = logging.getLogger(__name__)
 
 
 def stored_config(store: TrialStore) -> RunConfig:
@@ -24,8 +27,56 @@ def stored_config(store: TrialStore) -> RunConfig:
     return RunConfig.read(store.config, store.folder)
 
 
+@dataclass(frozen=True)
+class Known:
+    """All trials of a run that have an outcome.
+
+    The learner hears of a batch when it closes. Whoever looks at a run, or trains on from it, need not wait for that: an
+    outcome is stored when it is final, also where halving dropped the pipeline (`Outcome.fidelity` tells how far it came).
+    """
+
+    trials: list[Trial]
+    """of closed batches and of the open one, in order"""
+    open: frozenset[int]
+    """numbers of those of the open batch"""
+
+    def to_json(self, trial: Trial) -> dict[str, Any]:
+        """A JSON object of one of the trials."""
+        return trial.to_json() | self.said(trial)
+
+    def said(self, trial: Trial) -> dict[str, Any]:
+        """What JSON says of a trial of the open batch; nothing of others."""
+        return {"open": True} if trial.number in self.open else {}
+
+    def count(self, budget: int) -> str:
+        """How many there are, for people."""
+        of_them = f", {len(self.open)} of them in the open batch" if self.open else ""
+        return f"{len(self.trials)} of {budget} trials{of_them}"
+
+
+def known_trials(store: TrialStore) -> Known:
+    """What is known of a run now; works while a search is going on.
+
+    A run that was not made by `ma2ml search` does not tell the reward of an outcome: of such a one, closed batches are known.
+
+    Raises:
+        ValueError: if the run is damaged.
+    """
+    if not store.config:
+        return Known(list(store.trials()), frozenset())
+    game: list[Game] = []  # is built where a batch is open
+
+    def reward(outcome: Outcome) -> float:
+        if not game:
+            game.append(build_without_evaluator(stored_config(store)))
+        return game[0].reward(outcome)
+
+    closed, unclosed = store.known_trials(reward)
+    return Known(closed + unclosed, frozenset(trial.number for trial in unclosed))
+
+
 def trained_run(run: Path, where: Mapping[str, Any]) -> tuple[RunConfig, list[Trial]]:
-    """(config, trials) of a run whose pipelines are to be trained again, each to its end.
+    """(config, trials) of a run whose pipelines are to be trained again, each to its end; those of the open batch too.
 
     Args:
         run: its folder.
@@ -36,10 +87,18 @@ def trained_run(run: Path, where: Mapping[str, Any]) -> tuple[RunConfig, list[Tr
         TypeError: there is no such option.
     """
     with TrialStore(run, create=False) as store:
-        config, trials = stored_config(store), list(store.trials())
-    if config.evaluator != "train":
-        raise ValueError(f"{run} was searched with the evaluator {config.evaluator!r}: there is nothing to train")
-    return config.whole().changed(where).beside(run), trials
+        config = stored_config(store)
+        if config.evaluator != "train":
+            raise ValueError(f"{run} was searched with the evaluator {config.evaluator!r}: there is nothing to train")
+        found = known_trials(store)
+    if config.halving and found.open:
+        _log.warning(
+            "%s: its open batch is being halved: the %d of it that have an outcome were dropped early or failed, unless all "
+            "have one; better ones are still in training, and are not known here",
+            run,
+            len(found.open),
+        )
+    return config.whole().changed(where).beside(run), found.trials
 
 
 def build(config: RunConfig, checkpoints: Path | None = None, digest: str | None = None) -> Game:
@@ -60,13 +119,15 @@ def build(config: RunConfig, checkpoints: Path | None = None, digest: str | None
         raise ValueError("a pool is chosen by --workers and --engine: --evaluator train --workers 2 --engine ray")
     if config.evaluator != "train" and config.engine == "ray":
         raise ValueError("--engine ray is for what is trained; leave --evaluator out or say train")
+    if config.evaluator != "train" and config.class_weights != "none":
+        raise ValueError("--class-weights is for what is trained; leave --evaluator out or say train")
     options = {**config.of("game", "source"), "checkpoints": checkpoints}
     if config.evaluator == "train":
         options |= {**config.of("trainer"), "placement": config.placement(), "digest": digest}
     try:
         game = make_game(config.game, config.evaluator, **{**options, **overrides})
         if config.evaluator == "train":
-            _try_one(game)
+            _try_one(game, config.class_weights)
     except (TypeError, AttributeError) as error:  # a text where a number belongs
         if not overrides:
             raise
@@ -81,7 +142,8 @@ def build_without_evaluator(config: RunConfig) -> Game:
     known = {each.name for each in (*fields(Protocol), *fields(Recipe))} | set(named.base.network.args)
     overrides = {name: value for name, value in config.overrides().items() if name in known}
     try:
-        return make_game(config.game, "surrogate", size=config.size, **config.whole().of("game"), **overrides)
+        options = {**config.whole().of("game"), "metric": "accuracy"}  # what was trained has others, this has none
+        return make_game(config.game, "surrogate", size=config.size, **options, **overrides)
     except (TypeError, AttributeError) as error:
         raise ValueError(f"the run's config cannot be used: {error}") from error
 
@@ -98,7 +160,9 @@ def training_options(config: RunConfig) -> tuple[Any, dict[str, Any]]:
     return told.source, {**config.of("trainer"), **told.trainer}
 
 
-def _try_one(game: Game) -> None:
+def _try_one(game: Game, class_weights: str) -> None:
+    import torch
+
     from ma2ml_env.training import parts
     from ma2ml_env.training.networks.base import Image
 
@@ -106,6 +170,6 @@ def _try_one(game: Game) -> None:
         {agent: (0,) * (len(sizes) + game.spec.intervals.get(agent, 0)) for agent, sizes in game.spec.nvec.items()}
     )
     parts.check(recipe)
-    parts.loss(recipe.loss)
+    parts.loss(recipe.loss, None if class_weights == "none" else torch.ones(10))
     network = parts.network(recipe.network, Image(10))
     parts.optimizer(recipe, network.parameters())

@@ -1,7 +1,7 @@
 """The contract between a game and whatever trains its pipelines."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -40,6 +40,10 @@ def epoch_at(share: float, epochs: int) -> int:
     return max(1, round(share * epochs))
 
 
+MayStart = Callable[[], bool]
+"""asked before a job starts; once it says no it never says yes again"""
+
+
 class NoWorker(RuntimeError):
     """Jobs cannot be run here: the message says why, and it is neither a job's fault nor the program's."""
 
@@ -65,6 +69,15 @@ class Evaluator(ABC):
 
     def remember(self, job: Job, outcome: Outcome) -> None:  # noqa: B027 (most keep nothing)
         """Hear what came of a job before this run was resumed."""
+
+    def limit(self, may_start: MayStart | None) -> bool:
+        """Be told of a limit on time, see `deadline.py`, or with None that there is none.
+
+        Returns:
+            Whether this evaluator asks: before each job, in the order of `jobs`; at the first no it starts none, lets those
+            finish that are at work, and raises `NoTime`. By default it does not, and is stopped between two outcomes.
+        """
+        return False
 
 
 class VectorEvaluator(Evaluator):
@@ -115,6 +128,10 @@ class Wrapper(Evaluator):
     def remember(self, job: Job, outcome: Outcome) -> None:
         """Tell what is inside."""
         self.inner.remember(job, outcome)
+
+    def limit(self, may_start: MayStart | None) -> bool:
+        """Limit what is inside."""
+        return self.inner.limit(may_start)
 
 
 def as_evaluator(given: Evaluator | Evaluates) -> Evaluator:

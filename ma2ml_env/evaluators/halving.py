@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ma2ml_env.evaluators.base import Evaluates, Evaluator, Job, Wrapper, epoch_at
 from ma2ml_env.evaluators.wrap import evaluate_some
+from ma2ml_env.metrics import score
 from ma2ml_env.trial import Outcome
 
 
@@ -34,13 +35,19 @@ class Halving(Wrapper):
         rungs: shares of a job's training, rising, each in (0, 1).
         keep: share of the batch that passes a rung, in (0, 1), rounded up.
         folder: of the trainer's checkpoints, each of which is deleted when its job has an outcome. None: there is none.
+        metric: by whose score a batch is ranked, a name of `metrics.py`; `rungs` are these scores.
 
     Raises:
         ValueError: if a share is out of its range.
     """
 
     def __init__(
-        self, inner: Evaluator | Evaluates, rungs: Sequence[float], keep: float = 0.5, folder: Path | None = None
+        self,
+        inner: Evaluator | Evaluates,
+        rungs: Sequence[float],
+        keep: float = 0.5,
+        folder: Path | None = None,
+        metric: str = "accuracy",
     ) -> None:
         super().__init__(inner)
         _check_shares(rungs)
@@ -49,6 +56,7 @@ class Halving(Wrapper):
         self.rungs = tuple(rungs)
         self.keep = keep
         self.folder = folder
+        self.metric = metric
         self._known: dict[int, Outcome] = {}  # of the last batch of an earlier session, by number
 
     def evaluate(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Outcome]]:
@@ -75,7 +83,7 @@ class Halving(Wrapper):
                 if share == 1.0 or outcome.status != "ok":
                     yield index[number], told(number, outcome)
                 else:
-                    reached[number].append(outcome.accuracy)
+                    reached[number].append(score(self.metric, outcome))
                     paused[number] = outcome
             if share == 1.0:
                 break

@@ -16,13 +16,18 @@ from safetensors.torch import save
 from torch import nn
 
 from ma2ml_env.evaluators import memory
-from ma2ml_env.evaluators.base import DeviceLost, Evaluator, Job, NoWorker, epoch_at
+from ma2ml_env.evaluators.base import DeviceLost, Evaluator, Job, MayStart, NoWorker, epoch_at
+from ma2ml_env.evaluators.deadline import NoTime
 from ma2ml_env.evaluators.faults import free_memory, given_back, lost, out_of_memory
 from ma2ml_env.evaluators.workers.schedule import Cost, Device
 from ma2ml_env.io.files import write_atomic
+from ma2ml_env.io.predictions import predictions_path, write_predictions
+from ma2ml_env.metrics import measured
 from ma2ml_env.training import checkpoint, flops, loop, numerics, parts
 from ma2ml_env.training.data.source import Dataset, DataSource
 from ma2ml_env.training.images import batches
+from ma2ml_env.training.losses import ClassWeights, weights_of_classes
+from ma2ml_env.training.predict import EVALUATION_BATCH, predict
 from ma2ml_env.trial import Error, Outcome
 
 CONTEXT = {"cpu": 1 << 29, "cuda": 3 << 30}
@@ -36,7 +41,7 @@ SAFETY = 1.5
 
 
 class Train(Evaluator):
-    """Trains each job and measures its accuracy on the validation images.
+    """Trains each job and measures it on the validation images: its accuracy, and all metrics of `metrics.py`.
 
     Picklable; the data are read at the first job (or by `check`) and kept, and do not travel in the pickle.
 
@@ -44,14 +49,18 @@ class Train(Evaluator):
         source: the data.
         device: cpu, cuda, cuda:N, or auto, which is cuda where there is one.
         threads: torch threads while a job trains on the CPU; results depend on their number, so it never follows the machine.
-        test: also measure the test images, as `Outcome.test_accuracy`.
+        test: also measure the test images: `Outcome.test_accuracy`, and the others under `test_NAME` of its metrics.
         train_on_validation: train on training and validation images together, for a winner's repeats. The only images left
-            to measure on are the test images, so the outcome's accuracy is then that on test.
-        weights: folder for each trained network, `<number>.safetensors`, without its auxiliary head; None keeps none.
+            to measure on are the test images, so the outcome's accuracy and metrics are then those on test.
+        weights: folder for each trained network, `<number>.safetensors`, without its auxiliary head, and what it said of the
+            test images, where they are measured; None keeps none.
         deterministic: ask CUDA for the same bits every time (CPU jobs have them anyway).
+        class_weights: `balanced` weights the training loss by the rarity of an image's class, see `loop.fit`.
         checkpoints: folder, seen by all workers, in which a job leaves what it needs to go on when it pauses (`Job.until`), and
             every `KEEP_EVERY` seconds in case it is killed. Where a checkpoint is not found, or cannot be written, or is of
             another device, the training starts anew, to the same end. None: no job pauses.
+        progress: folder in which each job leaves the number of its epochs so far, as text under `Job.checkpoint_name`, for who
+            watches; what cannot be written costs nothing. None: nobody watches.
 
     A job that runs out of memory is started once more with a quarter of its batch at a time, at the same effective batch; such
     an outcome has the metric `micro_batch`.
@@ -68,9 +77,12 @@ class Train(Evaluator):
         weights: str | None = None,
         deterministic: bool = False,
         checkpoints: str | None = None,
+        class_weights: ClassWeights = "none",
+        progress: str | None = None,
     ) -> None:
         if threads < 1:
             raise ValueError(f"threads is at least 1, not {threads}")
+        weights_of_classes(class_weights, torch.zeros(1, dtype=torch.int64), 1)  # an unknown name is an error here
         self.source = source
         self.device = device
         self.threads = threads
@@ -79,10 +91,18 @@ class Train(Evaluator):
         self.weights = weights
         self.deterministic = deterministic
         self.checkpoints = checkpoints
+        self.class_weights = class_weights
+        self.progress = progress
         self._dataset: Dataset | None = None
+        self._may_start: MayStart | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_dataset": None}
+        return {**self.__dict__, "_dataset": None, "_may_start": None}
+
+    def limit(self, may_start: MayStart | None) -> bool:
+        """Ask before each training."""
+        self._may_start = may_start
+        return True
 
     def check(self) -> None:
         """Find out before a search what would fail every job.
@@ -120,7 +140,7 @@ class Train(Evaluator):
             FileNotFoundError, ValueError: as `check`.
         """
         other = copy.copy(self)
-        other._dataset = None
+        other._dataset = other._may_start = None
         if self.device.startswith("cuda"):  # the one that is seen here is number 0, whatever it is elsewhere
             other.device = "cuda"
         other.dataset()
@@ -140,7 +160,7 @@ class Train(Evaluator):
         one = flops.footprint(recipe, data.classes, data.channels, data.size, final=_has_head(job))
         images = len(data.train_x) + self.train_on_validation * len(data.validation_x)
         epochs = loop.epochs(recipe, job.fidelity)
-        values = max(one.values * min(recipe.batch_size, images), 2 * one.largest * loop.EVALUATION_BATCH)
+        values = max(one.values * min(recipe.batch_size, images), 2 * one.largest * EVALUATION_BATCH)
         width = 4 if numerics.half_type(self._resolve_device(), recipe.precision) is None else 2
         held = 3 + (recipe.optimizer.kind == "rmsprop") + (recipe.ema > 0.0)
         augmented = max(batches.CHUNK, min(recipe.batch_size, images) * math.prod(data.train_x.shape[1:]))
@@ -171,8 +191,11 @@ class Train(Evaluator):
         Raises:
             DeviceLost: a NoWorker; if the GPU no longer answers this process.
             NoWorker: a RuntimeError; if the weights cannot be written.
+            NoTime: a RuntimeError; if the next job may not start.
         """
         for index, job in enumerate(jobs):
+            if self._may_start is not None and not self._may_start():
+                raise NoTime(f"{len(jobs) - index} trainings may not start any more")
             yield index, self._outcome(job)
 
     def _outcome(self, job: Job) -> Outcome:
@@ -212,14 +235,19 @@ class Train(Evaluator):
         metrics = dict(fitted.metrics)
         if micro_batch is not None:
             metrics["micro_batch"] = float(micro_batch)
-        accuracy, measured = fitted.accuracy, None
+        accuracy, tested, seen = fitted.accuracy, None, None
         if self.test or accuracy is None:
-            test = data.test_x, data.test_y
-            measured = loop.accuracy(fitted.network, data, *test, job.recipe.resolution, micro_batch) or 0.0
-            accuracy = measured if accuracy is None else accuracy
+            seen = predict(fitted.network, data, data.test_x, data.test_y, job.recipe.resolution, micro_batch)
+            tested, on_test = (0.0, {}) if seen is None else (seen.accuracy, measured(seen))
+            metrics |= {f"test_{name}": value for name, value in on_test.items()}
+            if accuracy is None:
+                accuracy, metrics = tested, metrics | on_test
         if self.weights is not None:
+            path = Path(self.weights) / f"{job.number}.safetensors"
             try:
-                save_weights(fitted.network, Path(self.weights) / f"{job.number}.safetensors")
+                if seen is not None:
+                    write_predictions(predictions_path(path), seen)
+                save_weights(fitted.network, path)
             except OSError as error:  # not the job's fault, nor would the next one's be written
                 raise NoWorker(f"the weights of a finished training cannot be written: {error}") from error
         if fitted.checkpoint is None:
@@ -230,13 +258,19 @@ class Train(Evaluator):
             params=params,
             seconds=time.monotonic() - started,
             fidelity=job.fidelity * _trained_share(job, fitted),
-            test_accuracy=measured,
+            test_accuracy=tested,
             metrics=metrics,
         )
 
     def _fit(self, job: Job, data: Dataset, micro_batch: int | None) -> loop.Fitted:
         """Train, from the job's checkpoint if there is one, and leave others on the way."""
-        options: dict[str, Any] = {"device": self._resolve_device(), "micro_batch": micro_batch}
+        options: dict[str, Any] = {
+            "device": self._resolve_device(),
+            "micro_batch": micro_batch,
+            "class_weights": self.class_weights,
+        }
+        if self.progress is not None:
+            options["on_epoch"] = partial(_tell, Path(self.progress) / job.checkpoint_name)
         path = self._checkpoint(job)
         if path is not None:
             until = epoch_at(job.until, loop.epochs(job.recipe, job.fidelity))
@@ -273,6 +307,13 @@ class Train(Evaluator):
         if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
             raise ValueError(f"device {self.device!r} is not on this machine; use --device cpu or auto")
         return device
+
+
+def _tell(path: Path, epochs: int, loss: float) -> None:
+    """Leave the number of epochs for who watches, if it can be written."""
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(str(epochs))
 
 
 def _keep(path: Path, state: checkpoint.Checkpoint) -> None:

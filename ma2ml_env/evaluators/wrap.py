@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from ma2ml_env.evaluators.base import Evaluates, Evaluator, Job, Wrapper, closing
+from ma2ml_env.evaluators.deadline import NoTime
 from ma2ml_env.trial import Outcome, trial_seed
 
 _Key = tuple[str, float, float]
@@ -42,7 +43,13 @@ class Cached(Wrapper):
                     equals.append(index)
                 else:
                     first[key] = index
-            yield from evaluate_some(self.inner, jobs, list(first.values()), self._store)
+            try:
+                yield from evaluate_some(self.inner, jobs, list(first.values()), self._store)
+            except NoTime:  # what equals a job that is done takes none
+                for index in equals:
+                    if _key(jobs[index]) in self._outcomes:
+                        yield index, _hit(self._outcomes[_key(jobs[index])])
+                raise
             waiting = equals
 
     def remember(self, job: Job, outcome: Outcome) -> None:

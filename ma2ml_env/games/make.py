@@ -16,6 +16,7 @@ from ma2ml_env.evaluators.base import Evaluator
 from ma2ml_env.evaluators.placement import Engine, Placement, place
 from ma2ml_env.game import Game, Protocol
 from ma2ml_env.io.settings import check_kind
+from ma2ml_env.metrics import check
 from ma2ml_env.modules.base import Module
 from ma2ml_env.recipe import Recipe
 from ma2ml_env.registry import closest, resolve
@@ -62,7 +63,7 @@ DATA: dict[str, Any] = {
     "groups": str | Path | None,
 }
 """what users write of the data, and its kind; the source's own options stand beside these"""
-_GAMES_TO_SAY = {"source", "device", "test", "train_on_validation", "weights", "checkpoints", "return"}
+_GAMES_TO_SAY = {"source", "device", "test", "train_on_validation", "weights", "checkpoints", "progress", "return"}
 """parameters of `Train` that are no option under their name"""
 
 
@@ -94,6 +95,7 @@ def make_game(
     reward: str | Reward | None = None,
     flops_limit: float | None = None,
     seed: int = 0,
+    metric: str = "accuracy",
     halving: Sequence[float] = (),
     checkpoints: str | Path | None = None,
     **options: Any,
@@ -113,6 +115,7 @@ def make_game(
         reward: `accuracy`, `flops` (soft limit), `hard` (hard limit), or an object; None is the game's own.
         flops_limit: MACs of the reward; None is the game's own.
         seed: of the data split or the synthetic landscape (not of the search); a `source` has its own.
+        metric: that the reward and a halving go by, of what is trained: a registered name, see `metrics.py`.
         halving: rising shares of a training, each in (0, 1): at each the worse half of the batch is dropped; () trains all of
             it to the end. For what is trained.
         checkpoints: folder in which halved trainings wait for their turn, and long ones leave every ten minutes what they need
@@ -141,10 +144,12 @@ def make_game(
     evaluator = _evaluator(named, evaluator)
     if halving and evaluator not in TRAINED:
         raise ValueError(f"halving is for what is trained; the evaluator {evaluator} has nothing to stop early")
+    if metric != "accuracy" and evaluator in ("surrogate", "table"):
+        raise ValueError(f"metric {metric} is for what is trained; the evaluator {evaluator} gives accuracies alone")
     told = sort_options(named, evaluator, options, source=source, placement=placement, seed=seed)
     agents = _modules(named, modules)
     limit = named.flops_limit if flops_limit is None else flops_limit
-    shared = _reward(reward, limit)
+    shared = _reward(reward, limit, metric)
     player: Evaluator
     if evaluator == "surrogate":
         scale = {"flops": limit} if limit and "flops" not in told.player else {}
@@ -157,7 +162,7 @@ def make_game(
             from ma2ml_env.evaluators.halving import check_rungs
 
             check_rungs(halving, told.protocol.proxy_epochs)
-        player = _trainer(told, device, max_flops, halving, checkpoints)
+        player = _trainer(told, device, max_flops, metric, halving, checkpoints)
     elif evaluator == "table":
         table = resolve("tables", named.data)(told.folder, **named.source)
         spaces = {module.name: module.space for module in agents}
@@ -189,16 +194,7 @@ def sort_options(
     Raises:
         ValueError: see `make_game`.
     """
-    network, trains = named.base.network.args, evaluator in TRAINED
-    kinds = {
-        "data": DATA,
-        "placement": get_type_hints(Placement),
-        "protocol": get_type_hints(Protocol),
-        "recipe": get_type_hints(Recipe),
-        "network": {name: type(usual) for name, usual in network.items()},
-        **_own_options(evaluator),
-    }
-    del kinds["recipe"]["epochs"]  # the protocol's final_epochs
+    trains, kinds = evaluator in TRAINED, option_kinds(named, evaluator)
     routed: dict[str, dict[str, Any]] = {home: {} for home in kinds}
     for option, value in options.items():
         home = next((home for home, names in kinds.items() if option in names), None)
@@ -235,6 +231,24 @@ def sort_options(
         routed["player"],
         data.get("data"),
     )
+
+
+def option_kinds(named: NamedGame, evaluator: str) -> dict[str, dict[str, Any]]:
+    """Home -> option -> annotation of all that a game with this evaluator can be told; the first home that has it takes it.
+
+    Raises:
+        ValueError: if there is no such evaluator.
+    """
+    kinds = {
+        "data": DATA,
+        "placement": get_type_hints(Placement),
+        "protocol": get_type_hints(Protocol),
+        "recipe": get_type_hints(Recipe),
+        "network": {name: type(usual) for name, usual in named.base.network.args.items()},
+        **_own_options(evaluator),
+    }
+    del kinds["recipe"]["epochs"]  # the protocol's final_epochs
+    return kinds
 
 
 def _one_of(name: str, given: bool, loose: Mapping[str, Any]) -> None:
@@ -307,7 +321,12 @@ def _evaluator(named: NamedGame, wanted: str | None) -> str:
 
 
 def _trainer(
-    told: Told, device: str, max_flops: float | None, halving: Sequence[float], checkpoints: str | Path | None
+    told: Told,
+    device: str,
+    max_flops: float | None,
+    metric: str,
+    halving: Sequence[float],
+    checkpoints: str | Path | None,
 ) -> Evaluator:
     """Train, never twice the same, and not what is above a hard limit; halved, if that is wanted."""
     from ma2ml_env.evaluators.halving import Halving
@@ -319,9 +338,10 @@ def _trainer(
     kept = None if folder is None else str(folder.absolute())
     trainer = Train(told.source, device=device, checkpoints=kept, **told.trainer)
     trainer.check()
+    check(metric, trainer.dataset().classes)
     player = place(trainer, told.placement)
     if halving:
-        player = Halving(player, halving, folder=folder)
+        player = Halving(player, halving, folder=folder, metric=metric)
     if temporary is not None:
         weakref.finalize(player, shutil.rmtree, temporary, ignore_errors=True)
     if max_flops is not None:
@@ -342,15 +362,20 @@ def _modules(named: NamedGame, wanted: Sequence[str | Module] | None) -> list[Mo
     return chosen
 
 
-def _reward(reward: str | Reward | None, limit: float | None) -> Reward:
+def _reward(reward: str | Reward | None, limit: float | None, metric: str) -> Reward:
+    resolve("metrics", metric)  # an unknown one is an error here, with the closest name
+    if metric != "accuracy" and reward not in (None, "accuracy", "flops", "hard"):
+        raise ValueError(
+            f"metric {metric} is for the rewards accuracy, flops and hard; {reward} reads an outcome itself"
+        )
     if reward is not None and not isinstance(reward, str):
         return reward
     name = reward or ("accuracy" if limit is None else "flops")
     if name == "accuracy":
-        return Accuracy()
+        return Accuracy(metric)
     if name in ("flops", "hard"):
         if limit is None:
             raise ValueError(f"the reward {name!r} needs a limit on MACs: give flops_limit")
-        return FlopsReward(limit, hard=name == "hard")
+        return FlopsReward(limit, hard=name == "hard", metric=metric)
     made: Reward = resolve("rewards", name)()
     return made

@@ -76,7 +76,7 @@ def check_ranges(
 def check_kind(name: str, value: Any, kind: Any, what: str) -> None:
     """One value against one annotation; see `check_settings`."""
     if not fits(value, kind):
-        raise ValueError(f"{what} {name!r} is {_words(kind)}, not {str(value)[:50]!r}")
+        raise ValueError(f"{what} {name!r} is {words(kind)}, not {str(value)[:50]!r}")
 
 
 def fits(value: Any, kind: Any) -> bool:
@@ -97,10 +97,11 @@ def fits(value: Any, kind: Any) -> bool:
     return not isinstance(expected, type) or isinstance(value, expected)
 
 
-def _words(kind: Any) -> str:
+def words(kind: Any) -> str:
+    """An annotation as people say it: `a whole number or none`."""
     origin, parts = get_origin(kind), get_args(kind)
     if origin in (Union, UnionType):
-        return " or ".join(_words(part) for part in parts)
+        return " or ".join(words(part) for part in parts)
     if origin is Literal:
         return " or ".join(map(repr, parts))
     expected = origin or kind

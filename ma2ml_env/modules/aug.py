@@ -8,6 +8,7 @@ The fifteen operations are AutoAugment's sixteen without SamplePairing, which ne
 from collections import Counter
 from collections.abc import Mapping
 from functools import cache
+from itertools import cycle, islice
 from math import gcd
 from typing import Any
 
@@ -24,6 +25,7 @@ LEVELS = tuple(range(10))
 _WITHOUT_LEVEL = {"auto_contrast", "invert", "equalize"}
 # Level 0 of these leaves every image as it is: no shear, no shift, factor 1, eight bits, a hole of no pixels.
 _NOTHING_AT_ZERO = set(OPERATIONS) - _WITHOUT_LEVEL - {"solarize"}
+_NOTHING = Operation(OPERATIONS[0], 0.0, 0)
 
 
 class Aug:
@@ -58,6 +60,17 @@ class Aug:
         operations = [canonical_operation(*flat[i : i + 3]) for i in range(0, len(flat), 3)]
         policy = [tuple(op for op in operations[i : i + 2] if op is not None) for i in range(0, len(operations), 2)]
         return recipe.with_slots(augment=canonical_policy(policy))
+
+    def base_values(self, base: Recipe) -> dict[str, Any]:
+        """The recipe's sub-policies in turn, the first again where there are too few; where it has none, probability 0."""
+        policy = [tuple(op for op in (Operation(*told) for told in sub) if _known(op)) for sub in base.augment] or [()]
+        subs = [(*sub, _NOTHING, _NOTHING)[:2] for sub in islice(cycle(policy), self.sub_policies)]
+        told = [value for sub in subs for op in sub for value in (op.name, op.probability, op.level or 0)]
+        return dict(zip((decision.name for decision in self.space.decisions), told, strict=True))
+
+
+def _known(op: Operation) -> bool:
+    return op.name in OPERATIONS and op.probability in PROBABILITIES and (op.level is None or op.level in LEVELS)
 
 
 @cache  # few arguments are possible, and every pipeline asks ten times

@@ -1,10 +1,12 @@
 """The contract of a module: one agent's share of the pipeline."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from ma2ml_env.recipe import Recipe
-from ma2ml_env.space import SearchSpace
+from ma2ml_env.registry import closest
+from ma2ml_env.space import Decision, Interval, SearchSpace
+from ma2ml_env.trial import Code
 
 
 @runtime_checkable
@@ -22,3 +24,53 @@ class Module(Protocol):
     def apply(self, recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
         """Return the recipe with this module's slots set; `values` is `space.decode(code)`. Change no argument."""
         ...
+
+
+@runtime_checkable
+class Expresses(Protocol):
+    """A module that finds a recipe in its space. A module need not; then no search starts from the game's base recipe."""
+
+    def base_values(self, base: Recipe) -> Mapping[str, Any]:
+        """Return decision -> value by which `apply` leaves this recipe as it is, or comes closest.
+
+        All of the space, for any recipe. What comes of them is expressed exactly: applied and asked for again, it is the same.
+        """
+        ...
+
+
+def code_like(module: Module, told: Mapping[str, Any], like: Recipe) -> Code:
+    """The code of these decisions; those that are left out come closest to a recipe.
+
+    Raises:
+        ValueError: if there is no such decision, a value is not among its choices, or the module does not say what is closest.
+    """
+    parts: list[Decision | Interval] = [*module.space.decisions, *module.space.intervals]
+    for name in told:
+        if name not in (known := [part.name for part in parts]):
+            raise ValueError(f"agent {module.name!r} has no decision {name!r}{closest(name, known)}")
+    values = {**told}
+    if left_out := [part.name for part in parts if part.name not in told]:
+        if not isinstance(module, Expresses):
+            raise ValueError(
+                f"agent {module.name!r} does not say what comes closest to a recipe (`base_values`): {', '.join(left_out)} of "
+                "its decisions have to be given"
+            )
+        usual = module.base_values(like)
+        values |= {name: usual[name] for name in left_out}
+    try:
+        return module.space.encode(values)
+    except ValueError as error:
+        raise ValueError(f"agent {module.name!r}: {error}") from None
+
+
+def nearest(choices: Sequence[float], value: float) -> Any:
+    """The choice that is closest to a value, the first of two."""
+    return min(choices, key=lambda choice: abs(choice - value))
+
+
+def told_or(told: Mapping[str, Any], plain: Mapping[str, Any], space: SearchSpace) -> dict[str, Any]:
+    """Of each decision the value that is told, where that is one of its choices, else the plain one."""
+    return {
+        decision.name: told[decision.name] if told.get(decision.name) in decision.choices else plain[decision.name]
+        for decision in space.decisions
+    }

@@ -40,3 +40,13 @@ class HpoContinuous:
     def apply(self, recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
         """Writes `learning_rate` and `weight_decay`."""
         return recipe.with_slots(learning_rate=values["learning_rate"], weight_decay=values["weight_decay"])
+
+    def base_values(self, base: Recipe) -> dict[str, float]:
+        """The recipe's rate and decay, or the ends of the intervals that they lie beyond."""
+        wanted = {"learning_rate": base.learning_rate, "weight_decay": base.weight_decay}
+        return {
+            interval.name: interval.value(
+                interval.position(min(max(wanted[interval.name], interval.low), interval.high))
+            )
+            for interval in self.space.intervals
+        }

@@ -9,6 +9,7 @@ them 10^7.28.
 from collections.abc import Mapping
 from typing import Any
 
+from ma2ml_env.modules.base import nearest
 from ma2ml_env.recipe import Recipe, Spec
 from ma2ml_env.space import Decision, SearchSpace
 
@@ -72,3 +73,22 @@ class HpoRecipe:
         return recipe.with_slots(
             optimizer=OPTIMIZERS[values["optimizer"]], ema=self.ema if values["ema"] else 0.0, drop_path=0.0, **slots
         )
+
+    def base_values(self, base: Recipe) -> dict[str, Any]:
+        """The recipe's optimizer (SGD of one that is not in the space), and of each range the number that is closest.
+
+        The ImageNet games' base recipe is not in this space: it has no dropout and no stochastic depth, which are .01 and .1 at
+        least here, and their rate and decay are other ones. What comes closest is SGD with the highest rate and decay.
+        """
+        optimizer = "rmsprop" if base.optimizer.kind == "rmsprop" else "sgd"
+        factor = self.sgd_factor if optimizer == "sgd" else 1.0
+        wanted: dict[str, float] = {
+            "learning_rate": base.learning_rate / factor,
+            "weight_decay": base.weight_decay,
+            "mixup": base.mixup,
+            "dropout": base.dropout,
+            "stochastic_depth": base.stochastic_depth,
+        }
+        choices = {decision.name: decision.choices for decision in self.space.decisions}
+        closest = {slot: nearest(choices[slot], wanted[slot]) for slot in RANGES}
+        return {"optimizer": optimizer, **closest, "ema": base.ema > 0.0}

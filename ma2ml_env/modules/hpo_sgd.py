@@ -10,7 +10,7 @@ number they reach the ends: each code is a recipe of its own, and 90 % of unifor
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from math import fsum
+from math import fsum, log
 from typing import Any
 
 from ma2ml_env.recipe import Recipe
@@ -43,6 +43,30 @@ def digits(choices: Sequence[float], picked: Sequence[int]) -> float:
 
 DECODINGS: dict[str, Callable[[Sequence[float], Sequence[Any]], float]] = {"mean": mean, "digits": digits}
 """name -> (choices of a hyper-parameter, what its decisions picked) -> its value"""
+
+
+def mean_picks(choices: Sequence[float], picks: int, value: float) -> list[float]:
+    """The picks of two neighbouring choices whose mean comes closest to a value."""
+    rising = sorted(choices)
+    value = min(max(value, rising[0]), rising[-1])
+    low = max(choice for choice in rising if choice <= value)
+    high = min(choice for choice in rising if choice >= value)
+    above = round((value - low) / (high - low) * picks) if high > low else 0
+    return [low] * (picks - above) + [high] * above
+
+
+def digit_picks(choices: Sequence[float], picks: int, value: float) -> list[int]:
+    """The digits of the place whose value comes closest, on the logarithmic scale."""
+    value = min(max(value, choices[0]), choices[-1])
+    below = max(i for i, choice in enumerate(choices) if choice <= value)
+    share = log(value / choices[below]) / log(choices[below + 1] / choices[below]) if value < choices[-1] else 0.0
+    last = len(choices) ** picks - 1
+    place = round((below + share) * last / (len(choices) - 1)) if len(choices) > 1 else 0
+    return [place // len(choices) ** i % len(choices) for i in reversed(range(picks))]
+
+
+PICKS: dict[str, Callable[[Sequence[float], int, float], Sequence[Any]]] = {"mean": mean_picks, "digits": digit_picks}
+"""name of a decoding -> (choices of a hyper-parameter, number of picks, value) -> the picks that come closest to it"""
 
 
 class HpoSgd:
@@ -96,3 +120,13 @@ class HpoSgd:
             learning_rate=decode(self._choices["learning_rate"], flat[: self.picks]),
             weight_decay=decode(self._choices["weight_decay"], flat[self.picks :]),
         )
+
+    def base_values(self, base: Recipe) -> dict[str, Any]:
+        """The picks that come closest to the recipe's rate and decay; both of the named games' are met exactly."""
+        wanted = {"learning_rate": base.learning_rate, "weight_decay": base.weight_decay}
+        told = [
+            picked
+            for slot, choices in self._choices.items()
+            for picked in PICKS[self.decoding](choices, self.picks, wanted[slot])
+        ]
+        return dict(zip((decision.name for decision in self.space.decisions), told, strict=True))

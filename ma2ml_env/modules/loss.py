@@ -34,3 +34,10 @@ class Loss:
     def apply(self, recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
         """Writes `loss`."""
         return recipe.with_slots(loss=LOSSES[values["loss"]][STRENGTHS.index(values["strength"])])
+
+    def base_values(self, base: Recipe) -> dict[str, str]:
+        """The recipe's loss; plain cross-entropy where it has another one."""
+        for name, strengths in LOSSES.items():
+            if base.loss in strengths:
+                return {"loss": name, "strength": STRENGTHS[strengths.index(base.loss)]}
+        return {"loss": "cross_entropy", "strength": STRENGTHS[0]}

@@ -4,11 +4,11 @@ A normal and a reduction cell of five blocks; a block picks two states (the two 
 for each out of 13, and how to combine them: 2 x 5 x 5 = 50 decisions, 10^36.72 pairs of cells (paper, section 4.2).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from ma2ml_env.recipe import Recipe
+from ma2ml_env.recipe import NASNET_A_NORMAL, NASNET_A_REDUCTION, Recipe
 from ma2ml_env.space import Decision, SearchSpace
 
 OPERATIONS = (
@@ -17,6 +17,9 @@ OPERATIONS = (
 )  # fmt: skip
 COMBINE = ("add", "concat")
 CELLS = ("normal", "reduction")
+_KNOWN = {"normal": NASNET_A_NORMAL, "reduction": NASNET_A_REDUCTION}
+_PLAIN = (0, "sep_conv_3x3", 1, "sep_conv_3x3", "add")
+"""a block beyond those that are known: both inputs of the cell, the operation that published cells use most"""
 
 
 class NasCell:
@@ -57,6 +60,25 @@ class NasCell:
         blocks = [canonical_block(*flat[i : i + 5]) for i in range(0, len(flat), 5)]
         network = recipe.network.with_args(normal=tuple(blocks[: self.blocks]), reduction=tuple(blocks[self.blocks :]))
         return recipe.with_slots(network=network)
+
+    def base_values(self, base: Recipe) -> dict[str, Any]:
+        """The cells of the recipe's network, which are NASNet-A's (Zoph et al. 2018) unless told; that cell where it has none.
+
+        Of cells with more blocks the first ones; blocks that are missing, or hold what is not in the space, are plain ones.
+        """
+        told: list[Any] = []
+        for cell in CELLS:
+            blocks = base.network.args.get(cell, _KNOWN[cell])
+            for number in range(self.blocks):
+                block = blocks[number] if number < len(blocks) else _PLAIN
+                input_0, operation_0, input_1, operation_1, combine = block if self._has(number, block) else _PLAIN
+                told += [input_0, input_1, operation_0, operation_1, combine]
+        return dict(zip((decision.name for decision in self.space.decisions), told, strict=True))
+
+    def _has(self, number: int, block: Sequence[Any]) -> bool:
+        """Whether a cell's block of this number may be this one."""
+        inputs, operations = block[0:3:2], block[1:4:2]
+        return max(inputs) < number + 2 and set(operations) <= set(OPERATIONS) and block[4] in COMBINE
 
 
 @cache

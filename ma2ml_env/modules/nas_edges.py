@@ -7,6 +7,7 @@ separately and have results of their own, so they stay different pipelines.
 from collections.abc import Mapping
 from typing import Any
 
+from ma2ml_env.modules.base import told_or
 from ma2ml_env.recipe import Recipe
 from ma2ml_env.tables import nasbench201
 
@@ -30,3 +31,8 @@ class NasEdges:
     def apply(self, recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
         """Writes the operations into `network`."""
         return recipe.with_slots(network=recipe.network.with_args(**values))
+
+    def base_values(self, base: Recipe) -> dict[str, Any]:
+        """The operations of the recipe's network. A game over a table names none: then 3x3 convolutions on all edges."""
+        plain = {edge.name: "nor_conv_3x3" for edge in self.space.decisions}
+        return told_or(base.network.args, plain, self.space)

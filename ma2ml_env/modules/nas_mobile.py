@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ma2ml_env.modules.base import nearest
 from ma2ml_env.recipe import Recipe, Spec
 from ma2ml_env.space import Decision, SearchSpace
 from ma2ml_env.trial import Code
@@ -102,12 +103,7 @@ class NasMobile:
         """
         if recipe.network.kind != "mobile" or len(recipe.network.args["stages"]) != len(STAGES):
             raise ValueError(f"only mobile networks of {len(STAGES)} stages are in this space")
-        wanted = {"resolution": recipe.resolution, "stem": recipe.network.args["stem"]}
-        for number, fields in enumerate(recipe.network.args["stages"], 1):
-            for field in ("kernel", "expansion"):
-                first, rest = fields[field]
-                wanted |= {f"stage{number}.{field}": first, f"stage{number}.{field}_rest": rest}
-            wanted |= {f"stage{number}.{field}": fields[field] for field in ("channels", "depth")}
+        wanted = _wanted(recipe)
         values, outside = dict[str, int](), list[str]()
         for name, value in wanted.items():
             choices = self._choices.get(name, (wanted[name.removesuffix("_rest")],))  # one kernel for all blocks
@@ -123,6 +119,35 @@ class NasMobile:
         if self.apply(recipe, self.space.decode(code)).network != recipe.network:
             raise ValueError("not in this space: strides or squeeze and excitation are not the table's")
         return code
+
+    def base_values(self, base: Recipe) -> dict[str, int]:
+        """The choice that is closest to each number of the recipe's mobile network; of another one, the middle of each range.
+
+        The games' base recipe is FBNetV3-B, whose stages have two kernels each. With one a stage it is the first block's. A
+        resolution of 0 leaves images as they are; what comes closest is the highest that is searched.
+        """
+        mobile = base.network.kind == "mobile" and len(base.network.args["stages"]) == len(STAGES)
+        wanted = _wanted(base) if mobile else {}
+        wanted["resolution"] = base.resolution or max(self._choices["resolution"])
+        values = {}
+        for decision in self.space.decisions:
+            name, choices = decision.name, decision.choices
+            widths = name == "stem" or name.endswith("channels")
+            built = [round_channels(choice) if widths else choice for choice in choices]
+            near = nearest(built, wanted[name]) if name in wanted else built[len(built) // 2]
+            values[name] = choices[built.index(near)]
+        return values
+
+
+def _wanted(recipe: Recipe) -> dict[str, int]:
+    """The numbers of a recipe with a mobile network, under the names of the decisions that would choose them."""
+    wanted = {"resolution": recipe.resolution, "stem": recipe.network.args["stem"]}
+    for number, fields in enumerate(recipe.network.args["stages"], 1):
+        for field in ("kernel", "expansion"):
+            first, rest = fields[field]
+            wanted |= {f"stage{number}.{field}": first, f"stage{number}.{field}_rest": rest}
+        wanted |= {f"stage{number}.{field}": fields[field] for field in ("channels", "depth")}
+    return wanted
 
 
 def stage(row: Row, kernel: tuple[int, int], expansion: tuple[int, int], channels: int, depth: int) -> dict[str, Any]:

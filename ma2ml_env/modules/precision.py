@@ -23,3 +23,7 @@ class Precision:
     def apply(self, recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
         """Writes `precision`."""
         return recipe.with_slots(**values)
+
+    def base_values(self, base: Recipe) -> dict[str, str]:
+        """The recipe's precision. `auto`, the usual one, is no choice here: its place takes float32, what it is on a CPU."""
+        return {"precision": base.precision if base.precision in PRECISIONS else "float32"}

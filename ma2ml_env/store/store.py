@@ -10,7 +10,7 @@ Every row and every line carries a digest of its content. What does not match it
 import json
 import math
 import sqlite3
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +25,8 @@ from ma2ml_env.store.mirror import Mirror, best_is_whole, canonical, read_mirror
 from ma2ml_env.trial import Outcome, Proposal, Trial
 
 _TRIALS = """SELECT number, batch, seed, p.json, p.digest, number, o.json, reward, o.digest
-    FROM proposals p JOIN outcomes o USING (number) WHERE reward IS NOT NULL ORDER BY number"""
+    FROM proposals p JOIN outcomes o USING (number) {where} ORDER BY number"""
+_CLOSED = "WHERE reward IS NOT NULL"
 
 
 class LearnerState(NamedTuple):
@@ -159,12 +160,10 @@ class TrialStore:
             ValueError: if a trial is not the one that was stored, a reward is not finite, or the state cannot be stored.
         """
         text, blob = pack(learner_state)
-        trials = [replace(trial, reward=float(trial.reward) + 0.0) for trial in trials]  # SQLite knows no -0.0
+        trials = [replace(trial, reward=_finite(trial.number, trial.reward)) for trial in trials]
         with self._transaction() as db:
             closed = {number for (number,) in db.execute("SELECT number FROM outcomes WHERE reward IS NOT NULL")}
             for trial in trials:
-                if not math.isfinite(trial.reward):
-                    raise ValueError(f"the reward of trial {trial.number} is {trial.reward!r}; rewards are finite")
                 stored = self._insert(db, trial.number, trial.outcome)
                 if Outcome.from_json(read_json(stored)) != trial.outcome:
                     raise ValueError(f"{self.folder}: trial {trial.number} has another outcome already")
@@ -191,14 +190,27 @@ class TrialStore:
             db.execute("DELETE FROM learner")
 
     def trials(self) -> Iterator[Trial]:
-        """All trials of closed batches, in order."""
-        for row in self._rows(_TRIALS):
-            try:
-                told = {"proposal": read_json(row[3]), "outcome": read_json(row[6])}
-                trial = Trial.from_json({"number": row[0], "seed": row[2], **told, "reward": row[7]})
-            except ValueError as error:
-                raise ValueError(f"{self.folder}: trial {row[0]} was not written by ma2ml: {error}") from None
-            yield trial
+        """All trials of closed batches, in order: those that a learner was told of."""
+        for row in self._rows(_TRIALS.format(where=_CLOSED)):
+            yield self._trial(row, row[7])
+
+    def known_trials(self, reward: Callable[[Outcome], float]) -> tuple[list[Trial], list[Trial]]:
+        """(trials of closed batches, those of the open batch that have an outcome), both in order, as of one moment.
+
+        Args:
+            reward: of an outcome of the open batch; only a batch that closes stores rewards.
+
+        Raises:
+            ValueError: if a reward is not finite.
+        """
+        closed, unclosed = [], []
+        for row in self._rows(_TRIALS.format(where="")):
+            if row[7] is not None:
+                closed.append(self._trial(row, row[7]))
+            else:
+                trial = self._trial(row, 0.0)
+                unclosed.append(replace(trial, reward=_finite(trial.number, reward(trial.outcome))))
+        return closed, unclosed
 
     def write_best(self, trial: Trial, recipe: Any = None, values: Any = None) -> None:
         """Write `best.json`: the trial with its recipe and values (agent -> decision -> choice), for people."""
@@ -260,6 +272,14 @@ class TrialStore:
             raise ValueError(f"{self.folder}: its config {section!r} is not a JSON object")
         return config
 
+    def _trial(self, row: tuple[Any, ...], reward: Any) -> Trial:
+        """A row of `_TRIALS`, with a reward."""
+        try:
+            told = {"proposal": read_json(row[3]), "outcome": read_json(row[6])}
+            return Trial.from_json({"number": row[0], "seed": row[2], **told, "reward": reward})
+        except ValueError as error:
+            raise ValueError(f"{self.folder}: trial {row[0]} was not written by ma2ml: {error}") from None
+
     def _learner(self) -> tuple[int, int, Any, Any] | None:
         """Batch, number of trials, JSON and blob of the stored learner."""
         rows = self._rows("SELECT * FROM learner")
@@ -317,6 +337,13 @@ class TrialStore:
             self.close()
             raise
         return self._database
+
+
+def _finite(number: int, reward: float) -> float:
+    """The reward as it is stored: SQLite knows no -0.0."""
+    if not math.isfinite(reward):
+        raise ValueError(f"the reward of trial {number} is {reward!r}; rewards are finite")
+    return float(reward) + 0.0
 
 
 def _differences(old: Any, new: Any, place: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Generator, Tensor, nn
 
+from ma2ml_env.metrics import measured
 from ma2ml_env.recipe import Recipe
 from ma2ml_env.training import checkpoint as checkpoints
 from ma2ml_env.training import parts
@@ -24,13 +25,12 @@ from ma2ml_env.training.checkpoint import Checkpoint, Stateful
 from ma2ml_env.training.data.source import Dataset
 from ma2ml_env.training.graphs import Recorded
 from ma2ml_env.training.images import batches, mixing
+from ma2ml_env.training.losses import ClassWeights, weights_of_classes
 from ma2ml_env.training.networks.base import BaseNetwork, Drops, Image
 from ma2ml_env.training.numerics import half_type, seeded
+from ma2ml_env.training.predict import predict
 from ma2ml_env.training.step import Gradient
 from ma2ml_env.trial import trial_seed
-
-EVALUATION_BATCH = 500
-"""images that are measured at once, of up to 64 pixels a side; as many fewer of larger ones as they have more pixels"""
 
 
 class Diverged(ArithmeticError):
@@ -47,7 +47,8 @@ class Fitted:
     seconds: float
     """wall-clock time of training and validation"""
     metrics: dict[str, float] = field(default_factory=dict)
-    """train_loss: mean over the last epoch, auxiliary loss included; epochs; steps; on a GPU replayed"""
+    """train_loss: mean over the last epoch, auxiliary loss included; epochs; steps; on a GPU replayed; those of `metrics.py` on
+    the validation images, if there are any"""
     checkpoint: Checkpoint | None = None
     """where it stands, if it was told to pause"""
 
@@ -66,6 +67,7 @@ def fit(
     keep: Callable[[Checkpoint], None] | None = None,
     keep_every: float = 600.0,
     cuda_graphs: bool = True,
+    class_weights: ClassWeights = "none",
 ) -> Fitted:
     """Train a recipe, from scratch or on from a checkpoint.
 
@@ -86,6 +88,8 @@ def fit(
         keep_every: seconds that lie between two of these, at least.
         cuda_graphs: replay steps on a GPU as `Recorded` does, if network and loss are `parts.RECORDABLE`; not in float16, whose
             scaler waits for each step, and not in micro-batches. The metric `replayed` tells whether it was done, 0 or 1.
+        class_weights: `balanced` weights what an image costs in the loss by the rarity of its class among the training images;
+            none, as the paper, leaves classes alike.
 
     Raises:
         InvalidRecipe: if the recipe cannot be trained.
@@ -99,7 +103,8 @@ def fit(
     dataset = dataset.to(device)
     with _on(device), seeded(trial_seed(seed, 0), device):
         network = build(recipe, dataset, final=fidelity == 1.0).to(device).to(memory_format=torch.channels_last)
-        training = _Training(network, recipe, dataset, epochs(recipe, fidelity), seed, micro_batch, cuda_graphs)
+        how = (micro_batch, cuda_graphs, class_weights)
+        training = _Training(network, recipe, dataset, epochs(recipe, fidelity), seed, *how)
         if checkpoint is not None:
             training.restore(checkpoint)
         training.run(until, on_epoch, keep, keep_every)
@@ -109,8 +114,11 @@ def fit(
     if device.type == "cuda":
         network.zero_grad(set_to_none=True)
         torch.cuda.empty_cache()
-    right = accuracy(network, dataset, dataset.validation_x, dataset.validation_y, recipe.resolution, micro_batch)
-    return Fitted(network, right, time.monotonic() - started, metrics, paused)
+    validation = dataset.validation_x, dataset.validation_y
+    seen = predict(network, dataset, *validation, recipe.resolution, micro_batch)
+    if seen is not None:
+        metrics |= measured(seen)
+    return Fitted(network, None if seen is None else seen.accuracy, time.monotonic() - started, metrics, paused)
 
 
 def goes_on(checkpoint: Checkpoint, recipe: Recipe, device: torch.device) -> bool:
@@ -140,7 +148,7 @@ class _Training:
     Args:
         network: on the device and in the layout that it is trained in; its images are there as well.
         epochs: of the whole training, by which the learning rate goes.
-        recipe, dataset, seed, micro_batch, cuda_graphs: as of `fit`.
+        recipe, dataset, seed, micro_batch, cuda_graphs, class_weights: as of `fit`.
     """
 
     def __init__(
@@ -152,10 +160,12 @@ class _Training:
         seed: int,
         micro_batch: int | None,
         cuda_graphs: bool,
+        class_weights: ClassWeights,
     ) -> None:
         self.network, self.recipe, self.dataset, self.epochs, self.seed = network, recipe, dataset, epochs, seed
         self.device = device = next(network.parameters()).device
-        criterion = parts.loss(recipe.loss).to(device)
+        weights = weights_of_classes(class_weights, dataset.train_y, dataset.classes)
+        criterion = parts.loss(recipe.loss, weights).to(device)
         half = half_type(device, recipe.precision)
         self.optimizer = parts.optimizer(recipe, network.parameters(), fused=half is not torch.float16)
         self.scaler = torch.amp.GradScaler(device.type, enabled=half is torch.float16)
@@ -164,7 +174,7 @@ class _Training:
             network, criterion, self.optimizer, self.scaler, half, recipe.auxiliary, recipe.clip_norm, micro_batch
         )
         replay = device.type == "cuda" and cuda_graphs and micro_batch is None and not self.scaler.is_enabled()
-        replay = replay and {type(network), type(criterion)} <= parts.RECORDABLE
+        replay = replay and parts.recordable(network, criterion)
         self.gradient = Recorded(eager, eager.weights) if replay else eager
         self.draws = Generator().manual_seed(trial_seed(seed, 1))  # order and augmentation, on the CPU
         self.batch_size = min(recipe.batch_size, len(dataset.train_x))
@@ -256,32 +266,6 @@ def rate(recipe: Recipe, step: int, steps: int) -> float:
     if step < warm:
         return recipe.learning_rate * (step + 1) / warm
     return recipe.learning_rate * 0.5 * (1.0 + math.cos(math.pi * (step - warm) / (steps - warm)))
-
-
-def accuracy(
-    network: nn.Module,
-    dataset: Dataset,
-    images: Tensor,
-    labels: Tensor,
-    resolution: int = 0,
-    most: int | None = None,
-) -> float | None:
-    """Share of uint8 images (N, C, H, W) that a network in evaluation mode labels right; None of no images.
-
-    The images are brought to `resolution`, the recipe's, before the network, at most `most` at a time.
-    """
-    if not len(images):
-        return None
-    batch = min(EVALUATION_BATCH, max(1, EVALUATION_BATCH * 64**2 // (resolution or dataset.size) ** 2))
-    batch = min(batch, most or batch)
-    device = next(network.parameters()).device
-    half = half_type(device, "auto")
-    right = torch.zeros((), dtype=torch.int64, device=device)
-    with torch.inference_mode(), torch.autocast(device.type, half, enabled=half is not None):
-        for x, y in zip(torch.split(images, batch), torch.split(labels, batch), strict=True):
-            logits = network(batches.resize(batches.normalise(x.to(device), dataset), resolution))
-            right += (logits.argmax(1) == y.to(device)).sum()
-    return int(right) / len(images)
 
 
 def _on(device: torch.device) -> AbstractContextManager[object]:

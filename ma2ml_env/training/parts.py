@@ -9,21 +9,27 @@ from torch import nn
 from ma2ml_env.recipe import Recipe, Spec
 from ma2ml_env.registry import names, resolve, singular
 from ma2ml_env.training.images import augment
-from ma2ml_env.training.losses import Focal, Poly
+from ma2ml_env.training.losses import Focal, Poly, Weighted
 from ma2ml_env.training.networks.base import Drops, Image
 from ma2ml_env.training.networks.mobile import Mobile
 from ma2ml_env.training.networks.nasnet import NASNet
+from ma2ml_env.training.networks.plain import Plain
 from ma2ml_env.training.networks.resnet_cifar import ResNetCifar
 
 T = TypeVar("T")
 
-NETWORKS: dict[str, Callable[..., nn.Module]] = {"nasnet": NASNet, "mobile": Mobile, "resnet_cifar": ResNetCifar}
+NETWORKS: dict[str, Callable[..., nn.Module]] = {
+    "nasnet": NASNet,
+    "mobile": Mobile,
+    "resnet_cifar": ResNetCifar,
+    "plain": Plain,
+}
 """kind -> class; it takes the spec's arguments and, by name, `image`, `drops` and `auxiliary`"""
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {"sgd": torch.optim.SGD, "rmsprop": torch.optim.RMSprop}
 FUSED = {"sgd"}
 """optimizers that can take all weights in one call, a quarter of the time, which is 4 % of a step of the smallest networks"""
 LOSSES: dict[str, Callable[..., nn.Module]] = {"cross_entropy": nn.CrossEntropyLoss, "focal": Focal, "poly": Poly}
-RECORDABLE: set[type[nn.Module]] = {NASNet, Mobile, ResNetCifar, nn.CrossEntropyLoss, Focal, Poly}
+RECORDABLE: set[type[nn.Module]] = {NASNet, Mobile, ResNetCifar, Plain, nn.CrossEntropyLoss, Focal, Poly}
 """networks and losses whose steps a GPU may replay: they do the same at each call, with no state and no draws of Python's, and
 change buffers in place"""
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -76,13 +82,31 @@ def optimizer(recipe: Recipe, parameters: Iterable[nn.Parameter], *, fused: bool
     return _build("optimizers", OPTIMIZERS, recipe.optimizer, list(parameters), **options)
 
 
-def loss(spec: Spec) -> nn.Module:
+def loss(spec: Spec, weights: torch.Tensor | None = None) -> nn.Module:
     """The training loss: (logits (B, classes), labels (B,) or class probabilities (B, classes)) -> scalar, a batch's mean.
 
+    Args:
+        spec: kind and arguments.
+        weights: of the classes, (classes,); None leaves them alike.
+
     Raises:
-        InvalidRecipe: if the kind is unknown or does not take these arguments.
+        InvalidRecipe: if the kind is unknown or does not take these arguments; with weights, if it has no `reduction`.
     """
-    return _build("losses", LOSSES, spec)
+    if weights is None:
+        return _build("losses", LOSSES, spec)
+    try:
+        return Weighted(_build("losses", LOSSES, spec.with_args(reduction="none")), weights)
+    except InvalidRecipe as error:
+        _build("losses", LOSSES, spec)  # an error of its own comes first
+        raise InvalidRecipe(
+            f"classes cannot be weighted in the loss {spec.kind!r}, it has no reduction: {error}"
+        ) from None
+
+
+def recordable(network: nn.Module, criterion: nn.Module) -> bool:
+    """Whether a GPU may replay their steps: both are `RECORDABLE`, a loss whose classes are weighted if that inside is."""
+    inside = criterion.criterion if isinstance(criterion, Weighted) else criterion
+    return {type(network), type(inside)} <= RECORDABLE
 
 
 def check(recipe: Recipe) -> None:

@@ -266,7 +266,9 @@ ROW = {
 }  # fmt: skip
 SUMMARY = {
     "select": "validation", "winner": 1, "mean": 0.5, "deviation": 0.0, "top": [ROW], "repeats": [ROW], "levels": [],
-    "baseline": {"mean": None, "deviation": None, "trainings": []},
+    "baseline": {"mean": None, "deviation": None, "trainings": []}, "metric": "accuracy", "metrics": {},
+    "classes": {"trainings": 1, "rows": [{"name": "a", "images": 3, "precision": 0.5, "recall": 0.5, "f1": 0.5}] * 2,
+                "confusion": [[1, 2], [2, 1]]},
 }  # fmt: skip
 DATA = {
     "name": "digits",
@@ -290,12 +292,12 @@ def test_f24_what_a_retraining_left(work, number):
         with WATCH(work) as seen:
             codes = [
                 main([*words, str(work)])
-                for words in (["export"], ["report"], ["paper", "table3"], ["paper", "table2"])
+                for words in (["export"], ["report"], ["paper", "table3"], ["paper", "table2"], ["show"])
             ]
         assert seen == []
         return codes
 
-    assert commands(SUMMARY, DATA) == [2, 0, 0, 2]  # no weights, and no levels
+    assert commands(SUMMARY, DATA) == [2, 0, 0, 2, 0]  # no weights, and no levels
 
     @fuzz(number, broken(SUMMARY), broken(DATA), st.sampled_from([0, 1]))
     def _(summary, data, which):

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from ma2ml_env.evaluators.base import Evaluator, Job
+from ma2ml_env.evaluators.deadline import NoTime
 from ma2ml_env.evaluators.train import Train
 from ma2ml_env.evaluators.workers.ray_pool import RayPool
 from ma2ml_env.evaluators.workers.schedule import Cost, Schedule
@@ -114,6 +115,19 @@ class TestOnRay:
         cost = Cost(macs=1e9, calls=1e3)  # jobs this small may be explained by their calls alone
         assert pool._schedule.predictor.seconds(cost) not in (0.0, 1e9)  # it has learned
 
+    def test_a_limit_on_time_lets_end_what_has_begun_and_begins_in_order(self, make):
+        from parts import Faulty, job
+
+        pool = make(Faulty, 2, schedule=Schedule(lambda job: Cost(macs=float(job.number))))
+        answers, found = iter([True] * 3 + [False] * 9), []
+        assert pool.limit(lambda: next(answers))
+        with pytest.raises(NoTime, match="3 jobs may not start"):
+            found.extend(index for index, _ in pool.evaluate([job(number) for number in range(6)]))
+        assert sorted(found) == [0, 1, 2]
+        assert len(list(answers)) == 8
+        pool.limit(None)
+        assert len(list(pool.evaluate([job(0), job(1)]))) == 2
+
     def test_closed_it_cancels_and_leaves_nothing(self, make):
         from parts import Faulty, group, job, until
 
@@ -206,7 +220,7 @@ if __name__ == "__main__":
         found = {}
         for engine in ("ray", "local"):
             run = tmp_path / engine
-            ma2ml("retrain", str(run), "--top-k", "2", "--repeats", "2", "--engine", engine)
+            ma2ml("retrain", str(run), "--top-k", "2", "--repeats", "2", "--no-floors", "--engine", engine)
             ma2ml("fidelity", str(run), "--epochs", "1", "2", "--pipelines", "4", "--engine", engine)
             retrained = json.loads((run / "retrain" / "summary.json").read_text())
             weights = [

@@ -1,7 +1,9 @@
 """The command line as a user types it: good input, bad input, stopping and going on."""
 
 import ast
+import csv
 import inspect
+import io
 import itertools
 import json
 import os
@@ -18,6 +20,7 @@ import pytest
 from ma2ml_agents.cli.main import COMMANDS, main, parse
 from ma2ml_agents.run.config import RunConfig
 from ma2ml_agents.run.options import settings
+from ma2ml_agents.run.stored import build_without_evaluator, stored_config
 from ma2ml_env.evaluators.base import NoWorker
 from ma2ml_env.store.store import TrialStore
 
@@ -272,6 +275,26 @@ def test_trials_json_is_one_trial_a_line(searched, capsys):
     assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == trials(searched)
     assert main(["trials", str(searched)]) == 0
     assert "accuracy" in capsys.readouterr().out
+
+
+def test_trials_csv_is_one_row_a_trial_with_what_was_decided(searched, capsys):
+    assert main(["trials", str(searched), "--csv"]) == 0
+    printed = capsys.readouterr().out
+    rows = list(csv.DictReader(io.StringIO(printed)))
+    with TrialStore(searched, create=False) as store:
+        game, kept = build_without_evaluator(stored_config(store)), list(store.trials())
+    assert printed.count("\n") == len(kept) + 1
+    for row, trial in zip(rows, kept, strict=True):
+        assert (int(row["number"]), int(row["seed"])) == (trial.number, trial.seed)
+        assert (row["origin"], row["status"], row["error"]) == (trial.proposal.origin, trial.outcome.status, "")
+        assert float(row["reward"]) == trial.reward
+        assert float(row["accuracy"]) == trial.outcome.accuracy
+        assert (int(row["macs"]), int(row["params"])) == (trial.outcome.flops, trial.outcome.params)
+        decided = {name: value for name, value in row.items() if "." in name}
+        values = game.values(trial.proposal.codes)
+        assert decided == {f"{agent}.{name}": str(v) for agent, part in values.items() for name, v in part.items()}
+    assert main(["trials", str(searched), "--csv", "--json"]) == 2
+    assert "give either --json or --csv" in capsys.readouterr().err
 
 
 def test_show_tells_values_and_recipe(searched, capsys):

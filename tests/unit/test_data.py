@@ -3,6 +3,7 @@
 import gzip
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
+from ma2ml_env.games.make import sort_options
+from ma2ml_env.registry import resolve
 from ma2ml_env.training.data.source import Dataset, DataSource
 from ma2ml_env.training.data.split import stratified_order
 
@@ -274,3 +277,34 @@ def test_npz_of_oblong_images_is_squared_by_size(tmp_path: Path) -> None:
     data = DataSource("npz", source.folder, size=6).load()
     assert data.train_x.shape[1:] == (3, 6, 6)
     assert int(data.train_x.min()) == 200
+
+
+def test_validation_images_are_limited_wherever_they_come_from(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(256, size=(90, 4, 4), dtype=np.uint8)
+    np.savez(tmp_path / "taken.npz", x_train=pixels, y_train=np.arange(90) % 3)
+    for number in range(60):
+        for part in ("train", "val"):
+            path = tmp_path / "brought" / part / "abc"[number % 3] / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels[number]).save(path)
+    for name, folder, usual in (("npz", "taken.npz", 9), ("images", "brought", 60)):
+        everything = DataSource(name, str(tmp_path / folder), size=4)
+        for limit, expected in ((None, usual), (6, 6), (1000, usual)):
+            data = replace(everything, validation_limit=limit).load()
+            assert len(data.validation_y) == expected
+            assert torch.bincount(data.validation_y).tolist() == [expected // 3] * 3
+        assert replace(everything, validation_limit=1000).identity() == everything.identity()
+    taken = DataSource("npz", str(tmp_path / "taken.npz"), validation_limit=6).load()
+    assert len(taken.train_y) == 90 - 9 - 6, "what is not validated on is trained on"
+    with pytest.raises(ValueError, match="validation_limit is at least 1 image, not 0"):
+        DataSource("digits", validation_limit=0).load()
+
+
+def test_own_small_is_small_on_any_data_and_takes_all_of_few(tmp_path: Path) -> None:
+    own = resolve("games", "own-small-v0")
+    for n, train, validation in ((30_000, 4000, 2000), (1000, 800, 100)):
+        x = np.zeros((n, 1, 1), np.uint8)
+        np.savez(tmp_path / "x.npz", x_train=x, y_train=np.arange(n) % 2)
+        data = sort_options(own, "train", {"npz": str(tmp_path / "x.npz"), "size": None}).source.load()
+        assert (len(data.train_y), len(data.validation_y)) == (train, validation)

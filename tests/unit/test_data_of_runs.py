@@ -11,9 +11,11 @@ from PIL import Image
 
 from ma2ml_agents.cli.main import main
 from ma2ml_agents.run.config import RunConfig
-from ma2ml_agents.run.data import KEY, run_name
+from ma2ml_agents.run.data import KEY, run_name, same_data
 from ma2ml_env.store.store import TrialStore
 from ma2ml_env.training.data.identity import Identity
+from ma2ml_env.training.data.source import DataSource
+from ma2ml_env.trial import Outcome, Proposal, Trial
 
 TINY = ["--workers", "1", "--size", "8", "--learner", "random"] + [
     word
@@ -214,3 +216,21 @@ def test_names_of_folders(changes: dict[str, object], digest: str | None, name: 
     assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", made)
     assert len(made) <= 80
     assert name in (None, made)
+
+
+@pytest.mark.parametrize("accept", [False, True])
+def test_a_run_of_before_whose_game_takes_fewer_images_today_is_refused(tmp_path, accept):
+    source = DataSource("npz", str(tmp_path / "x.npz"), limit=4000, validation_limit=2000)
+    for n, words in ((30_000, "4,000 for train and 2,000 for validation"), (6000, "4,000 for train"), (900, "")):
+        np.savez(tmp_path / "x.npz", x_train=np.zeros((n, 2, 2), np.uint8), y_train=np.arange(n) % 2)
+        for more in ({}, {"limit": None, "validation_limit": None}):
+            with TrialStore(tmp_path / f"run-{n}-{len(more)}") as store:
+                store.configure({"game": "own-small-v0", "set": more})
+                assert same_data(store, source.identity(), accept).verified  # nothing was trained yet
+                store.propose(0, 0, [Proposal({})], [0])
+                store.close_batch(0, [Trial(0, 0, Proposal({}), Outcome(), 0.5)], {})
+                if words and not more and not accept:
+                    with pytest.raises(ValueError, match=f"took all images; this one takes {words}. Nothing was done"):
+                        same_data(store, source.identity(), accept)
+                else:
+                    assert not same_data(store, source.identity(), accept).verified

@@ -1,5 +1,6 @@
 from typing import get_type_hints
 
+import numpy as np
 import pytest
 
 from ma2ml_env.evaluators.base import Evaluator
@@ -71,6 +72,38 @@ def test_modules_and_rewards():
     assert make_game("cifar10-v0", "surrogate", reward="hard", flops_limit=1e6).reward.hard
     assert isinstance(make_game("cifar10-600m-v0", "surrogate", reward="accuracy").reward, Accuracy)
     assert make_game("cifar10-v0", "surrogate", modules=["nas_cell"]).spec.nvec.keys() == {"nas"}
+
+
+def test_metric_of_a_reward():
+    assert make_game("digits-v0", metric="macro_f1", reward="accuracy", device="cpu").reward == Accuracy("macro_f1")
+    game = make_game("digits-v0", metric="log_loss", reward="hard", flops_limit=1e5, halving=[0.5], device="cpu")
+    assert game.reward == FlopsReward(1e5, hard=True, metric="log_loss")
+    assert game.evaluator.inner.inner.metric == "log_loss", "a halving ranks by it, too"
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"metric": "macrof1"}, "unknown metric 'macrof1'; did you mean 'macro_f1'"),
+        (
+            {"metric": "macro_f1", "evaluator": "surrogate"},
+            "metric macro_f1 is for what is trained; the evaluator surrogate",
+        ),
+        (
+            {"metric": "macro_f1", "reward": FlopsReward(1e6)},
+            "metric macro_f1 is for the rewards accuracy, flops and hard",
+        ),
+        ({"metric": "top5_accuracy"}, "metric top5_accuracy: it needs at least 6 classes, and the data have 3"),
+        ({"class_weights": "inverse"}, "option 'class_weights' is 'none' or 'balanced', not 'inverse'"),
+    ],
+)
+def test_impossible_metrics_are_refused(how, message, tmp_path):
+    rng = np.random.default_rng(0)
+    np.savez(
+        tmp_path / "three.npz", x_train=rng.integers(0, 256, (60, 8, 8), dtype=np.uint8), y_train=np.arange(60) % 3
+    )
+    with pytest.raises(ValueError, match=message):
+        make_game("own-small-v0", **{"npz": tmp_path / "three.npz", "size": 8, "device": "cpu"} | how)
 
 
 def test_a_hard_reward_refuses_by_its_own_limit():

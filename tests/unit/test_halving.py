@@ -71,6 +71,21 @@ def test_ties_go_to_the_lower_number_and_failures_go_first():
     assert list(Halving(Growing(), [0.5]).evaluate([])) == []
 
 
+def test_another_metric_ranks_a_batch():
+    class Opposed(Evaluator):
+        def evaluate(self, jobs):
+            for index, job in enumerate(jobs):
+                found = {"log_loss": job.number / 2}  # the higher the accuracy, the higher the loss
+                yield index, Outcome(accuracy=job.number / 10, fidelity=job.fidelity * job.until, metrics=found)
+
+    by_accuracy, by_loss = (
+        dict(Halving(Opposed(), [0.5], **how).evaluate(jobs(4))) for how in ({}, {"metric": "log_loss"})
+    )
+    assert [by_accuracy[i].fidelity for i in range(4)] == [0.25, 0.25, 0.5, 0.5]
+    assert [by_loss[i].fidelity for i in range(4)] == [0.5, 0.5, 0.25, 0.25]
+    assert by_loss[2].rungs == (pytest.approx(np.exp(-1.0)),)
+
+
 def comparable(found):
     return {number: replace(outcome, seconds=0.0, attempts=0) for number, outcome in found.items()}
 

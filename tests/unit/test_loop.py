@@ -11,6 +11,7 @@ from ma2ml_env.recipe import Operation, Recipe, Spec, SubPolicy
 from ma2ml_env.training import loop, numerics, parts
 from ma2ml_env.training.data.source import Dataset, DataSource
 from ma2ml_env.training.images import batches
+from tests.unit.test_recipe_knobs import accuracy
 
 PLAIN = ((0, "conv_3x3", 1, "conv_3x3", "add"),)
 REDUCTION = ((0, "max_pool_3x3", 1, "conv_3x3", "concat"),)
@@ -54,7 +55,7 @@ def test_it_learns_digits_and_not_shuffled_labels() -> None:
     assert learned.accuracy > 0.7
     assert control.accuracy is not None
     assert control.accuracy < 0.25
-    assert learned.accuracy == loop.accuracy(learned.network, data, data.validation_x, data.validation_y)
+    assert learned.accuracy == accuracy(learned.network, data, data.validation_x, data.validation_y)
     assert not learned.network.training
 
 
@@ -263,8 +264,8 @@ def test_resolution_matters_and_validation_is_resized_too() -> None:
     assert not same(plain, large)
     assert same(plain, fit(replace(TINY, resolution=8), data))  # the side that the images have
     held = data.validation_x, data.validation_y
-    assert loop.accuracy(large.network, data, *held, resolution=16) == large.accuracy
-    assert loop.accuracy(large.network, data, *held) != large.accuracy
+    assert accuracy(large.network, data, *held, resolution=16) == large.accuracy
+    assert accuracy(large.network, data, *held) != large.accuracy
 
 
 def test_resize_is_bilinear_and_antialiased() -> None:
@@ -282,15 +283,13 @@ def test_large_images_are_measured_in_small_batches() -> None:
     network = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(1, 10)).eval()
     network.register_forward_pre_hook(lambda module, args: sizes.append(len(args[0])))
     images = digits().train_x[:600], digits().train_y[:600]
-    shares = [loop.accuracy(network, digits(), *images, resolution=side) for side in (0, 64, 256)]
+    shares = [accuracy(network, digits(), *images, resolution=side) for side in (0, 64, 256)]
     assert sizes[:4] == [500, 100, 500, 100]
     assert set(sizes[4:-1]) == {500 // 16}
     assert sum(sizes[4:]) == 600
     assert all(share is not None and 0.0 < share < 1.0 for share in shares)
     sizes.clear()
-    assert (
-        loop.accuracy(network, digits(), *images, most=70) == shares[0]
-    )  # after a batch that was too large for the memory
+    assert accuracy(network, digits(), *images, most=70) == shares[0]  # after a batch that was too large for the memory
     assert sizes == [70] * 8 + [40]
 
 

@@ -7,14 +7,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
+from ma2ml_env.evaluators.train import Train
 from ma2ml_env.recipe import Spec
 from ma2ml_env.training import loop, parts
 from ma2ml_env.training.data.source import DataSource
-from ma2ml_env.training.losses import Focal, Poly
+from ma2ml_env.training.losses import ClassWeights, Focal, Poly, weights_of_classes
+from ma2ml_env.training.predict import predict
+from ma2ml_env.training.step import Gradient
 from tests.unit.test_recipe_knobs import TINY, fit, hooked, same
 
 # --- losses
@@ -117,3 +121,96 @@ def test_float16_keeps_gradients_that_are_too_small_for_it(monkeypatch: pytest.M
     scaler = torch.amp.GradScaler
     monkeypatch.setattr(torch.amp, "GradScaler", lambda device, enabled: scaler(device, enabled=False))
     assert largest_gradient() == 0.0
+
+
+# --- weights of classes
+
+
+@pytest.mark.parametrize("spec", [*SPECS, Spec("cross_entropy")], ids=lambda spec: f"{spec.kind}-{len(spec.args)}")
+def test_weights_of_classes_by_hand(spec: Spec) -> None:
+    """Each image's cost, smoothing included, times its class's weight; of a mixed image, each share by its own."""
+    weights, images = torch.tensor([2.0, 5.0, 0.5]), [(LOGITS[i : i + 1], LABELS[i : i + 1]) for i in range(2)]
+    costs = [parts.loss(spec)(*image).item() for image in images]
+    weighted = parts.loss(spec, weights)
+    by_hand = (2.0 * costs[0] + 0.5 * costs[1]) / 2
+    assert weighted(LOGITS, LABELS).item() == pytest.approx(by_hand)
+    targets = nn.functional.one_hot(LABELS, 3).float()
+    assert weighted(LOGITS, targets).item() == pytest.approx(by_hand)
+    mixed = targets[:1].lerp(targets[1:], 0.3)  # the first image's logits: .7 of its own class, .3 of the other one's
+    other = parts.loss(spec)(LOGITS[:1], LABELS[1:]).item()
+    assert weighted(LOGITS[:1], mixed).item() == pytest.approx(0.7 * 2.0 * costs[0] + 0.3 * 0.5 * other)
+    assert parts.loss(spec, torch.ones(3))(LOGITS, LABELS).item() == pytest.approx(
+        parts.loss(spec)(LOGITS, LABELS).item()
+    )
+    assert weighted(LOGITS, LABELS).item() != pytest.approx(parts.loss(spec)(LOGITS, LABELS).item(), rel=0.1)
+
+
+def test_balanced_weights_are_scikit_learns() -> None:
+    labels = torch.tensor([0] * 7 + [1] * 2 + [3])
+    weights = weights_of_classes("balanced", labels, 5)
+    assert weights is not None
+    theirs = compute_class_weight("balanced", classes=np.array([0, 1, 3]), y=labels.numpy())
+    assert weights[[0, 1, 3]].tolist() == pytest.approx(theirs)
+    assert weights[[2, 4]].tolist() == [0.0, 0.0]
+    assert weights[labels].mean().item() == pytest.approx(1.0)
+    assert weights_of_classes("none", labels, 5) is None
+    with pytest.raises(ValueError, match="class_weights is none or balanced, not 'inverse'"):
+        Train(DataSource("digits"), class_weights="inverse")  # type: ignore[arg-type]
+
+
+def test_a_loss_without_a_reduction_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Plain(nn.Module):
+        pass
+
+    monkeypatch.setitem(parts.LOSSES, "plain", Plain)
+    with pytest.raises(
+        parts.InvalidRecipe, match="classes cannot be weighted in the loss 'plain', it has no reduction"
+    ):
+        parts.loss(Spec("plain"), torch.ones(3))
+    with pytest.raises(parts.InvalidRecipe, match="gamma is at least 0, not -1"):
+        parts.loss(Spec("focal", {"gamma": -1}), torch.ones(3))
+    with pytest.raises(parts.InvalidRecipe, match="reduction is mean or none, not 'sum'"):
+        parts.loss(Spec("poly", {"reduction": "sum"}))
+
+
+def test_micro_batches_give_the_batchs_weighted_gradient() -> None:
+    """A mean over weights would not: the parts of a batch have other sums."""
+    network, images, labels = nn.Linear(4, 3), torch.randn(12, 4), torch.tensor([0] * 9 + [1] * 2 + [2])
+    criterion = parts.loss(Spec("cross_entropy"), weights_of_classes("balanced", labels, 3))
+
+    def gradient(micro_batch: int | None) -> Tensor:
+        optimizer = torch.optim.SGD(network.parameters())
+        Gradient(
+            network, criterion, optimizer, torch.amp.GradScaler("cpu", enabled=False), None, micro_batch=micro_batch
+        )(images, labels)
+        assert network.weight.grad is not None
+        return network.weight.grad.clone()
+
+    assert torch.allclose(gradient(None), gradient(3), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {},
+        pytest.param({"mixup": 0.4, "loss": SPECS[0]}, marks=pytest.mark.slow),
+        pytest.param({"loss": SPECS[1]}, marks=pytest.mark.slow),
+        pytest.param({"loss": SPECS[2]}, marks=pytest.mark.slow),
+    ],
+    ids=["plain", "mixup and smoothing", "focal", "poly"],
+)
+def test_balanced_classes_help_the_rare_one(how: dict[str, Any]) -> None:
+    """Seven in eight images of one digit are left out of the training images: without weights, that digit is not found."""
+    data = DataSource("digits").load()
+    rare = data.train_y == 3
+    kept = ~rare | (torch.arange(len(rare)) % 8 == 0)
+    few = replace(data, train_x=data.train_x[kept], train_y=data.train_y[kept])
+
+    def recall(class_weights: ClassWeights) -> float:
+        found = loop.fit(replace(TINY, **how), few, seed=1, fidelity=0.04, class_weights=class_weights)
+        seen = predict(found.network, data, data.validation_x, data.validation_y)
+        assert seen is not None
+        return float(seen.confusion[3, 3] / seen.confusion[3].sum())
+
+    assert recall("none") < 0.2
+    assert recall("balanced") > 0.6

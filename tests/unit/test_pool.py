@@ -6,7 +6,9 @@ from functools import partial
 import pytest
 
 from ma2ml_env.evaluators.base import Evaluator, Job
+from ma2ml_env.evaluators.deadline import NoTime
 from ma2ml_env.evaluators.workers.pool import Pool
+from ma2ml_env.evaluators.workers.schedule import Cost, Schedule
 from ma2ml_env.recipe import Recipe
 from ma2ml_env.trial import Outcome
 
@@ -54,6 +56,22 @@ def test_outcomes_of_the_evaluator_from_workers_that_stay():
     with pytest.raises(ProcessLookupError):
         os.kill(int(pids.pop()), 0)
     pool.close()
+
+
+def test_a_limit_on_time_lets_end_what_has_begun_and_begins_in_order():
+    pool = Pool(Echo, 2, schedule=Schedule(lambda job: Cost(macs=float(job.number))))
+    answers = iter([True] * 5 + [False] * 9)
+    try:
+        assert pool.limit(lambda: next(answers))
+        found = []
+        with pytest.raises(NoTime, match="4 jobs may not start"):
+            found.extend((index, outcome.accuracy) for index, outcome in pool.evaluate(jobs(9)))
+        assert sorted(found) == [(index, index / 100) for index in range(5)], "the longest first would be the last ones"
+        assert len(list(answers)) == 8, "no is no: it asks once more and not again"
+        pool.limit(None)
+        assert len(list(pool.evaluate(jobs(3)))) == 3
+    finally:
+        pool.close()
 
 
 def test_a_factory_that_fails_is_an_error_and_no_outcome():

@@ -127,11 +127,14 @@ def test_more_repeats_and_more_of_the_top_train_only_what_is_new(retrained, tmp_
 
 
 def test_command_prints_the_table_and_says_what_is_optimistic(run, capsys):
-    assert main(["retrain", str(run), "--top-k", "1", "--repeats", "1", "--select", "test", "--workers", "1"]) == 0
+    options = ["--top-k", "1", "--repeats", "1", "--no-floors", "--workers", "1"]
+    assert main(["retrain", str(run), "--select", "test", *options]) == 0
     out = capsys.readouterr().out
     assert "trained to the end" in out
     assert "optimistic" in out
-    assert "+- 0.0000" in out
+    assert "trained once on training and validation images: 0." in out
+    assert "+-" not in out, "one training has no deviation"
+    assert json.loads((run / "retrain" / "summary.json").read_text())["deviation"] is None
     assert json.loads((run / "retrain" / "summary.json").read_text())["select"] == "test"
     assert main(["report", str(run)]) == 0
     assert "Trained to the end" in (run / "report.html").read_text()
@@ -158,7 +161,7 @@ def test_without_repeats_the_winner_speaks_for_itself(run, capsys):
     assert "repeats-" not in capsys.readouterr().out
     result = retrain(run, top_k=1, repeats=0)
     assert not result.repeats
-    assert (result.mean, result.deviation) == (result.winner.outcome.test_accuracy, 0.0)
+    assert (result.mean, result.deviation) == (result.winner.outcome.test_accuracy, None)
     assert json.loads((run / "retrain" / "summary.json").read_text())["repeats"] == []
 
 
@@ -183,6 +186,10 @@ def test_select_test_may_choose_another_winner():
     both = [one(0, 0.9, 0.7), one(1, 0.8, 0.95), one(2, 0.0, 1.0, status="failed", error="NAN")]
     assert min(both, key=lambda f: f.chosen_by("validation")) is both[0]
     assert min(both, key=lambda f: f.chosen_by("test")) is both[1]
+    losses = {"log_loss": 0.9, "test_log_loss": 0.5}, {"log_loss": 0.8, "test_log_loss": 0.6}, {}
+    told = [one(i, 0.9, 0.9, metrics=found) for i, found in enumerate(losses[:2])] + both[2:]
+    assert min(told, key=lambda f: f.chosen_by("validation", "log_loss")) is told[1], "the lower loss is the better one"
+    assert min(told, key=lambda f: f.chosen_by("test", "log_loss")) is told[0]
 
 
 def test_top_is_of_distinct_pipelines_by_accuracy_under_the_limit():
@@ -258,7 +265,7 @@ def test_it_runs_on_a_cluster_as_a_search_does(run, retrained, monkeypatch):
     monkeypatch.setattr("ma2ml_env.evaluators.workers.ray_pool.RayPool", FakeRay)
     monkeypatch.setattr(FakeRay, "asked", [])
     words = ["--engine", "ray", "--address", "10.0.0.1:6379", "--gpus", "0.5", "--workers", "4"]
-    assert main(["retrain", str(run), "--top-k", "2", *words]) == 0
+    assert main(["retrain", str(run), "--top-k", "2", "--no-floors", *words]) == 0
     assert FakeRay.asked == [(2, "10.0.0.1:6379", 0.5, None), "closed"] * 2  # the top, and the repeats
     there, here = (json.loads((each / "retrain" / "summary.json").read_text()) for each in (run, retrained[0]))
     assert there["mean"] == here["mean"]
@@ -345,7 +352,7 @@ def test_a_baseline_that_fails_is_an_error(run, monkeypatch):
 
 def test_a_repeat_that_fails_is_told(run, monkeypatch, capsys):
     fail_on(monkeypatch, lambda job, trainer: trainer.train_on_validation and job.number == 0)
-    assert main(["retrain", str(run), "--top-k", "1", "--repeats", "2", "--workers", "1"]) == 0
+    assert main(["retrain", str(run), "--top-k", "1", "--repeats", "2", "--no-floors", "--workers", "1"]) == 0
     assert "1 of these trainings failed and are not counted" in capsys.readouterr().out
     assert json.loads((run / "retrain" / "summary.json").read_text())["failed"] == 1
 

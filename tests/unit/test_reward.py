@@ -1,3 +1,6 @@
+import math
+
+import numpy as np
 import pytest
 
 from ma2ml_env.reward import Accuracy, FlopsReward
@@ -31,3 +34,22 @@ def test_what_failed_is_worth_nothing(reward):
 def test_impossible_rewards_are_refused(bad):
     with pytest.raises(ValueError, match="must be"):
         FlopsReward(**bad)
+
+
+FOUND = Outcome(accuracy=0.5, flops=200, metrics={"macro_f1": 0.25, "log_loss": 2.0})
+
+
+def test_a_reward_may_go_by_another_metric():
+    assert Accuracy("macro_f1")(FOUND) == 0.25
+    assert Accuracy("log_loss")(FOUND) == pytest.approx(math.exp(-2.0)), "a loss is no reward: its score rises"
+    assert FlopsReward(100, metric="macro_f1")(FOUND) == pytest.approx(0.25 * 2**-0.07)
+    assert FlopsReward(100, hard=True, metric="macro_f1")(FOUND) == 0.0
+    assert Accuracy("macro_f1")(Outcome(status="failed", error="NAN")) == 0.0
+    with pytest.raises(ValueError, match="top5_accuracy of validation images was not measured"):
+        Accuracy("top5_accuracy")(FOUND)
+
+
+@pytest.mark.parametrize("reward", [Accuracy("macro_f1"), FlopsReward(10, metric="macro_f1")])
+def test_what_is_cheap_has_accuracies_alone(reward):
+    with pytest.raises(ValueError, match="metric macro_f1 is for what is trained"):
+        reward.vector(np.array([0.5]), np.array([1]))

@@ -2,6 +2,7 @@
 
 import io
 import math
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -70,6 +71,8 @@ def test_pareto():
         trial(6, 0.5, flops=100),  # equal to 0, which came first
     ]
     assert [one.number for one in pareto(trials)] == [0, 2]
+    losses = [replace(one, outcome=replace(one.outcome, metrics={"log_loss": one.outcome.accuracy})) for one in trials]
+    assert [one.number for one in pareto(losses, "log_loss")] == [0, 1], "what loses less is better"
 
 
 def test_amounts():

@@ -17,6 +17,7 @@ from ma2ml_env.recipe import Operation, Recipe, Spec
 from ma2ml_env.training import flops, loop, parts
 from ma2ml_env.training.data.source import Dataset, DataSource
 from ma2ml_env.trial import Outcome
+from tests.unit.test_recipe_knobs import accuracy
 
 SOURCE = DataSource("digits", limit=200)
 CELL = ((0, "conv_3x3", 1, "max_pool_3x3", "add"),)
@@ -58,7 +59,8 @@ def test_outcomes_are_complete_and_lazy() -> None:
     assert outcome.flops == evaluator.flops(job())
     assert outcome.seconds > 0.0
     assert outcome.fidelity == 0.5
-    assert set(outcome.metrics) == {"train_loss", "epochs", "steps"}
+    beside = {"balanced_accuracy", "macro_f1", "top5_accuracy", "log_loss"}
+    assert set(outcome.metrics) == {"train_loss", "epochs", "steps", *beside}
     assert next(iterator)[0] == 1
 
 
@@ -105,8 +107,8 @@ def test_test_images_are_resized_as_the_training_images_were(tmp_path: Path) -> 
     network = loop.build(recipe, data)
     network.load_state_dict(load_file(tmp_path / "0.safetensors"))
     network.eval()
-    assert loop.accuracy(network, data, data.test_x, data.test_y, 12) == outcome.test_accuracy
-    assert loop.accuracy(network, data, data.test_x, data.test_y) != outcome.test_accuracy
+    assert accuracy(network, data, data.test_x, data.test_y, 12) == outcome.test_accuracy
+    assert accuracy(network, data, data.test_x, data.test_y) != outcome.test_accuracy
 
 
 @pytest.mark.parametrize(
@@ -159,7 +161,7 @@ def test_weights_are_saved_without_the_auxiliary_head(tmp_path: Path) -> None:
     data = evaluator.dataset()
     network = loop.build(RECIPE, data)
     network.load_state_dict(load_file(tmp_path / "weights" / "7.safetensors"))
-    assert loop.accuracy(network.eval(), data, data.validation_x, data.validation_y) == outcome.accuracy
+    assert accuracy(network.eval(), data, data.validation_x, data.validation_y) == outcome.accuracy
 
 
 def test_check_finds_missing_devices_and_data(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
 from dataclasses import replace
 
-from ma2ml_env.evaluators.base import Evaluator, Job, NoWorker
+from ma2ml_env.evaluators.base import Evaluator, Job, MayStart, NoWorker
+from ma2ml_env.evaluators.deadline import NoTime
 from ma2ml_env.evaluators.workers.schedule import Schedule
 from ma2ml_env.evaluators.workers.worker import NOT_MADE, POLL, Attempt, Worker, failed
 from ma2ml_env.trial import Outcome
@@ -68,8 +69,17 @@ class Pool(Evaluator):
         self._initargs = (factory, threads)
         self._processes: list[Worker] = []
         self._evaluating = False
+        self._may_start: MayStart | None = None
         self._failures = 0  # workers in a row that died before they were ready
         weakref.finalize(self, _stop, self._processes)  # at the latest when the interpreter ends
+
+    def limit(self, may_start: MayStart | None) -> bool:
+        """Ask before each job; they start in their order then, so that what is done in the end is the first of them.
+
+        Where one does not fit into the memory beside the others, smaller ones pass it as ever.
+        """
+        self._may_start = may_start
+        return True
 
     def evaluate(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Outcome]]:
         """(index into `jobs`, outcome), in order of completion.
@@ -77,6 +87,7 @@ class Pool(Evaluator):
         Raises:
             NoWorker: a RuntimeError; if the factory raises, workers die before they are ready, or a job says that none can be
                 run.
+            NoTime: a RuntimeError; if a job may not start, and all that had started are yielded.
             RuntimeError: if another evaluation is going on.
         """
         if self._evaluating:
@@ -84,9 +95,13 @@ class Pool(Evaluator):
         self._evaluating = True
         try:
             costs = [self._schedule.cost(job) for job in jobs]
-            waiting = [Attempt(index, jobs[index], costs[index]) for index in self._schedule.order(costs)]
+            order = self._schedule.order(costs) if self._may_start is None else range(len(jobs))
+            waiting = [Attempt(index, jobs[index], costs[index]) for index in order]
+            in_time = True
             while waiting or any(worker.run for worker in self._processes):
-                self._assign(waiting)
+                in_time = in_time and self._assign(waiting)
+                if not in_time and not any(worker.run for worker in self._processes):
+                    raise NoTime(f"{len(waiting)} jobs may not start any more")
                 futures = [worker.future for worker in self._processes if not worker.idle]
                 wait(futures, self._patience(), FIRST_COMPLETED)
                 for worker in [worker for worker in self._processes if worker.over(self.time_limit)]:
@@ -113,8 +128,8 @@ class Pool(Evaluator):
         """End all workers and wait until they are gone. The next `evaluate` starts new ones."""
         _stop(self._processes)
 
-    def _assign(self, waiting: "list[Attempt]") -> None:
-        """Give jobs to idle workers, and start workers for what is left."""
+    def _assign(self, waiting: "list[Attempt]") -> bool:
+        """Give jobs to idle workers, and start workers for what is left; False if a job may not start any more."""
         places = range(len(self._schedule.devices))
         while True:
             idle = [[worker for worker in self._processes if worker.idle and worker.place == p] for p in places]
@@ -124,6 +139,8 @@ class Pool(Evaluator):
             position, place = self._schedule.place([run.cost for run in waiting], running, [len(some) for some in idle])
             if position < 0:
                 break
+            if self._may_start is not None and not self._may_start():
+                return False
             if idle[place][0].start(waiting[position]):
                 del waiting[position]
             else:
@@ -133,6 +150,7 @@ class Pool(Evaluator):
             crews = [sum(worker.place == p for worker in self._processes) for p in places]
             place = crews.index(min(crews))
             self._processes.append(Worker(place, self._schedule.devices[place].environment, self._initargs))
+        return True
 
     def _started(self, problem: str) -> None:
         """A worker is ready, or it failed to be."""

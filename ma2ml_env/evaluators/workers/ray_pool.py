@@ -17,7 +17,8 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from ma2ml_env.evaluators.base import Evaluator, Job, NoWorker
+from ma2ml_env.evaluators.base import Evaluator, Job, MayStart, NoWorker
+from ma2ml_env.evaluators.deadline import NoTime
 from ma2ml_env.evaluators.workers.pool import Pool
 from ma2ml_env.evaluators.workers.schedule import Schedule
 from ma2ml_env.trial import Outcome
@@ -80,12 +81,19 @@ class RayPool(Evaluator):
         self._token = uuid.uuid4().hex  # a Ray worker may serve several pools, one after the other
         self._started = False
         self._evaluating = False
+        self._may_start: MayStart | None = None
+
+    def limit(self, may_start: MayStart | None) -> bool:
+        """Ask before each job; then no more of them are sent than the cluster has room for, in their order."""
+        self._may_start = may_start
+        return True
 
     def evaluate(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Outcome]]:
         """(index into `jobs`, outcome), in order of completion.
 
         Raises:
             NoWorker: a RuntimeError; if the factory raises, or the cluster has no GPU that a job needs.
+            NoTime: a RuntimeError; if a job may not start, and all that had started are yielded.
             RuntimeError: if another evaluation is going on.
             ConnectionError: if there is no cluster at the address.
         """
@@ -96,11 +104,18 @@ class RayPool(Evaluator):
         self._evaluating = True
         running: dict[Any, int] = {}
         try:
-            task = self._task()
+            task, in_time = self._task(), True
             costs = [self._schedule.cost(job) for job in jobs]
-            for index in self._schedule.order(costs):  # tasks of one kind start in the order of their submission
-                running[task.remote(self._token, self._factory, self._options, jobs[index])] = index
-            while running:
+            # Tasks of one kind start in the order of their submission.
+            waiting = self._schedule.order(costs) if self._may_start is None else list(range(len(jobs)))
+            while waiting or running:
+                while waiting and in_time and (self._may_start is None or len(running) < self._slots()):
+                    in_time = self._may_start is None or self._may_start()
+                    if in_time:
+                        index = waiting.pop(0)
+                        running[task.remote(self._token, self._factory, self._options, jobs[index])] = index
+                if not running:
+                    raise NoTime(f"{len(waiting)} jobs may not start any more")
                 ready, _ = self._ray.wait(list(running), timeout=_POLL)
                 for each in ready:
                     index = running.pop(each)
@@ -124,11 +139,20 @@ class RayPool(Evaluator):
     def _task(self) -> Any:
         if not self._started:
             self._start()
-        there = self._ray.cluster_resources().get("GPU", 0.0)
-        gpus = min(1.0, there) if self.gpus is None else self.gpus
+        there, gpus = self._ray.cluster_resources().get("GPU", 0.0), self._share()
         if gpus > there:
             raise NoWorker(f"each job asks for {gpus:g} GPUs and the cluster has {there:g}")
         return self._ray.remote(num_cpus=1, num_gpus=gpus, max_retries=RETRIES)(_evaluate)
+
+    def _share(self) -> float:
+        """GPUs of each job."""
+        return min(1.0, self._ray.cluster_resources().get("GPU", 0.0)) if self.gpus is None else self.gpus
+
+    def _slots(self) -> int:
+        """Jobs that the cluster has room for at a time, at least one."""
+        there, gpus = self._ray.cluster_resources(), self._share()
+        slots = there.get("CPU", 1.0)
+        return max(1, int(min(slots, there.get("GPU", 0.0) / gpus) if gpus else slots))
 
     def _start(self) -> None:
         if self._ray.is_initialized():

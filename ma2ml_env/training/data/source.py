@@ -101,6 +101,8 @@ class DataSource:
     """number of validation images; None is the data set's own. Images with a `val` folder bring theirs, whatever this says"""
     limit: int | None = None
     """train on the first so many images of the split's order only; None is all"""
+    validation_limit: int | None = None
+    """at most so many validation images, those of a `val` folder included; None is all. With `groups` about so many"""
     fit: Literal["crop", "pad", "squash"] = "crop"
     """how images become squares: the centre is cropped, the background is padded with, or the sides are squashed"""
     background: str = "white"
@@ -116,6 +118,8 @@ class DataSource:
     """of images and imagenet: folder where decoded images are kept; None is a temporary one of the user, and `ma2ml-cache` in
     `folder` of imagenet"""
 
+    verify: bool = False
+    """of images: read every byte again, even of files whose size and times are as they were"""
     groups: str | None = None
     """CSV file with a line `name,group` for each image: what has the same group stays in one part. Of images and npz"""
     digest: str | None = None
@@ -132,7 +136,7 @@ class DataSource:
             self._check()
             return _imagenet(self)
         raw, chosen = self.read()
-        if self.digest is not None and self.digest != self._identity(raw, chosen).digest:
+        if self.digest is not None and self.digest != self.identify(raw, chosen).digest:
             raise ValueError(f"{self._place}: the data have changed while they were in use; start the command again")
         squares = {part: self._square(images) for part, images in raw.x.items()}
         x = {part: squares[chosen.of[part]][torch.from_numpy(rows)] for part, rows in chosen.rows.items()}
@@ -167,7 +171,7 @@ class DataSource:
         Raises:
             FileNotFoundError, ValueError: as `load`.
         """
-        return self._identity(*self.read())
+        return self.identify(*self.read())
 
     def parts(self) -> list[tuple[Part, str, str]]:
         """(part, class, name) of each image.
@@ -183,7 +187,8 @@ class DataSource:
             for name, label in zip(names[part], labels[part].tolist(), strict=True)
         ]
 
-    def _identity(self, raw: Raw, chosen: Split) -> Identity:
+    def identify(self, raw: Raw, chosen: Split) -> Identity:
+        """As `identity`, of what was read."""
         return Identity.of(self.name, raw, chosen, {"size": self.size, "fit": self.fit, "background": self.background})
 
     def read(self) -> tuple[Raw, Split]:
@@ -208,11 +213,15 @@ class DataSource:
         own = max(1, round(OWN_SHARE * len(raw.y["train"])))
         test = 297 if self.name == "digits" else own
         validation = VALIDATION.get(self.name, own) if self.validation is None else self.validation
+        most = self.validation_limit or validation
         groups = None
         if self.groups is not None:
             groups = read_groups(Path(self.groups), {part: image_names(raw, part) for part in raw.y})["train"]
         try:
-            return split(raw, seed=self.seed, test=test, validation=validation, limit=self.limit, groups=groups)
+            made = split(
+                raw, seed=self.seed, test=test, validation=min(validation, most), limit=self.limit, groups=groups
+            )
+            return made.fewer("validation", raw, self.validation_limit, self.seed)
         except ValueError as error:
             raise ValueError(f"{self._place}: {error}") from None
 
@@ -232,6 +241,8 @@ class DataSource:
             raise ValueError(f"size is a number of pixels, at least 1, not {self.size}")
         if self.limit is not None and self.limit < 2:
             raise ValueError(f"limit is at least 2 training images, not {self.limit}")
+        if self.validation_limit is not None and self.validation_limit < 1:
+            raise ValueError(f"validation_limit is at least 1 image, not {self.validation_limit}")
         if self.fit not in FITS:
             raise ValueError(f"fit is {', '.join(FITS)}, not {self.fit!r}")
         if self.name == "imagenet" and (self.fit, self.background) != ("crop", "white"):
@@ -257,6 +268,7 @@ class DataSource:
                 cache=None if self.cache is None else Path(self.cache),
                 limit=self.cache_limit,
                 skip_bad=self.skip_bad,
+                verify=self.verify,
             )
         return read_cifar(self.name, self._folder, self.download)
 

@@ -5,7 +5,8 @@ camera) stays in one part.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,14 @@ class Split:
     def labels(self, raw: Raw) -> dict[Part, Rows]:
         """Labels (n,) by part."""
         return {part: raw.y[self.of[part]][rows] for part, rows in self.rows.items()}
+
+    def fewer(self, part: Part, raw: Raw, most: int | None, seed: int) -> Self:
+        """With at most so many images of a part that came as it is, a seeded draw with the classes in their shares."""
+        rows = self.rows[part]
+        if most is None or self.of[part] != part or len(rows) <= most:
+            return self
+        chosen = rows[stratified_order(raw.y[part][rows], np.random.default_rng(seed))[:most]]
+        return replace(self, rows={**self.rows, part: chosen})
 
     def names(self, raw: Raw) -> dict[Part, list[str]]:
         """Names by part, as `image_names`."""

@@ -41,7 +41,7 @@ class Survey:
     compared: bool
     """whether near-duplicates were looked for"""
     notes: tuple[str, ...]
-    """of the reader: what was not used, and why"""
+    """of the reader, which says them itself: what was not used, and why"""
 
     def sampling_error(self, accuracy: float) -> float:
         """Half of the 95 % interval that the number of validation images leaves in an accuracy, binomial."""
@@ -72,7 +72,7 @@ class Survey:
             )
         if not self.compared:
             told.append("  near-duplicates were not looked for among so many images: `ma2ml data` does")
-        return [*told, *(f"  note: {line}" for line in self.notes), *(f"  WARNING: {line}" for line in warn)]
+        return [*told, *(f"  WARNING: {line}" for line in warn)]
 
 
 def survey(raw: Raw, chosen: Split, most_pairs: float = math.inf) -> Survey:
