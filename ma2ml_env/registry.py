@@ -28,6 +28,9 @@ TABLE: dict[str, dict[str, str]] = {
         "hpo_mlp": "ma2ml_env.modules.mlp:HpoMlp",
         "nas_mobile": "ma2ml_env.modules.nas_mobile:NasMobile",
         "nas_edges": "ma2ml_env.modules.nas_edges:NasEdges",
+        "aug_small": "ma2ml_env.modules.small:AugSmall",
+        "nas_small": "ma2ml_env.modules.small:NasSmall",
+        "hpo_small": "ma2ml_env.modules.small:HpoSmall",
     },
     "evaluators": {
         "surrogate": "ma2ml_env.evaluators.surrogate:Surrogate",
@@ -71,6 +74,7 @@ TABLE: dict[str, dict[str, str]] = {
         "imagenet200-600m-small-v0": "ma2ml_env.games.paper:IMAGENET200_600M_SMALL",
         "own-v0": "ma2ml_env.games.image:OWN",
         "own-small-v0": "ma2ml_env.games.image:OWN_SMALL",
+        "own-small-v1": "ma2ml_env.games.image:OWN_SMALL_PLAIN",
         "jahs-early-v0": "ma2ml_env.games.table:JAHS_EARLY",
         "jahs-early-60m-v0": "ma2ml_env.games.table:JAHS_EARLY_60M",
         "hpobench-australian-v0": "ma2ml_env.games.table:HPOBENCH_AUSTRALIAN",

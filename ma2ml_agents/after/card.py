@@ -89,6 +89,8 @@ def card_of(
         count = len(summary["repeats"])
         deviation = summary["deviation"] if count > 1 else None  # an earlier version wrote 0.0 of one
         card["repeats"] = {"count": count, "mean": summary["mean"], "deviation": deviation}
+        if summary.get("verdict"):  # earlier retrainings had none
+            card |= {"floors": summary["floors"], "verdict": summary["verdict"]}
     else:
         card["validation_accuracy"] = outcome.accuracy
     card["winner_chosen_by"] = summary["select"]
@@ -150,6 +152,11 @@ def card_text(card: Mapping[str, Any], classes: PerClass | None) -> str:
             "the interval, which is of these weights alone, is optimistic.",
             "",
         ]
+    if "verdict" in card:
+        floors = [(floor["name"], plus_minus(floor["mean"], floor["deviation"])) for floor in card["floors"]]
+        lines += _table(("trained as often, without a search", "test accuracy"), floors)
+        sentence = card["verdict"]["sentence"]
+        lines += [f"{sentence[0].upper()}{sentence[1:]}.", ""]
     if card["winner_chosen_by"] == "test":
         lines += [f"The pipeline itself was chosen by test {chosen}, so all test figures are optimistic.", ""]
     elif card["metric"] != "accuracy":

@@ -194,7 +194,7 @@ def _compared(
     found: Mapping[tuple[str, int], Outcome],
     seed: int,
     distinct: int,
-    metric: str,
+    metric: str = "accuracy",
 ) -> Compared:
     names = [one.name for one in trainings]
     whole = [t.number for t in chosen if all(found[name, t.number].status == "ok" for name in names)]

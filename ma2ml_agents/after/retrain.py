@@ -2,8 +2,9 @@
 
 The pipelines of highest accuracy under a limit on MACs are trained to the end on the training images. One is chosen, by
 validation accuracy unless told otherwise, and trained again under different seeds on training and validation images together;
-its test accuracies give mean and deviation. With levels (section 4.1), the best of each limit on MACs is chosen instead, and
-nothing is repeated. A run of another metric (`--metric`) is chosen from by that.
+its test accuracies give mean and deviation. What it has to beat is trained as often (`floors.py`). With levels (section 4.1),
+the best of each limit on MACs is chosen instead, and nothing is repeated. A run of another metric (`--metric`) is chosen from
+by that.
 
 `RUN/retrain/` holds `results.jsonl`, one finished training a line, on the disk before the next one is waited for; the weights;
 and `summary.json`. A kill loses no finished training, and of those that were running what they did since their last
@@ -19,10 +20,10 @@ from typing import Any
 
 from rich.console import Console
 
-from ma2ml_agents.after import card_pixels
+from ma2ml_agents.after import card_pixels, floors
 from ma2ml_agents.after.per_class import per_class, short_rows
 from ma2ml_agents.after.results import Results, Wanted, train
-from ma2ml_agents.after.retrained import Finished, Level, Retrained, Select, mean_and_deviation, summary
+from ma2ml_agents.after.retrained import Finished, Floor, Level, Retrained, Select, mean_and_deviation, summary
 from ma2ml_agents.run.data import KEY, KnownData, data_of_run
 from ma2ml_agents.run.standing import by_score, first_of_each, recipe_key
 from ma2ml_agents.run.stored import build_without_evaluator, trained_run, training_options
@@ -32,6 +33,7 @@ from ma2ml_env.evaluators.placement import place
 from ma2ml_env.game import Game
 from ma2ml_env.games.make import NamedGame
 from ma2ml_env.io.files import FolderLock, write_atomic
+from ma2ml_env.recipe import Recipe
 from ma2ml_env.registry import resolve
 from ma2ml_env.trial import Outcome, Trial, trial_seed
 
@@ -47,6 +49,7 @@ def retrain(
     levels: Sequence[float] = (),
     repeats: int | None = None,
     baseline: bool = False,
+    with_floors: bool = False,
     select: Select = "validation",
     accept_changed_data: bool = False,
     console: Console | None = None,
@@ -64,6 +67,8 @@ def retrain(
         repeats: trainings of the winner; None is the game's own, or none where there are levels. With none, the mean is the
             winner's own test accuracy.
         baseline: also train the game's base recipe, as often as the winner and at least once: the "Baseline" of Table 4.
+        with_floors: also train what the winner has to beat, as often as the winner: a linear model, a plain network, and the
+            base recipe. Not without repeats: the winner was trained on fewer images then.
         select: images to choose by. `test` is the paper's own protocol; what it reports is optimistic.
         accept_changed_data: train on the data although they are not those of the search; exports tell it.
         console: for the progress bar; None shows none.
@@ -84,6 +89,7 @@ def retrain(
         levels=levels,
         repeats=repeats,
         baseline=baseline,
+        with_floors=with_floors,
         select=select,
         accept_changed_data=accept_changed_data,
         console=console,
@@ -104,6 +110,7 @@ class Retraining:
         levels: Sequence[float],
         repeats: int | None,
         baseline: bool,
+        with_floors: bool,
         select: Select,
         accept_changed_data: bool,
         console: Console | None,
@@ -115,7 +122,9 @@ class Retraining:
         self.game = build_without_evaluator(self.config)
         self.top_k = self.game.protocol.top_k if top_k is None else top_k
         self.repeats = (0 if levels else self.game.protocol.repeats) if repeats is None else repeats
-        self.baselines = max(1, self.repeats) if baseline else 0
+        self.floors = with_floors and self.repeats > 0
+        self.wants_baseline = baseline
+        self.baselines = max(1, self.repeats) if baseline or self.floors else 0
         if self.top_k < 1 or self.repeats < 0:
             raise ValueError(f"top_k is at least 1 and repeats at least 0, not {self.top_k} and {self.repeats}")
         if levels and max_flops is not None:
@@ -142,11 +151,13 @@ class Retraining:
             top = self._top(chosen)
             winner = min(top, key=self._rank)
             repeats, baseline = self._repeats(winner), self._baseline(winner)
-            done, plain = _finished(repeats), _finished(baseline)
-            failed = len(repeats) - len(done) + len(baseline) - len(plain)
+            done, base = _finished(repeats), _finished(baseline)
+            failed = len(repeats) - len(done) + len(baseline) - len(base)
             mean, deviation = mean_and_deviation(done or [winner])
             classes = per_class([one.weights for one in done or [winner]], dataset.class_names)
-            told = (self._levels(top), plain, failed, self.config.metric, classes)
+            beaten = self._floors(winner, dataset.size, base)
+            verdict = floors.judge(done, beaten, len(dataset.test_y))
+            told = (self._levels(top), base, failed, self.config.metric, classes, beaten, verdict)
             result = Retrained(self.select, top, winner, done, mean, deviation, *told)
             text = short_rows(json.dumps(summary(result, self.folder), indent=2)) + "\n"
             write_atomic(self.folder / "summary.json", text.encode())
@@ -200,9 +211,27 @@ class Retraining:
     def _baseline(self, winner: Finished) -> list[Finished]:
         """The base recipe, trained as the winner is; it stands under the winner's number for want of one of its own."""
         jobs = self._under_seeds(replace(winner.job, recipe=self.game.base), self.config.seed, self.baselines)
-        plain = self._again("baseline", winner, jobs)
-        self._check(plain, f"all {len(plain)} trainings of the base recipe failed")
-        return plain
+        base = self._again("baseline", winner, jobs)
+        if self.wants_baseline:
+            self._check(base, f"all {len(base)} trainings of the base recipe failed")
+        return base
+
+    def _floors(self, winner: Finished, size: int, base: Sequence[Finished]) -> list[Floor]:
+        """What the winner has to beat; they stand under its number, too."""
+        if not self.floors:
+            return []
+
+        def trained(stage: str, recipes: Sequence[Recipe], share: float) -> list[Finished]:
+            jobs = [
+                replace(job, recipe=recipe, fidelity=share)
+                for recipe, job in zip(
+                    recipes, self._under_seeds(winner.job, self.config.seed, len(recipes)), strict=True
+                )
+            ]
+            how = {"train_on_validation": True} if share == 1.0 else {"test": True}
+            return self._train(stage, [winner.trial] * len(jobs), jobs, **how)
+
+        return [*floors.floors(self.game.base, size, self.repeats, trained), *floors.base_floor(base)]
 
     def _under_seeds(self, job: Job, seed: int, count: int) -> list[Job]:
         return [replace(job, number=r, seed=trial_seed(seed, REPEATS_FROM + r)) for r in range(count)]

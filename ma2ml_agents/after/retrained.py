@@ -46,6 +46,57 @@ class Level:
 
 
 @dataclass(frozen=True)
+class Floor:
+    """A pipeline that no search has found, trained as the winner is."""
+
+    name: str
+    trainings: Sequence[Finished]
+    """those that are ok, at least one"""
+    rate: float | None = None
+    """peak learning rate that was chosen; None of the base recipe, which has its own"""
+
+    def told(self) -> dict[str, Any]:
+        """As JSON."""
+        mean, deviation = mean_and_deviation(self.trainings)
+        return {
+            "name": self.name,
+            "mean": mean,
+            "deviation": deviation,
+            "count": len(self.trainings),
+            "learning_rate": self.rate,
+            "flops": self.trainings[0].outcome.flops,
+        }
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The winner against its best floor, by test accuracy."""
+
+    against: str
+    """name of the floor"""
+    difference: float
+    """the winner's mean less the floor's"""
+    interval: float
+    """half the width of the difference's 95 % interval: deviation over trainings, and the number of test images"""
+
+    @property
+    def better(self) -> bool:
+        """Whether the winner is above the floor, by more than the interval."""
+        return self.difference > self.interval
+
+    def told(self) -> dict[str, Any]:
+        """As JSON."""
+        return {**vars(self), "better": self.better, "sentence": self.sentence()}
+
+    def sentence(self) -> str:
+        """For people."""
+        seen = f"{self.difference:+.4f} +- {self.interval:.4f} (95 %, of trainings and test images)"
+        if self.better:
+            return f"the winner is better than its best floor, {self.against}: {seen}"
+        return f"THE SEARCH DID NOT PAY: the winner is not better than {self.against}, which needs no search: {seen}"
+
+
+@dataclass(frozen=True)
 class Retrained:
     """What a retraining came to."""
 
@@ -69,6 +120,10 @@ class Retrained:
     """that the winner was chosen by, the run's"""
     classes: PerClass | None = None
     """of the repeats, or of the winner if there are none, on test images; None if an earlier version trained them"""
+    floors: Sequence[Floor] = ()
+    """what the winner has to beat"""
+    verdict: Verdict | None = None
+    """whether it does; None without floors"""
 
     @property
     def finals(self) -> Sequence[Finished]:
@@ -144,4 +199,6 @@ def summary(result: Retrained, folder: Path) -> dict[str, Any]:
         "failed": result.failed,
         "levels": [{"limit": each.limit, "trial": each.best and each.best.trial.number} for each in result.levels],
         "baseline": {"mean": mean, "deviation": deviation, "trainings": [row(one) for one in result.baseline]},
+        "floors": [floor.told() for floor in result.floors],
+        "verdict": result.verdict and result.verdict.told(),
     }

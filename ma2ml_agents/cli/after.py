@@ -42,6 +42,9 @@ class Retrain:
     """trainings of the winner"""
     baseline: bool = False
     """also train the game's base recipe, which no agent has touched, as often as the winner (paper, Table 4)"""
+    floors: bool = True
+    """also train what the winner has to beat, as often as the winner: a linear model and a plain convolutional network, each at
+    the best of six learning rates, and the game's base recipe. Not where nothing is repeated"""
     select: Literal["validation", "test"] = "validation"
     """images that the winner is chosen by; `test` is the paper's own protocol, and optimistic: it reports the best of its own
     choice"""
@@ -50,14 +53,9 @@ class Retrain:
 
     def execute(self, console: Console) -> int:
         """Retrain, then print the table."""
-        from ma2ml_agents.after.results import tested
         from ma2ml_agents.after.retrain import retrain
-        from ma2ml_agents.after.retrained import mean_and_deviation, plus_minus
-        from ma2ml_agents.reports.finished import class_table, metrics_table
-        from ma2ml_agents.reports.published import level_name
-        from ma2ml_agents.reports.tables import amount, table
+        from ma2ml_agents.reports.finished import print_retrained
         from ma2ml_agents.run.stop import Stopped, stoppable
-        from ma2ml_env.metrics import metric
 
         with stoppable() as stop:
             try:
@@ -68,6 +66,7 @@ class Retrain:
                     levels=() if self.levels is None else amounts(self.levels, "--levels"),
                     repeats=self.repeats,
                     baseline=self.baseline,
+                    with_floors=self.floors,
                     select=self.select,
                     accept_changed_data=self.accept_changed_data,
                     console=console,
@@ -77,56 +76,7 @@ class Retrain:
             except Stopped as stopped:
                 console.print(f"stopped by {stopped.name}; finished trainings are stored. The same command goes on")
                 return stopped.exit_code
-        made = table("trained to the end", "trial", "accuracy in search", "validation", "test", "MACs", "params")
-        for one in sorted(result.top, key=result.rank):
-            found, done = one.trial.outcome, one.outcome
-            test = f"{tested(done):.4f}" if done.status == "ok" else done.error
-            mark = " *" if one is result.winner else ""
-            made.add_row(
-                f"{one.trial.number}{mark}",
-                f"{found.accuracy:.4f}",
-                f"{done.accuracy:.4f}",
-                test,
-                amount(done.flops),
-                amount(done.params),
-            )
-        console.print(made)
-        optimistic = "" if self.select == "validation" else " (optimistic: chosen by what it reports)"
-        console.print(f"* chosen by {self.select} {metric(result.metric).title}{optimistic}")
-        console.print(metrics_table(result))
-        if result.classes is not None:
-            console.print(class_table(result.classes))
-        if result.levels:
-            rows = table(
-                "best under each limit", "model", "MACs at most", "trial", "validation", "test", "MACs", "params"
-            )
-            for level in result.levels:
-                name, best = level_name(level.limit), level.best
-                if best is None:
-                    rows.add_row(name, amount(level.limit), "none fits", *4 * "-")
-                    continue
-                done = best.outcome
-                measured = (f"{done.accuracy:.4f}", f"{tested(done):.4f}")
-                rows.add_row(
-                    name,
-                    amount(level.limit),
-                    str(best.trial.number),
-                    *measured,
-                    amount(done.flops),
-                    amount(done.params),
-                )
-            console.print(rows)
-        said = [(f"trial {result.winner.trial.number}", result.repeats), ("the base recipe", result.baseline)]
-        for name, trainings in said:
-            if trainings:
-                spread = mean_and_deviation(trainings)
-                times = "once" if len(trainings) == 1 else f"{len(trainings)} times"
-                what = "" if len(trainings) == 1 else " (mean and standard deviation)"
-                console.print(
-                    f"test accuracy of {name}, trained {times} on training and validation images: "
-                    f"{plus_minus(*spread)}{what}",
-                    soft_wrap=True,
-                )
+        print_retrained(console, result)
         if result.failed:
             console.print(f"{result.failed} of these trainings failed and are not counted")
         console.print(f"next: ma2ml export {shlex.quote(str(self.run))}", soft_wrap=True)

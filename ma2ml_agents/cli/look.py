@@ -139,7 +139,11 @@ class Pareto:
         if self.json:
             for trial in front:
                 outcome = trial.outcome
-                kept = {"accuracy": outcome.accuracy, "flops": outcome.flops, "params": outcome.params}
+                kept: dict[str, float | None] = {
+                    "accuracy": outcome.accuracy,
+                    "flops": outcome.flops,
+                    "params": outcome.params,
+                }
                 kept |= {} if chosen == "accuracy" else {chosen: value(chosen, outcome)}
                 print(json.dumps({"number": trial.number, **kept, "reward": trial.reward, **found.said(trial)}))
             return 0
@@ -197,7 +201,7 @@ class Report:
 
 @dataclass(frozen=True)
 class List:
-    """List games with their protocol, agents, learners, evaluators and rewards, those of plug-ins included."""
+    """List games with their protocol, agents, learners, evaluators, rewards and metrics, those of plug-ins included."""
 
     json: bool = False
     """as one JSON object"""
@@ -215,7 +219,7 @@ class List:
         games, modules = [_game(name) for name in names("games")], [_module(name) for name in names("modules")]
         if self.json:
             kinds = {"games": games, "modules": modules, "learners": learner_names()}
-            print(json.dumps(kinds | {kind: names(kind) for kind in ("evaluators", "rewards")}))
+            print(json.dumps(kinds | {kind: names(kind) for kind in ("evaluators", "rewards", "metrics")}))
             return 0
         made = table("games", "id", "budget", "batch", "top k", "epochs", "MACs limit")
         for game in games:
@@ -236,7 +240,7 @@ class List:
         rewards = [*names("rewards"), "hard"]
         for name in learner_names():
             console.print(f"learner {name}: {learner_title(name)}", soft_wrap=True, markup=False)
-        for kind, rows in (("evaluators", evaluators), ("rewards", rewards)):
+        for kind, rows in (("evaluators", evaluators), ("rewards", rewards), ("metrics", names("metrics"))):
             console.print(f"{kind}: {', '.join(rows)}")
         return 0
 

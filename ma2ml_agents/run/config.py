@@ -144,7 +144,7 @@ class RunConfig:
     ))  # fmt: skip
     metric: str = since(Option(
         "that the reward, --halving and the choice of `ma2ml retrain` go by: accuracy, balanced_accuracy, macro_f1, "
-        "top5_accuracy or log_loss, whose reward is exp(-loss). All of them are measured", "game", "accuracy", metavar="NAME",
+        "top5_accuracy or log_loss, whose score is exp(-loss). All of them are measured", "game", "accuracy", metavar="NAME",
     ))  # fmt: skip
     class_weights: Literal["none", "balanced"] = since(Option(
         "balanced weights an image in the training loss by the rarity of its class; none, as the paper, leaves them alike",

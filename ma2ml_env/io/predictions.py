@@ -42,7 +42,7 @@ def read_predictions(path: Path, classes: int) -> Predictions | None:
         raise ValueError(f"{path} is damaged ({error}): delete it, or its folder and retrain") from None
     shape = found["labels"].shape if "labels" in found else ()
     fits = {name: (each.dtype, each.shape) for name, each in found.items()} == {
-        name: (kind, shape) for name, kind in _KINDS.items()
+        name: (np.dtype(kind), shape) for name, kind in _KINDS.items()
     }
     counts = ("labels", "predicted", "ranks")
     if (

@@ -87,12 +87,15 @@ class Weighted(nn.Module):
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Logits (B, classes), labels (B,) or class probabilities (B, classes) -> scalar."""
+        costs: Tensor
         if not targets.is_floating_point():
-            return (self.criterion(logits, targets) * self.weights[targets]).mean()
+            costs = self.criterion(logits, targets)
+            return (costs * self.weights[targets]).mean()
         shares = targets * self.weights
         total = shares.sum(1)
         mixed = shares / total.clamp(min=torch.finfo(total.dtype).tiny)[:, None]  # probabilities again
-        return (self.criterion(logits, mixed) * total).mean()
+        costs = self.criterion(logits, mixed)
+        return (costs * total).mean()
 
 
 def weights_of_classes(name: ClassWeights, labels: Tensor, classes: int) -> Tensor | None:

@@ -13,17 +13,23 @@ from ma2ml_env.training.losses import Focal, Poly, Weighted
 from ma2ml_env.training.networks.base import Drops, Image
 from ma2ml_env.training.networks.mobile import Mobile
 from ma2ml_env.training.networks.nasnet import NASNet
+from ma2ml_env.training.networks.plain import Plain
 from ma2ml_env.training.networks.resnet_cifar import ResNetCifar
 
 T = TypeVar("T")
 
-NETWORKS: dict[str, Callable[..., nn.Module]] = {"nasnet": NASNet, "mobile": Mobile, "resnet_cifar": ResNetCifar}
+NETWORKS: dict[str, Callable[..., nn.Module]] = {
+    "nasnet": NASNet,
+    "mobile": Mobile,
+    "resnet_cifar": ResNetCifar,
+    "plain": Plain,
+}
 """kind -> class; it takes the spec's arguments and, by name, `image`, `drops` and `auxiliary`"""
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {"sgd": torch.optim.SGD, "rmsprop": torch.optim.RMSprop}
 FUSED = {"sgd"}
 """optimizers that can take all weights in one call, a quarter of the time, which is 4 % of a step of the smallest networks"""
 LOSSES: dict[str, Callable[..., nn.Module]] = {"cross_entropy": nn.CrossEntropyLoss, "focal": Focal, "poly": Poly}
-RECORDABLE: set[type[nn.Module]] = {NASNet, Mobile, ResNetCifar, nn.CrossEntropyLoss, Focal, Poly}
+RECORDABLE: set[type[nn.Module]] = {NASNet, Mobile, ResNetCifar, Plain, nn.CrossEntropyLoss, Focal, Poly}
 """networks and losses whose steps a GPU may replay: they do the same at each call, with no state and no draws of Python's, and
 change buffers in place"""
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}

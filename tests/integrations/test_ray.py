@@ -220,7 +220,7 @@ if __name__ == "__main__":
         found = {}
         for engine in ("ray", "local"):
             run = tmp_path / engine
-            ma2ml("retrain", str(run), "--top-k", "2", "--repeats", "2", "--engine", engine)
+            ma2ml("retrain", str(run), "--top-k", "2", "--repeats", "2", "--no-floors", "--engine", engine)
             ma2ml("fidelity", str(run), "--epochs", "1", "2", "--pipelines", "4", "--engine", engine)
             retrained = json.loads((run / "retrain" / "summary.json").read_text())
             weights = [

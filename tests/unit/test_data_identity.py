@@ -182,3 +182,27 @@ def test_bad_groups_are_one_line(tmp_path: Path, lines: list[str], told: str) ->
         read_groups(file, {"train": ["a.png"], "test": ["b.png"]})
     with pytest.raises(FileNotFoundError, match="no file"):
         read_groups(tmp_path / "none.csv", {})
+
+
+def test_names_are_the_same_on_every_file_system(folder: Path) -> None:
+    import unicodedata
+
+    (folder / "ant").rename(folder / unicodedata.normalize("NFC", "forêt"))
+    composed = source(folder).identity()
+    (folder / unicodedata.normalize("NFC", "forêt")).rename(folder / unicodedata.normalize("NFD", "forêt"))
+    assert source(folder).identity() == composed
+
+
+def test_what_is_not_read_is_told_and_hidden_files_are_not_looked_at(folder: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+    before = source(folder).identity()
+    (folder / "bee" / ".thumbnails").mkdir()
+    shutil.copy(folder / "bee" / "0.png", folder / "bee" / ".thumbnails" / "0.png")
+    shutil.copy(folder / "bee" / "0.png", folder / "cover.png")
+    (folder / "bee" / "notes.txt").write_text("x")
+    assert source(folder).identity() == before
+    notes = " ".join(source(folder).read()[0].notes)
+    assert "in no class folder of a part: cover.png" in notes
+    assert "bee/notes.txt" in notes
+    own_test_part(folder)
+    shutil.copytree(folder / "test" / "ant", folder / "more" / "ant")
+    assert "in no class folder of a part: more/" in " ".join(source(folder).read()[0].notes)

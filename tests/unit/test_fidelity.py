@@ -189,6 +189,20 @@ def test_a_ranking_that_misleads_says_how_many_to_retrain():
     assert fidelity._summary(result)["remedies"] == {"1 epochs": {"place": 2, "top_k": 15}}
 
 
+def test_the_runs_metric_ranks():
+    """Where the accuracy ranks nothing, the loss does: the lower, the better."""
+    chosen = [Trial(number, 0, Proposal({"a": (number,)}), Outcome(), 0.0) for number in range(4)]
+    found = {
+        (name, number): Outcome(accuracy=0.5, metrics={"log_loss": 1.0 + number * sign})
+        for name, sign in (("1 epochs", 0.1), ("4 epochs", -0.1))
+        for number in range(4)
+    }
+    (pair,) = fidelity._compared(fidelity._trainings((1, 4)), chosen, found, 0, 30, "log_loss").pairs
+    assert pair.spearman.value == pytest.approx(-1.0)
+    (pair,) = fidelity._compared(fidelity._trainings((1, 4)), chosen, found, 0, 30).pairs
+    assert pair.spearman.value == 0.0
+
+
 def test_a_ranking_that_says_nothing_is_no_remedy():
     """All equal after the short training: whoever is best in the end may be the last of them."""
     accuracy = {"1 epochs": [0.1] * 4, "4 epochs": [0.6, 0.7, 0.8, 0.9]}

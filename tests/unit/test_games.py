@@ -1,5 +1,6 @@
 from typing import get_type_hints
 
+import numpy as np
 import pytest
 
 from ma2ml_env.evaluators.base import Evaluator
@@ -74,7 +75,7 @@ def test_modules_and_rewards():
 
 
 def test_metric_of_a_reward():
-    assert make_game("digits-v0", metric="macro_f1", device="cpu").reward == Accuracy("macro_f1")
+    assert make_game("digits-v0", metric="macro_f1", reward="accuracy", device="cpu").reward == Accuracy("macro_f1")
     game = make_game("digits-v0", metric="log_loss", reward="hard", flops_limit=1e5, halving=[0.5], device="cpu")
     assert game.reward == FlopsReward(1e5, hard=True, metric="log_loss")
     assert game.evaluator.inner.inner.metric == "log_loss", "a halving ranks by it, too"

@@ -236,7 +236,7 @@ def test_images_of_different_depths_are_refused(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         for number in range(4):
             save(tmp_path / name / f"{number}.png", deep(RAMP * 257, np.uint16) if name == "a" else GREY)
-    with pytest.raises(ValueError, match="no one range of values fits all images.*4 of 8 bits, 4 of more bits"):
+    with pytest.raises(ValueError, match=r"no one range of values fits all images.*4 of 8 bits, 4 of more bits"):
         DataSource("images", str(tmp_path), size=8, cache=str(tmp_path / "cache")).load()
 
 
@@ -248,8 +248,8 @@ def test_darker_images_stay_darker(tmp_path: Path) -> None:
             save(tmp_path / name / f"{number}.tif", deep(RAMP * 16 / (2 - label), np.uint16))
     data = DataSource("images", str(tmp_path), size=8, cache=str(tmp_path / "cache")).load()
     assert data.pixels["value_range"] == [0.0, 4095.0]
-    for x, y in ((data.train_x, data.train_y), (data.test_x, data.test_y)):
-        assert {(int(image.max()), int(label)) for image, label in zip(x, y, strict=True)} == {(118, 0), (237, 1)}
+    seen = {(int(image.max()), int(label)) for image, label in zip(data.train_x, data.train_y, strict=True)}
+    assert seen == {(118, 0), (237, 1)}
 
 
 @pytest.mark.parametrize("fit", pixels.FITS)

@@ -127,7 +127,8 @@ def test_more_repeats_and_more_of_the_top_train_only_what_is_new(retrained, tmp_
 
 
 def test_command_prints_the_table_and_says_what_is_optimistic(run, capsys):
-    assert main(["retrain", str(run), "--top-k", "1", "--repeats", "1", "--select", "test", "--workers", "1"]) == 0
+    options = ["--top-k", "1", "--repeats", "1", "--no-floors", "--workers", "1"]
+    assert main(["retrain", str(run), "--select", "test", *options]) == 0
     out = capsys.readouterr().out
     assert "trained to the end" in out
     assert "optimistic" in out
@@ -264,7 +265,7 @@ def test_it_runs_on_a_cluster_as_a_search_does(run, retrained, monkeypatch):
     monkeypatch.setattr("ma2ml_env.evaluators.workers.ray_pool.RayPool", FakeRay)
     monkeypatch.setattr(FakeRay, "asked", [])
     words = ["--engine", "ray", "--address", "10.0.0.1:6379", "--gpus", "0.5", "--workers", "4"]
-    assert main(["retrain", str(run), "--top-k", "2", *words]) == 0
+    assert main(["retrain", str(run), "--top-k", "2", "--no-floors", *words]) == 0
     assert FakeRay.asked == [(2, "10.0.0.1:6379", 0.5, None), "closed"] * 2  # the top, and the repeats
     there, here = (json.loads((each / "retrain" / "summary.json").read_text()) for each in (run, retrained[0]))
     assert there["mean"] == here["mean"]
@@ -351,7 +352,7 @@ def test_a_baseline_that_fails_is_an_error(run, monkeypatch):
 
 def test_a_repeat_that_fails_is_told(run, monkeypatch, capsys):
     fail_on(monkeypatch, lambda job, trainer: trainer.train_on_validation and job.number == 0)
-    assert main(["retrain", str(run), "--top-k", "1", "--repeats", "2", "--workers", "1"]) == 0
+    assert main(["retrain", str(run), "--top-k", "1", "--repeats", "2", "--no-floors", "--workers", "1"]) == 0
     assert "1 of these trainings failed and are not counted" in capsys.readouterr().out
     assert json.loads((run / "retrain" / "summary.json").read_text())["failed"] == 1
 

@@ -1,5 +1,6 @@
 """Reader of images that a user brings as a folder of class folders. What is wrong in it is named."""
 
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,13 +46,15 @@ class Listing:
     files: Mapping[Part, tuple[ImageFile, ...]]
     unread: tuple[str, ...]
     """names of the files in class folders that are no images by their suffix"""
+    loose: tuple[str, ...]
+    """names of the images in no class folder, and of the folders beside `train` that are no part of the data"""
 
 
 def list_images(folder: Path) -> Listing:
     """Which images a folder holds, by part and class.
 
     Either `train`, and optionally `val` and `test`, hold the class folders, or `folder` itself does. Names that start with a
-    dot are not looked at.
+    dot are not looked at. Names are in the composed form of Unicode (NFC), as file systems differ in it.
 
     Raises:
         FileNotFoundError: if the folder or its images are missing.
@@ -69,17 +72,22 @@ def list_images(folder: Path) -> Listing:
             if (folder / name).is_dir():
                 places[part] = folder / name
     class_names = tuple(sorted(_folders(places["train"])))
+    read = {place.name for place in places.values()}
+    loose = [] if places["train"] == folder else [f"{name}/" for name in _folders(folder) if name not in read]
     files: dict[Part, tuple[ImageFile, ...]] = {}
     unread: list[str] = []
     for part, place in places.items():
-        unknown = [name for name in sorted(_folders(place)) if name not in class_names]
+        folders = _folders(place)
+        loose += [_name(path, folder) for path in sorted(place.iterdir()) if path.suffix.lower() in SUFFIXES]
+        unknown = [name for name in sorted(folders) if name not in class_names]
         if unknown:
             raise ValueError(f"{place}: classes {', '.join(unknown)} are not among the training classes")
         found = [
-            ImageFile(path, path.relative_to(folder).as_posix(), label)
+            ImageFile(path, _name(path, folder), label)
             for label, name in enumerate(class_names)
-            for path in sorted((place / name).rglob("*"))
-            if not path.name.startswith(".") and not path.is_dir()
+            if name in folders
+            for path in sorted(folders[name].rglob("*"))
+            if not _hidden(path, folders[name]) and not path.is_dir()
         ]
         files[part] = tuple(each for each in found if each.path.suffix.lower() in SUFFIXES)
         unread += [each.name for each in found if each.path.suffix.lower() not in SUFFIXES]
@@ -90,7 +98,7 @@ def list_images(folder: Path) -> Listing:
         raise ValueError(
             f"{places['train']}: no images of class {', '.join(class_names[label] for label in sorted(empty))}"
         )
-    return Listing(folder, class_names, files, tuple(unread))
+    return Listing(folder, class_names, files, tuple(unread), tuple(loose))
 
 
 def read_images(
@@ -189,6 +197,8 @@ def _notes(listing: Listing, read: Read, background: str) -> Iterator[str]:
         yield f"left out {len(read.bad)} files: {_grouped(read.bad)}"
     if listing.unread:
         yield f"not read, as their names are not those of images: {_few(listing.unread)}"
+    if listing.loose:
+        yield f"not read, as they are in no class folder of a part: {_few(listing.loose)}"
     if several := sum(entry.several for entry in entries):
         yield f"{several} files hold several frames or pages: the first is taken"
     if upper := sum(entry.mode.endswith(";16") and entry.depth == "byte" for entry in entries):
@@ -203,8 +213,19 @@ def _notes(listing: Listing, read: Read, background: str) -> Iterator[str]:
         yield f"values from {low:g} to {high:g} became 0 to 255"
 
 
-def _folders(place: Path) -> Iterator[str]:
-    return (path.name for path in place.iterdir() if path.is_dir() and not path.name.startswith("."))
+def _folders(place: Path) -> dict[str, Path]:
+    """Name -> folder."""
+    found = {path.name: path for path in place.iterdir() if path.is_dir() and not path.name.startswith(".")}
+    return {unicodedata.normalize("NFC", name): found[name] for name in sorted(found)}
+
+
+def _name(path: Path, folder: Path) -> str:
+    return unicodedata.normalize("NFC", path.relative_to(folder).as_posix())
+
+
+def _hidden(path: Path, folder: Path) -> bool:
+    """Whether it, or a folder between, is not to be seen: thumbnails, what a file manager has left."""
+    return any(part.startswith(".") for part in path.relative_to(folder).parts)
 
 
 def _check_names(folder: Path) -> None:

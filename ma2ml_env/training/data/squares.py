@@ -2,7 +2,6 @@
 
 import torch
 from torch import Tensor
-from torchvision.transforms.v2 import functional as F
 
 
 def squared(images: Tensor, size: int, fit: str, background: tuple[int, int, int]) -> Tensor:
@@ -17,6 +16,8 @@ def squared(images: Tensor, size: int, fit: str, background: tuple[int, int, int
     height, width = images.shape[2:]
     if (height, width) == (size, size):
         return images
+    from torchvision.transforms.v2 import functional as F  # who has squares already needs it not
+
     if fit == "squash":
         return F.resize(images, [size, size])
     if fit == "crop":

@@ -1,0 +1,123 @@
+"""What a search has to beat: pipelines that anybody has without one, trained on the same images and as often as the winner.
+
+Three floors: a linear model on the pixels, a plain convolutional network, each at the best of six learning rates, and the
+game's base recipe. The rates are chosen by validation images. A winner that is not above the best of them is said to be so.
+
+The first two are recipes like any other, so they are trained where the winner is, on its device, and are stored as it is.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from ma2ml_agents.after.retrained import Finished, Floor, Retrained, Verdict, mean_and_deviation
+from ma2ml_env.recipe import Recipe, Spec
+
+EPOCHS = 30
+"""of a floor's trainings, or the game's own if those are fewer: without augmentation more of them do not help"""
+RATE_SHARE = 1 / 3
+"""of these epochs, of the trainings that choose a learning rate"""
+LINEAR_RATES = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)
+PLAIN_RATES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
+WIDTH = 16
+"""channels of the plain network's first block; each further one has twice as many, 256 at most"""
+Z = 1.96
+"""standard errors of a 95 % interval"""
+
+Trains = Callable[[str, Sequence[Recipe], float], list[Finished]]
+"""(stage, recipes, share of the full training) -> a training of each, in order; of the whole one on training and validation
+images, of less on the training images"""
+
+
+def linear(base: Recipe) -> Recipe:
+    """Multinomial logistic regression on the pixels: the plain network without a block."""
+    return _plain(base, (), LINEAR_RATES[0])
+
+
+def plain(base: Recipe, size: int) -> Recipe:
+    """The plain network for images of so many pixels a side: three blocks up to 63, one more with each doubling."""
+    blocks = max(3, int(math.log2(size)) - 2)
+    return _plain(base, tuple(min(WIDTH << block, 256) for block in range(blocks)), PLAIN_RATES[0])
+
+
+def _plain(base: Recipe, widths: tuple[int, ...], rate: float) -> Recipe:
+    """With the base recipe's batches, flip, decay and resolution, and nothing that augments or regularises beside these."""
+    return replace(
+        Recipe(),
+        network=Spec("plain", {"widths": widths}),
+        resolution=base.resolution,
+        crop_padding=0,
+        flip=base.flip,
+        cutout=0,
+        learning_rate=rate,
+        weight_decay=base.weight_decay,
+        batch_size=base.batch_size,
+        precision=base.precision,
+        drop_path=0.0,
+        auxiliary=0.0,
+        epochs=min(EPOCHS, base.epochs),
+    )
+
+
+def floors(base: Recipe, size: int, repeats: int, train: Trains) -> list[Floor]:
+    """Choose the rates, then train each as often as the winner; a floor none of whose trainings succeeds is left out.
+
+    Args:
+        base: the game's base recipe.
+        size: of the images, side in pixels.
+        repeats: trainings of the winner.
+        train: trains recipes.
+    """
+    found = []
+    for name, short, recipe, rates in (
+        ("a linear model", "linear", linear(base), LINEAR_RATES),
+        ("a plain network", "plain", plain(base, base.resolution or size), PLAIN_RATES),
+    ):
+        tuned = train(f"rates-{short}", [replace(recipe, learning_rate=rate) for rate in rates], RATE_SHARE)
+        best = min(tuned, key=lambda one: one.chosen_by("validation"))
+        if best.outcome.status == "ok":
+            found += _floor(name, train(f"floor-{short}", [best.job.recipe] * repeats, 1.0), True)
+    return found
+
+
+def base_floor(trainings: Sequence[Finished]) -> list[Floor]:
+    """The base recipe as a floor, if it could be trained."""
+    return _floor("the base recipe", trainings, False)
+
+
+def _floor(name: str, trainings: Sequence[Finished], tuned: bool) -> list[Floor]:
+    done = [one for one in trainings if one.outcome.status == "ok"]
+    return [Floor(name, done, done[0].job.recipe.learning_rate if tuned else None)] if done else []
+
+
+def judge(winner: Sequence[Finished], floors: Sequence[Floor], images: int) -> Verdict | None:
+    """The winner against the best floor; None if there is none.
+
+    Args:
+        winner: its trainings, at least one.
+        floors: what it has to beat.
+        images: for the test.
+    """
+    if not floors or not winner:
+        return None
+    best = max(floors, key=lambda floor: mean_and_deviation(floor.trainings)[0])
+    (high, above), (low, below) = error(winner, images), error(best.trainings, images)
+    return Verdict(best.name, high - low, Z * math.hypot(above, below))
+
+
+def error(trainings: Sequence[Finished], images: int) -> tuple[float, float]:
+    """(mean, its standard error) of test accuracies: of the draw of so many test images, and of the trainings' seeds.
+
+    The images are taken for independent between two pipelines, which makes the error of a difference too large, not too small.
+    """
+    mean, deviation = mean_and_deviation(trainings)
+    return mean, math.sqrt((deviation or 0.0) ** 2 / len(trainings) + mean * (1.0 - mean) / max(1, images))
+
+
+def ranked(result: Retrained) -> list[tuple[str, float | None, Sequence[Finished]]]:
+    """(name, learning rate if it was chosen here, trainings) of the winner and its floors, the best first."""
+    rows: list[tuple[str, float | None, Sequence[Finished]]] = [
+        (f"trial {result.winner.trial.number} *", None, result.repeats)
+    ]
+    rows += [(floor.name, floor.rate, floor.trainings) for floor in result.floors]
+    return sorted(rows, key=lambda row: -mean_and_deviation(row[2])[0])

@@ -1,0 +1,192 @@
+"""One search from the command line: the run is set up or gone on with, said, played, and said again."""
+
+import shlex
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from rich.console import Console
+from tyro.conf import arg
+
+from ma2ml_agents.learner import Learner
+from ma2ml_agents.run.config import RunConfig
+from ma2ml_agents.run.data import KnownData
+from ma2ml_agents.run.ticker import working
+from ma2ml_env.store.store import TrialStore
+from ma2ml_env.training.data.identity import Identity
+from ma2ml_env.trial import GameSpec
+
+
+@dataclass(frozen=True)
+class Limit:
+    """How long this command may take. It is no property of the run: the next command has its own, or none."""
+
+    hours: Annotated[float | None, arg(metavar="H", help_behavior_hint="(default: none)")] = None
+    """hours of this command: no pipeline starts that is predicted to end later; the run can go on after it"""
+    room_for_retrain: bool = False
+    """end the search so early that `ma2ml retrain` should be done within --hours as well"""
+
+    def __post_init__(self) -> None:
+        if self.hours is not None and not 0.0 < self.hours < float("inf"):
+            raise ValueError(f"--hours is a positive number, not {self.hours:g}")
+        if self.room_for_retrain and self.hours is None:
+            raise ValueError("--room-for-retrain is for a search with a limit on time: say --hours")
+
+
+def drive(
+    folder: Path,
+    config: RunConfig,
+    identity: Identity | None,
+    console: Console,
+    limit: Limit = Limit(),
+    *,
+    accept_changed_data: bool = False,
+) -> int:
+    """Search or resume what `config` says in `folder`; a signal stops it cleanly, the limit on time does.
+
+    Args:
+        folder: of the run.
+        config: what it was told.
+        identity: of the data as they are now; None where nothing is trained.
+        console: where to.
+        limit: on the time of this command.
+        accept_changed_data: whether other data than those of before are meant.
+    """
+    began = time.monotonic()
+    import torch
+
+    from ma2ml_agents.reports.tables import print_summary
+    from ma2ml_agents.run.data import same_data
+    from ma2ml_agents.run.forecast import spoken
+    from ma2ml_agents.run.loop import refuse_earlier_learner, search
+    from ma2ml_agents.run.sources import known
+    from ma2ml_agents.run.standing import Standing, recipe_key
+    from ma2ml_agents.run.stop import Interruptible, Stopped, stoppable
+    from ma2ml_agents.run.stored import build, known_trials
+    from ma2ml_agents.run.tracking import SearchProgress, TensorBoard
+    from ma2ml_env.evaluators.deadline import Deadline, NoTime
+
+    may_retrain = _check(config, limit)
+    torch.set_num_threads(1)  # networks here are small; threads would only wait for each other
+    with stoppable() as stop, TrialStore(folder) as store:
+        game = None
+        try:
+            data = None if identity is None else same_data(store, identity, accept_changed_data)
+            checkpoints = folder / "checkpoints" if data is None else data.checkpoints(folder)
+            with working(console, "reading the data"):
+                digest = None if identity is None else identity.digest
+                game = build(config.beside(folder), checkpoints=checkpoints, digest=digest)
+            game.evaluator = Interruptible(game.evaluator, stop)
+            refuse_earlier_learner(store)
+            learner = _learner(config, game.spec)
+            _check_budget(config, store)
+            given = known(config, game, store)
+            _set_up(config, data, store, console)
+            for note in given.notes:
+                console.print(note, soft_wrap=True)
+            key, top_k = recipe_key(game), game.protocol.top_k
+            tensorboard = TensorBoard(folder / "tensorboard", top_k, key)
+            try:
+                workers, protocol = config.placement().workers, game.protocol if may_retrain else None
+                with SearchProgress(console, top_k, key, game.reward, workers=workers, retraining=protocol) as progress:
+                    deadline = None
+                    if limit.hours is not None:
+                        room = progress.room if limit.room_for_retrain else lambda: 0.0
+                        deadline = Deadline(3600 * limit.hours, began=began, room=room)
+                    options: dict[str, Any] = {**config.of("search"), "start": given.start, "learned": given.learned}
+                    hear = (progress, tensorboard, stop)
+                    with suppress(NoTime):  # then nothing is known yet
+                        search(game, learner, **options, store=store, callbacks=hear, seconds=deadline)
+            finally:
+                tensorboard.close()
+            found = known_trials(store)
+        except Stopped as stopped:
+            console.print(
+                f"stopped by {stopped.name} at {known_trials(store).count(config.budget)}; every outcome is stored. "
+                f"Go on with:\n  ma2ml resume {shlex.quote(str(folder))}",
+                soft_wrap=True,
+            )
+            return stopped.exit_code
+        finally:
+            if game is not None:
+                game.evaluator.close()
+    standing = Standing(top_k, key)
+    standing.add(found.trials)
+    print_summary(console, standing, game, config.batch, config.metric)
+    name = shlex.quote(str(folder))
+    if len(found.trials) < config.budget:
+        console.print(
+            f"the time is up at {found.count(config.budget)}; every outcome is stored. Go on with:\n"
+            f"  ma2ml resume {name}",
+            soft_wrap=True,
+        )
+    console.print(f"run: {folder}   curves: tensorboard --logdir {name}", soft_wrap=True)
+    if config.evaluator == "train":
+        seconds = progress.retraining()
+        takes = "" if seconds is None else f" (about {spoken(seconds)})"
+        console.print(f"next: ma2ml retrain {name}{takes}", soft_wrap=True)
+    return 0
+
+
+def _check(config: RunConfig, limit: Limit) -> bool:
+    """Refuse numbers that make no search; whether it is known what a retraining would take.
+
+    Raises:
+        ValueError: if one is impossible.
+    """
+    from ma2ml_env.registry import resolve
+
+    for name, value in (("budget", config.budget), ("batch", config.batch)):
+        if value < 1:
+            raise ValueError(f"--{name} is at least 1, not {value}")
+    # Another data set takes another time.
+    may_retrain = config.evaluator == "train" and not resolve("games", config.game).final_source
+    if limit.room_for_retrain and not may_retrain:
+        raise ValueError(
+            f"--room-for-retrain: how long retraining takes is not known of {config.game} with the evaluator "
+            f"{config.evaluator}: nothing is trained, or on other data than in the search. Take less --hours instead"
+        )
+    return may_retrain
+
+
+def _learner(config: RunConfig, spec: GameSpec) -> Learner:
+    """As the config says.
+
+    Raises:
+        ValueError: if a setting cannot be used.
+    """
+    from ma2ml_agents.registry import make_learner
+
+    try:
+        return make_learner(config.learner, spec, seed=config.seed, **config.learner_set)
+    except TypeError as error:  # a text where a number belongs
+        if not config.learner_set:
+            raise
+        values = " ".join(f"{name}={value}" for name, value in config.learner_set.items())
+        raise ValueError(f"--learner-set {values} cannot be used: {error}") from None
+
+
+def _check_budget(config: RunConfig, store: TrialStore) -> None:
+    done = sum(1 for _ in store.trials())
+    if config.budget < done:
+        raise ValueError(f"{store.folder} has {done} trials already; a budget of {config.budget} is too small")
+
+
+def _set_up(config: RunConfig, data: KnownData | None, store: TrialStore, console: Console) -> None:
+    """Store what the run is, or make sure that it is still the same; say it, and what its data look like."""
+    from ma2ml_agents.registry import learner_title
+    from ma2ml_agents.run.data import KEY, known_data, write_split
+
+    folder, before = store.folder, known_data(store)
+    told = config.to_json() | ({} if data is None else {KEY: data.to_json()})
+    store.configure(told, safe=[*RunConfig.names(safe=True), KEY], usual=RunConfig.usual())
+    title = learner_title(config.learner)
+    console.print(f"{config.game}, learner {config.learner} ({title}), in {folder}", soft_wrap=True)
+    if data is None:
+        return
+    console.print(f"data: {data.told()}", soft_wrap=True)
+    if data != before or not (folder / "split.csv").exists():
+        for line in write_split(folder, config.beside(folder)):
+            console.print(line, soft_wrap=True)

@@ -1,0 +1,111 @@
+"""AUG, NAS and HPO for small data on a CPU: few decisions, every one of which is known to matter there.
+
+The paper's spaces have 100 decisions and networks of cells, for thousands of pipelines on a GPU. Where a search has seconds a
+pipeline and a hundred of them, they are mostly pipelines that lose to a plain network. Here a plain network is what a pipeline
+starts from: an ordinary augmentation, an ordinary network (`networks/plain.py`) and an ordinary recipe are varied.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ma2ml_env.recipe import Operation, Recipe, Spec, SubPolicy
+from ma2ml_env.space import Decision, SearchSpace
+
+CROPS = (0, 1, 2, 4)
+CUTOUTS = (0, 2, 4, 8)
+"""pixels, so that something is there for images of 8 as of 32 a side"""
+MOVES: tuple[SubPolicy, ...] = (
+    (Operation("rotate", 0.5, 3), Operation("translate_x", 0.3, 2)),
+    (Operation("shear_x", 0.5, 3), Operation("translate_y", 0.3, 2)),
+)
+TONES: tuple[SubPolicy, ...] = (
+    (Operation("brightness", 0.5, 4), Operation("contrast", 0.5, 4)),
+    (Operation("sharpness", 0.5, 5), Operation("color", 0.5, 4)),
+)
+POLICIES: dict[str, tuple[SubPolicy, ...]] = {"none": (), "moves": MOVES, "tones": TONES, "both": (*MOVES, *TONES)}
+"""gentle: what AutoAugment's would do to a small network is more than it can learn in a few epochs"""
+WIDTHS = (12, 16, 24, 32)
+BLOCKS = 3
+RATES = (0.02, 0.05, 0.1, 0.2)
+DECAYS = (1e-4, 5e-4, 2e-3, 5e-3)
+
+
+class AugSmall:
+    """The augmentation agent. It leaves the flip alone: whether a mirror image is of the same class is the user's to know.
+
+    Args:
+        name: agent id.
+    """
+
+    def __init__(self, name: str = "aug") -> None:
+        self.name = name
+        self.space = SearchSpace(
+            [
+                Decision("crop_padding", CROPS),
+                Decision("cutout", CUTOUTS),
+                Decision("policy", tuple(POLICIES)),
+                Decision("mixup", (0.0, 0.2)),
+            ]
+        )
+
+    def apply(self, recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
+        """Writes `crop_padding`, `cutout`, `augment` and `mixup`."""
+        return recipe.with_slots(
+            crop_padding=values["crop_padding"],
+            cutout=values["cutout"],
+            augment=POLICIES[values["policy"]],
+            mixup=values["mixup"],
+        )
+
+
+class NasSmall:
+    """The architecture agent: how wide a plain network is, what it has beside its blocks, how it ends.
+
+    Args:
+        name: agent id.
+    """
+
+    def __init__(self, name: str = "nas") -> None:
+        self.name = name
+        self.space = SearchSpace(
+            [
+                Decision("width", WIDTHS),
+                Decision("residual", (0, 1, 2)),
+                Decision("pool", ("max", "average")),
+                Decision("head", ("flat", "mean")),
+            ]
+        )
+
+    def apply(self, recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
+        """Writes `network`; each block has twice the channels of the one before."""
+        widths = tuple(values["width"] << block for block in range(BLOCKS))
+        network = {"widths": widths, **{name: values[name] for name in ("residual", "pool", "head")}}
+        return recipe.with_slots(network=Spec("plain", network))
+
+
+class HpoSmall:
+    """The hyper-parameter agent.
+
+    Args:
+        name: agent id.
+    """
+
+    def __init__(self, name: str = "hpo") -> None:
+        self.name = name
+        self.space = SearchSpace(
+            [
+                Decision("learning_rate", RATES),
+                Decision("weight_decay", DECAYS),
+                Decision("label_smoothing", (0.0, 0.1)),
+                Decision("dropout", (0.0, 0.2, 0.4)),
+            ]
+        )
+
+    def apply(self, recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
+        """Writes `learning_rate`, `weight_decay`, `loss` and `dropout`."""
+        return recipe.with_slots(
+            learning_rate=values["learning_rate"],
+            weight_decay=values["weight_decay"],
+            loss=Spec("cross_entropy", {"label_smoothing": values["label_smoothing"]}),
+            dropout=values["dropout"],
+        )
