@@ -90,7 +90,7 @@ class Kept:
         values = np.load(path, mmap_mode="c", allow_pickle=False)
         if values.dtype != np.uint8 or values.ndim != 4 or len(values) != len(entries):
             raise ValueError("these are other squares")
-        if zlib.crc32(values) != index["crc"] or _crc(index["entries"]) != index["crc_of_entries"]:
+        if zlib.crc32(values.data) != index["crc"] or _crc(index["entries"]) != index["crc_of_entries"]:
             raise ValueError("some bytes are not as they were written")
         low, high = map(float, index["value_range"])
         with suppress(OSError):
@@ -119,7 +119,7 @@ class Kept:
         free = shutil.disk_usage(folder).free
         if values.nbytes > min(limit, 0.9 * free):
             raise OSError(f"{values.nbytes / 1e9:.1f} GB are above its limit, or the {free / 1e9:.1f} GB that are free")
-        crc = zlib.crc32(values)
+        crc = zlib.crc32(values.data)
         path = folder / f"images-{self.key}-{crc:08x}.npy"
         partial = folder / f".{path.name}.{os.getpid()}.partial"
         try:
