@@ -12,7 +12,7 @@ import numpy as np
 
 from ma2ml_agents.run.config import RunConfig
 from ma2ml_agents.run.informed import beginning, check_batch, scores
-from ma2ml_agents.run.known import Scored, codes_from_json, pipeline_key
+from ma2ml_agents.run.known import Scored, check_known, codes_from_json, pipeline_key
 from ma2ml_agents.run.options import BASE
 from ma2ml_agents.run.standing import by_reward, first_of_each, recipe_key
 from ma2ml_agents.run.stored import build_without_evaluator, known_trials, stored_config
@@ -44,12 +44,19 @@ def known(config: RunConfig, game: Game, store: TrialStore) -> Known:
         OSError: if it cannot be read.
     """
     begun = store.section("search")
-    if begun:
+    if not begun:
+        found = read(config, game)
+        check_known(game, found.start, found.learned, config.budget)
+        return found
+    try:
         rows, learned = begun.get("start", []), begun.get("learned", [])
         if not isinstance(rows, list) or not isinstance(learned, list):
-            raise ValueError(f"{store.folder}: what its search started from is no list")
-        return Known([codes_from_json(row) for row in rows], [Scored.from_json(each) for each in learned])
-    return read(config, game)
+            raise ValueError("it is no list")
+        found = Known([codes_from_json(row) for row in rows], [Scored.from_json(each) for each in learned])
+        check_known(game, found.start, found.learned, config.budget)
+    except ValueError as error:
+        raise ValueError(f"{store.folder}: its search cannot start from what is stored: {error}") from None
+    return found
 
 
 def read(config: RunConfig, game: Game) -> Known:
@@ -78,8 +85,6 @@ def read(config: RunConfig, game: Game) -> Known:
         told_trials, told = _learned(Path(word), game)
         learned += told_trials
         notes.append(told)
-    if len(start) > config.budget:
-        raise ValueError(f"--start: {len(start)} pipelines are more than the budget of {config.budget}")
     if learned:
         check_batch(config.batch)
     return Known(list(start.values()), learned, notes)
