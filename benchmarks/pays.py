@@ -40,13 +40,15 @@ from scipy.stats import t as student
 
 from ma2ml_agents.after.floors import PLAIN_RATES, plain
 from ma2ml_agents.cli.main import main as ma2ml
+from ma2ml_env.evaluators.base import Job
+from ma2ml_env.evaluators.train import Train
 from ma2ml_env.games.make import make_game
 from ma2ml_env.io.files import write_atomic
 from ma2ml_env.recipe import Recipe
-from ma2ml_env.training import loop
 from ma2ml_env.training.data.known import read_digits, read_fashion_mnist
-from ma2ml_env.training.data.own import Raw, read_npz
-from ma2ml_env.training.data.source import Dataset, DataSource
+from ma2ml_env.training.data.npz import read_npz
+from ma2ml_env.training.data.raw import Raw
+from ma2ml_env.training.data.source import DataSource
 
 RESULTS = Path(__file__).parent / "results"
 TRAIN, VALIDATION = 5000, {"digits": 200, "fashion-mnist": 1000, "cifar10": 1000}
@@ -58,15 +60,15 @@ def written(name: str, raw: Raw, folder: Path) -> Path:
     """The data as a user has them: an npz file of a random part of the training images and all that are for the test."""
     path = folder / f"{name}.npz"
     if not path.exists():
-        order = np.random.default_rng(0).permutation(len(raw.train_y))
-        count = TRAIN if raw.test_x is not None else 1200
+        x, y = raw.x["train"], raw.y["train"]
+        order = np.random.default_rng(0).permutation(len(y))
+        count = TRAIN if "test" in raw.x else 1200
         train, rest = np.sort(order[:count]), np.sort(order[count:])
-        test = (raw.train_x[rest], raw.train_y[rest]) if raw.test_x is None else (raw.test_x, raw.test_y)
-        shaped = [x.transpose(0, 2, 3, 1).squeeze(3) if x.shape[1] == 1 else x.transpose(0, 2, 3, 1)
-                  for x in (raw.train_x[train], test[0])]  # fmt: skip
+        test = (raw.x["test"], raw.y["test"]) if "test" in raw.x else (x[rest], y[rest])
+        shaped = [images.transpose(0, 2, 3, 1) for images in (x[train], test[0])]
         folder.mkdir(parents=True, exist_ok=True)
         partial = folder / f"{name}.partial.npz"
-        np.savez(partial, x_train=shaped[0], y_train=raw.train_y[train], x_test=shaped[1], y_test=test[1])
+        np.savez(partial, x_train=shaped[0], y_train=y[train], x_test=shaped[1], y_test=test[1])
         partial.rename(path)
     return path
 
@@ -123,24 +125,28 @@ def candidates(base: Recipe, size: int) -> Iterator[Recipe]:
             yield replace(usual, network=network, learning_rate=rate, weight_decay=decay, epochs=epochs)
 
 
-def tuned(data: Dataset, base: Recipe, seed: int, seconds: float) -> dict[str, Any]:
+def trained(trainer: Train, recipe: Recipe, seed: int) -> float:
+    """Accuracy on the images that the trainer measures, in [0, 1]; 0 of what failed."""
+    [(_, outcome)] = trainer.evaluate([Job(0, recipe, {}, seed, 1.0)])
+    return outcome.accuracy
+
+
+def tuned(source: DataSource, base: Recipe, seed: int, seconds: float) -> dict[str, Any]:
     """The best plain network that these seconds find, and its accuracy on the test images."""
-    began, tried = spent(), []
-    for number, recipe in enumerate(candidates(base, data.size)):
-        cost = max((one[2] for one in tried), default=0.0)
-        if number >= len(PLAIN_RATES) and spent() - began + 2.0 * cost * 1.25 > seconds:
+    began = spent()
+    search, last = Train(source, device="cpu"), Train(source, device="cpu", train_on_validation=True)
+    tried: list[tuple[float, Recipe]] = []
+    dearest = 0.0
+    for number, recipe in enumerate(candidates(base, source.size or 32)):
+        if number >= len(PLAIN_RATES) and spent() - began + 2.25 * dearest > seconds:
             break  # this one and the last, on a quarter more images
         start = spent()
-        try:
-            accuracy = loop.fit(recipe, data, seed=seed, fidelity=1.0).accuracy or 0.0
-        except loop.Diverged:
-            accuracy = 0.0
-        tried.append((accuracy, recipe, spent() - start))
+        tried.append((trained(search, recipe, seed), recipe))
+        dearest = max(dearest, spent() - start)
     best = max(tried, key=lambda one: one[0])
-    network = loop.fit(best[1], data.merged(), seed=seed, fidelity=1.0).network
-    test = loop.accuracy(network, data, data.test_x, data.test_y)
-    return {"seconds": round(spent() - began, 1), "test": test, "validation": best[0], "tried": len(tried),
-            "recipe": best[1].to_json()}  # fmt: skip
+    test = trained(last, best[1], seed)
+    told = {"seconds": round(spent() - began, 1), "test": test, "validation": best[0], "tried": len(tried)}
+    return {**told, "recipe": best[1].to_json()}
 
 
 def play(data: str, npz: Path, seed: int, arm: str, seconds: float, args: argparse.Namespace) -> dict[str, Any]:
@@ -150,7 +156,7 @@ def play(data: str, npz: Path, seed: int, arm: str, seconds: float, args: argpar
         return ours(data, npz, seed, args.out / f"{data}-{seed}", args.set)
     source = DataSource("npz", str(npz), size=SIZE[data], seed=seed, validation=VALIDATION[data])
     base = make_game(GAME, "surrogate", size=SIZE[data], flip=data != "digits").base
-    return tuned(source.load(), base, seed, seconds)
+    return tuned(source, base, seed, seconds)
 
 
 def table(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from ma2ml_agents.run.informed import beginning, check_batch, scores
 from ma2ml_agents.run.known import Scored, codes_from_json, pipeline_key
 from ma2ml_agents.run.options import BASE
 from ma2ml_agents.run.standing import by_reward, first_of_each, recipe_key
-from ma2ml_agents.run.stored import build_without_evaluator, stored_config
+from ma2ml_agents.run.stored import build_without_evaluator, known_trials, stored_config
 from ma2ml_env.game import Game
 from ma2ml_env.io.reading import read_json
 from ma2ml_env.space import Decision, Interval
@@ -145,11 +145,14 @@ def _learned(run: Path, game: Game) -> tuple[list[Scored], str]:
     codes = [other.codes(trial) for trial in trials]
     if len({pipeline_key(game, each) for each in codes}) < 2:
         raise ValueError(f"--learn-from {run}: it has no two trials that are different pipelines in this game")
-    rewards = np.array([game.reward(trial.outcome) for trial in trials])
+    try:
+        rewards, own = np.array([game.reward(trial.outcome) for trial in trials]), ""
+    except ValueError:  # what this game goes by was not measured there
+        rewards, own = np.array([trial.reward for trial in trials]), "; by its own rewards"
     scored = scores(trials, rewards, beginning(other.trials, other.batch))
     failed = len(other.trials) - len(trials)
     left = f"; {failed} that failed there are left out" if failed else ""
-    told = f"learns from {len(trials)} trials of {run}{left}{other.apart()}"
+    told = f"learns from {len(trials)} trials of {run}{left}{own}{other.apart()}"
     return [Scored(row, float(score)) for row, score in zip(codes, scored, strict=True)], told
 
 
@@ -162,7 +165,7 @@ class _Other:
 
     def __init__(self, run: Path, ours: Game) -> None:
         with TrialStore(run, create=False) as store:
-            config, self.trials = stored_config(store), list(store.trials())
+            config, self.trials = stored_config(store), known_trials(store).trials
         self.game = build_without_evaluator(config)
         self.ours = ours
         self.batch = config.batch

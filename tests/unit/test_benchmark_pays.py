@@ -1,7 +1,6 @@
 """The benchmark of whether a search pays: what each arm may spend, what is kept, and what the table says."""
 
 import json
-from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
@@ -9,9 +8,12 @@ import pays
 import pytest
 
 from ma2ml_agents.after.floors import PLAIN_RATES
+from ma2ml_env.evaluators.train import Train
 from ma2ml_env.games.make import make_game
-from ma2ml_env.training import loop
-from ma2ml_env.training.data.own import Raw, read_npz
+from ma2ml_env.training.data.npz import read_npz
+from ma2ml_env.training.data.raw import Raw
+from ma2ml_env.training.data.source import DataSource
+from ma2ml_env.trial import Outcome
 
 
 def row(data, seed, arm, test, seconds=10.0):
@@ -47,44 +49,33 @@ def test_plain_tries_the_six_rates_first_then_more():
     assert len(keys) == len(set(keys)) == 72
 
 
-@dataclass
-class Fitted:
-    accuracy: float
-    network: object = None
-
-
 def test_plain_spends_what_ours_did_and_its_best_is_measured(monkeypatch):
-    clock, fitted = [0.0], []
+    clock, asked = [0.0], []
 
-    def fit(recipe, data, *, seed, fidelity):
+    def evaluate(self, jobs):
+        [job] = jobs
         clock[0] += 10.0
-        fitted.append(recipe)
-        return Fitted(recipe.learning_rate if recipe.network.args["widths"][0] == 16 else 0.0)
-
-    class Data:
-        size, test_x, test_y = 8, None, None
-
-        def merged(self):
-            return self
+        asked.append((self.train_on_validation, job.recipe))
+        narrow = job.recipe.network.args["widths"][0] == 16
+        yield 0, Outcome(accuracy=0.75 if self.train_on_validation else job.recipe.learning_rate * narrow)
 
     monkeypatch.setattr(pays, "spent", lambda: clock[0])
-    monkeypatch.setattr(loop, "fit", fit)
-    monkeypatch.setattr(loop, "accuracy", lambda *a: 0.75)
-    base = make_game("own-small-v1", "surrogate", size=8).base
-    told = pays.tuned(Data(), base, 0, 120.0)
+    monkeypatch.setattr(Train, "evaluate", evaluate)
+    base, source = make_game("own-small-v1", "surrogate", size=8).base, DataSource("digits", size=8)
+    told = pays.tuned(source, base, 0, 120.0)
     assert 100.0 <= told["seconds"] <= 120.0
-    assert told["tried"] == len(fitted) - 1
-    assert fitted[-1].learning_rate == max(PLAIN_RATES), "the best is trained again"
+    assert [last for last, _ in asked] == [False] * told["tried"] + [True]
+    assert asked[-1][1].learning_rate == max(PLAIN_RATES), "the best is trained again"
     assert told["test"] == 0.75
-    assert pays.tuned(Data(), base, 0, 1.0)["tried"] == 6, "the six rates at least"
+    assert pays.tuned(source, base, 0, 1.0)["tried"] == 6, "the six rates at least"
 
 
 def test_data_are_written_as_a_user_has_them(tmp_path):
     rng = np.random.default_rng(0)
     x, y = rng.integers(256, size=(1300, 3, 4, 4)).astype(np.uint8), np.arange(1300) % 3
-    raw = read_npz(pays.written("digits", Raw(x, y, ("a", "b", "c")), tmp_path))
-    assert (len(raw.train_y), len(raw.test_y)) == (1200, 100)
-    everything = np.concatenate([raw.train_x, raw.test_x])
+    raw = read_npz(pays.written("digits", Raw({"train": x}, {"train": y}, ("a", "b", "c")), tmp_path))
+    assert (len(raw.y["train"]), len(raw.y["test"])) == (1200, 100)
+    everything = np.concatenate([raw.x["train"], raw.x["test"]])
     assert sorted(map(bytes, everything)) == sorted(map(bytes, x)), "each image once, none of the test in the training"
 
 
