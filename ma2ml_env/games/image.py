@@ -101,6 +101,6 @@ OWN_SMALL_PLAIN = replace(
         flip=False, cutout=8, batch_size=64, learning_rate=0.05, weight_decay=5e-4, drop_path=0.0, auxiliary=0.0, epochs=30,
     ),
     protocol=Protocol(budget=48, batch=12, top_k=3, proxy_epochs=3, final_epochs=30, repeats=3),
-    modules=(("aug_small", {}), ("nas_small", {}), ("hpo_small", {})),
+    modules=(("aug_small", {}), ("nas_small", {}), ("hpo_small", {})), source={"limit": 4000, "validation_limit": 2000},
 )  # fmt: skip
 """its base recipe is a pipeline of its space"""
