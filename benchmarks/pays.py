@@ -22,6 +22,7 @@ import argparse
 import json
 import os
 import resource
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -89,6 +90,8 @@ def ours(data: str, npz: Path, seed: int, run: Path, options: Sequence[str]) -> 
         ("retrain", ["retrain", str(run), "--repeats", "1"]),
     ):
         kept = run.parent / f"{run.name}.{name}.json"  # a command that was stopped goes on; its seconds add up
+        if not kept.exists():  # it was killed, so nobody knows what it had spent
+            shutil.rmtree(run if name == "search" else run / "retrain", ignore_errors=True)
         before = json.loads(kept.read_text()) if kept.exists() else {"seconds": 0.0, "done": False}
         if not before["done"]:
             began = spent()

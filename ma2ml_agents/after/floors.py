@@ -10,7 +10,11 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ma2ml_agents.after.retrained import Finished, Floor, Retrained, Verdict, mean_and_deviation
+from ma2ml_env.io.predictions import predictions_path, read_predictions
 from ma2ml_env.recipe import Recipe, Spec
 
 EPOCHS = 30
@@ -90,28 +94,39 @@ def _floor(name: str, trainings: Sequence[Finished], tuned: bool) -> list[Floor]
     return [Floor(name, done, done[0].job.recipe.learning_rate if tuned else None)] if done else []
 
 
-def judge(winner: Sequence[Finished], floors: Sequence[Floor], images: int) -> Verdict | None:
+def judge(winner: Sequence[Finished], floors: Sequence[Floor], images: int, classes: int) -> Verdict | None:
     """The winner against the best floor; None if there is none.
 
     Args:
         winner: its trainings, at least one.
         floors: what it has to beat.
         images: for the test.
+        classes: of them.
+
+    Raises:
+        ValueError: if what a training said of the test images is damaged.
     """
     if not floors or not winner:
         return None
     best = max(floors, key=lambda floor: mean_and_deviation(floor.trainings)[0])
-    (high, above), (low, below) = error(winner, images), error(best.trainings, images)
-    return Verdict(best.name, high - low, Z * math.hypot(above, below))
+    means, by_seed = [], 0.0
+    for trainings in (winner, best.trainings):
+        mean, deviation = mean_and_deviation(trainings)
+        means.append(mean)
+        by_seed += (deviation or 0.0) ** 2 / len(trainings)
+    right = [_right(trainings, classes) for trainings in (winner, best.trainings)]
+    if right[0] is not None and right[1] is not None and images > 1:
+        by_image = float((right[0] - right[1]).var(ddof=1)) / images
+    else:  # taken for independent between the two: too large, not too small
+        by_image = sum(mean * (1.0 - mean) for mean in means) / max(1, images)
+    return Verdict(best.name, means[0] - means[1], Z * math.sqrt(by_seed + by_image))
 
 
-def error(trainings: Sequence[Finished], images: int) -> tuple[float, float]:
-    """(mean, its standard error) of test accuracies: of the draw of so many test images, and of the trainings' seeds.
-
-    The images are taken for independent between two pipelines, which makes the error of a difference too large, not too small.
-    """
-    mean, deviation = mean_and_deviation(trainings)
-    return mean, math.sqrt((deviation or 0.0) ** 2 / len(trainings) + mean * (1.0 - mean) / max(1, images))
+def _right(trainings: Sequence[Finished], classes: int) -> NDArray[np.float64] | None:
+    """Share of the trainings that get each test image right, (images,); None if one has left no predictions."""
+    seen = [read_predictions(predictions_path(one.weights), classes) for one in trainings]
+    known = [one.labels == one.predicted for one in seen if one is not None]
+    return np.mean(known, axis=0) if len(known) == len(seen) else None
 
 
 def ranked(result: Retrained) -> list[tuple[str, float | None, Sequence[Finished]]]:

@@ -156,7 +156,7 @@ class Retraining:
             mean, deviation = mean_and_deviation(done or [winner])
             classes = per_class([one.weights for one in done or [winner]], dataset.class_names)
             beaten = self._floors(winner, dataset.size, base)
-            verdict = floors.judge(done, beaten, len(dataset.test_y))
+            verdict = floors.judge(done, beaten, len(dataset.test_y), dataset.classes)
             told = (self._levels(top), base, failed, self.config.metric, classes, beaten, verdict)
             result = Retrained(self.select, top, winner, done, mean, deviation, *told)
             text = short_rows(json.dumps(summary(result, self.folder), indent=2)) + "\n"

@@ -95,12 +95,12 @@ OWN_SMALL = replace(
     base=replace(_SMALL, flip=False), protocol=_SMALL_PROTOCOL, source={"limit": 4000, "validation_limit": 2000},
 )  # fmt: skip
 OWN_SMALL_PLAIN = replace(
-    OWN, id="own-small-v1", title="your own images on a laptop: plain networks, an ordinary augmentation, 3 epochs of 30",
+    OWN, id="own-small-v1", title="your own images on a laptop: plain networks, an ordinary augmentation, 8 epochs of 40",
     base=Recipe(
         network=Spec("plain", {"widths": (32, 64, 128), "residual": 0, "pool": "max", "head": "flat"}),
-        flip=False, cutout=8, batch_size=64, learning_rate=0.05, weight_decay=5e-4, drop_path=0.0, auxiliary=0.0, epochs=30,
+        flip=False, cutout=8, batch_size=64, learning_rate=0.05, weight_decay=5e-4, drop_path=0.0, auxiliary=0.0, epochs=40,
     ),
-    protocol=Protocol(budget=48, batch=12, top_k=3, proxy_epochs=3, final_epochs=30, repeats=3),
-    modules=(("aug_small", {}), ("nas_small", {}), ("hpo_small", {})),
+    protocol=Protocol(budget=24, batch=8, top_k=3, proxy_epochs=8, final_epochs=40, repeats=3),
+    modules=(("aug_small", {}), ("nas_small", {}), ("hpo_small", {})), source={"limit": 4000, "validation_limit": 2000},
 )  # fmt: skip
 """its base recipe is a pipeline of its space"""

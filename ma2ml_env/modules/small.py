@@ -8,6 +8,7 @@ starts from: an ordinary augmentation, an ordinary network (`networks/plain.py`)
 from collections.abc import Mapping
 from typing import Any
 
+from ma2ml_env.modules.base import nearest, told_or
 from ma2ml_env.recipe import Operation, Recipe, Spec, SubPolicy
 from ma2ml_env.space import Decision, SearchSpace
 
@@ -26,8 +27,11 @@ POLICIES: dict[str, tuple[SubPolicy, ...]] = {"none": (), "moves": MOVES, "tones
 """gentle: what AutoAugment's would do to a small network is more than it can learn in a few epochs"""
 WIDTHS = (12, 16, 24, 32)
 BLOCKS = 3
+MIXUPS = (0.0, 0.2)
 RATES = (0.02, 0.05, 0.1, 0.2)
 DECAYS = (1e-4, 5e-4, 2e-3, 5e-3)
+SMOOTHINGS = (0.0, 0.1)
+DROPOUTS = (0.0, 0.2, 0.4)
 
 
 class AugSmall:
@@ -44,7 +48,7 @@ class AugSmall:
                 Decision("crop_padding", CROPS),
                 Decision("cutout", CUTOUTS),
                 Decision("policy", tuple(POLICIES)),
-                Decision("mixup", (0.0, 0.2)),
+                Decision("mixup", MIXUPS),
             ]
         )
 
@@ -56,6 +60,15 @@ class AugSmall:
             augment=POLICIES[values["policy"]],
             mixup=values["mixup"],
         )
+
+    def base_values(self, base: Recipe) -> dict[str, Any]:
+        """The numbers that are closest to the recipe's, and its policy; none where it has another one."""
+        return {
+            "crop_padding": nearest(CROPS, base.crop_padding),
+            "cutout": nearest(CUTOUTS, base.cutout),
+            "policy": next((name for name, policy in POLICIES.items() if policy == base.augment), "none"),
+            "mixup": nearest(MIXUPS, base.mixup),
+        }
 
 
 class NasSmall:
@@ -82,6 +95,13 @@ class NasSmall:
         network = {"widths": widths, **{name: values[name] for name in ("residual", "pool", "head")}}
         return recipe.with_slots(network=Spec("plain", network))
 
+    def base_values(self, base: Recipe) -> dict[str, Any]:
+        """Those of the recipe's network, its width the closest; of another kind, the widest plain one."""
+        told = base.network.args if base.network.kind == "plain" else {}
+        widths = told.get("widths") or WIDTHS[-1:]
+        usual = {"width": nearest(WIDTHS, widths[0]), "residual": 0, "pool": "max", "head": "flat"}
+        return told_or(told, usual, self.space)
+
 
 class HpoSmall:
     """The hyper-parameter agent.
@@ -96,8 +116,8 @@ class HpoSmall:
             [
                 Decision("learning_rate", RATES),
                 Decision("weight_decay", DECAYS),
-                Decision("label_smoothing", (0.0, 0.1)),
-                Decision("dropout", (0.0, 0.2, 0.4)),
+                Decision("label_smoothing", SMOOTHINGS),
+                Decision("dropout", DROPOUTS),
             ]
         )
 
@@ -109,3 +129,12 @@ class HpoSmall:
             loss=Spec("cross_entropy", {"label_smoothing": values["label_smoothing"]}),
             dropout=values["dropout"],
         )
+
+    def base_values(self, base: Recipe) -> dict[str, Any]:
+        """The numbers that are closest to the recipe's; of another loss than cross-entropy, no smoothing."""
+        return {
+            "learning_rate": nearest(RATES, base.learning_rate),
+            "weight_decay": nearest(DECAYS, base.weight_decay),
+            "label_smoothing": nearest(SMOOTHINGS, base.loss.args.get("label_smoothing", 0.0)),
+            "dropout": nearest(DROPOUTS, base.dropout),
+        }

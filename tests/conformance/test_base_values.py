@@ -38,7 +38,21 @@ def test_the_base_recipe_has_a_code(id):
         assert game.recipe(game.codes()).key == game.base.key
 
 
-@pytest.mark.parametrize("name", ["aug", "nas_cell", "hpo_continuous", "hpo_recipe", "loss", "precision", "nas_mobile"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "aug",
+        "nas_cell",
+        "hpo_continuous",
+        "hpo_recipe",
+        "loss",
+        "precision",
+        "nas_mobile",
+        "aug_small",
+        "nas_small",
+        "hpo_small",
+    ],
+)
 def test_what_is_in_the_space_is_met_exactly(name):
 
     game = make_game("digits-v0", "surrogate", modules=[resolve("modules", name)(name="x")])

@@ -4,7 +4,9 @@ import json
 import math
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,6 +18,8 @@ from ma2ml_agents.cli.main import main
 from ma2ml_agents.run.stored import build_without_evaluator, stored_config
 from ma2ml_env.evaluators.base import Job
 from ma2ml_env.evaluators.train import Train
+from ma2ml_env.io.predictions import predictions_path, write_predictions
+from ma2ml_env.metrics import Predictions
 from ma2ml_env.recipe import Recipe
 from ma2ml_env.store.store import TrialStore
 from ma2ml_env.training import flops
@@ -43,7 +47,7 @@ def retrained(searched, tmp_path_factory):
 
 def finished(*accuracies):
     job, trial = Job(0, Recipe(), {}, 0, 1.0), Trial(0, 0, Proposal({"a": (0,)}), Outcome(), 0.0)
-    return [Finished(trial, job, Outcome(accuracy=a, test_accuracy=a), None) for a in accuracies]
+    return [Finished(trial, job, Outcome(accuracy=a, test_accuracy=a), Path("nowhere.safetensors")) for a in accuracies]
 
 
 def test_floors_are_trained_as_the_winner_is(retrained):
@@ -146,22 +150,39 @@ def test_a_floor_that_cannot_be_trained_is_left_out(searched, tmp_path, monkeypa
 )
 def test_better_is_by_more_than_seeds_and_test_images_tell(winner, floor, images, better):
     floors = [Floor("weak", finished(0.1)), Floor("strong", finished(*floor))]
-    verdict = judge(finished(*winner), floors, images)
+    verdict = judge(finished(*winner), floors, images, 2)
     assert verdict.against == "strong"
     assert verdict.better is better
     assert ("NOT PAY" in verdict.sentence()) is not better
 
 
 def test_the_interval_by_hand():
-    verdict = judge(finished(0.8, 0.9), [Floor("a", finished(0.5, 0.5))], 100)
+    verdict = judge(finished(0.8, 0.9), [Floor("a", finished(0.5, 0.5))], 100, 2)
     deviation = math.sqrt(2 * 0.05**2)
     by_hand = 1.96 * math.sqrt(deviation**2 / 2 + 0.85 * 0.15 / 100 + 0.5 * 0.5 / 100)
     assert verdict.interval == pytest.approx(by_hand)
     assert verdict.difference == pytest.approx(0.35)
 
 
+def test_images_are_compared_one_by_one_where_it_is_known_what_was_said_of_them(tmp_path):
+    labels = np.zeros(100, dtype=np.int64)
+
+    def said(name, wrong):
+        told, path = labels.copy(), tmp_path / f"{name}.safetensors"
+        told[wrong] = 1
+        write_predictions(predictions_path(path), Predictions(2, labels, told, told, np.zeros(100, dtype=np.float32)))
+        return [replace(one, weights=path) for one in finished(1.0 - len(wrong) / 100)]
+
+    winner, floor = said("winner", range(10)), said("floor", range(20))
+    verdict = judge(winner, [Floor("a", floor)], 100, 2)
+    by_hand = 1.96 * np.std([1.0] * 10 + [0.0] * 90, ddof=1) / 10
+    assert verdict.interval == pytest.approx(by_hand)
+    assert verdict.better
+    assert judge(finished(0.9), [Floor("a", finished(0.8))], 100, 2).interval > 1.5 * by_hand
+
+
 def test_there_is_no_verdict_without_a_floor():
-    assert judge(finished(0.9), [], 100) is None
+    assert judge(finished(0.9), [], 100, 2) is None
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 8, 28, 32, 65])

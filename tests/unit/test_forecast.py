@@ -70,10 +70,10 @@ def test_retraining_is_the_top_to_the_end_and_the_repeats():
         [trained(3.0, accuracy=0.9), trained(30.0, accuracy=0.1), Outcome("failed", seconds=9.0, error="NAN")]
     )
     forecast.before([HIT])
-    assert forecast.retraining(protocol, 1) == pytest.approx((1 + 10) * 100 + 4 * 550)
+    assert forecast.retraining(protocol, 1) == pytest.approx((1 + 10) * 100 + (4 + 5) * 550)
     forecast.before([trained(9.0, accuracy=0.8)])
-    assert forecast.retraining(protocol, 1) == pytest.approx((1 + 3) * 100 + 4 * 200)
-    assert forecast.retraining(protocol, 2) == pytest.approx(300 + 400), "the longer of two takes as long as it takes"
+    assert forecast.retraining(protocol, 1) == pytest.approx((1 + 3) * 100 + (4 + 5) * 200)
+    assert forecast.retraining(protocol, 2) == pytest.approx(300 + 400 + 500), "the longer of two takes as long as it takes"
 
 
 @pytest.mark.parametrize(
