@@ -37,7 +37,7 @@ TINY = (
 def searched(tmp_path_factory):
     run = tmp_path_factory.mktemp("retrain") / "run"
     sets = [word for setting in TINY for word in ("--set", setting)]
-    args = ["--learner", "random", "--budget", "4", "--batch", "4", "--workers", "1"]
+    args = ["--learner", "random", "--start", "none", "--budget", "4", "--batch", "4", "--workers", "1"]
     assert main(["search", "digits-v0", "--run", str(run), *args, *sets]) == 0
     return run
 
