@@ -11,7 +11,9 @@ from ma2ml_agents.run.known import pipeline_key
 from ma2ml_agents.run.sources import read
 from ma2ml_agents.run.standing import by_reward
 from ma2ml_agents.run.stored import build_without_evaluator
+from ma2ml_env.games.make import make_game
 from ma2ml_env.reward import Accuracy
+from ma2ml_env.space import Decision, SearchSpace
 from ma2ml_env.store.store import TrialStore
 
 PLAYED = ["--evaluator", "surrogate", "--learner", "evolution", "--batch", "12"]
@@ -213,3 +215,24 @@ def test_what_this_game_goes_by_and_was_not_measured_there(other):
     assert [each.score for each in found.learned] == [
         each.score for each in known("--learn-from", str(other))[1].learned
     ]
+
+
+class Silent:
+    """An agent that does not say what comes closest to a recipe."""
+
+    name = "mine"
+    space = SearchSpace([Decision("flip", (False, True))])
+
+    def apply(self, recipe, values):
+        return recipe.with_slots(flip=values["flip"])
+
+
+def test_a_search_whose_agents_cannot_say_the_base_recipe_tells_it_and_starts_without():
+    game = make_game("digits-v0", "surrogate", modules=["hpo", Silent()])
+    found = read(config("--start", "base"), game)
+    assert found.start == []
+    assert "does not start from the game's base recipe: agent 'mine' does not say" in found.notes[0]
+    found = read(config("--start", "base"), make_game("imagenet200-v0", "surrogate"))
+    assert len(found.start) == 1
+    assert "trial 0 comes closest to the game's base recipe" in found.notes[0]
+    assert found.notes[0].endswith("network, learning_rate, weight_decay, dropout, stochastic_depth")
