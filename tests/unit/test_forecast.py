@@ -73,7 +73,9 @@ def test_retraining_is_the_top_to_the_end_and_the_repeats():
     assert forecast.retraining(protocol, 1) == pytest.approx((1 + 10) * 100 + (4 + 5) * 550)
     forecast.before([trained(9.0, accuracy=0.8)])
     assert forecast.retraining(protocol, 1) == pytest.approx((1 + 3) * 100 + (4 + 5) * 200)
-    assert forecast.retraining(protocol, 2) == pytest.approx(300 + 400 + 500), "the longer of two takes as long as it takes"
+    assert forecast.retraining(protocol, 2) == pytest.approx(300 + 400 + 500), (
+        "the longer of two takes as long as it takes"
+    )
 
 
 @pytest.mark.parametrize(
