@@ -63,6 +63,25 @@ class Callback:
         """A batch is closed: its index, its trials, and what `tell` measured with the batch's `seconds`."""
 
 
+class SomebodysCallback(Callback):
+    """An object with `on_start`, `on_outcome` and `on_batch` that is no `Callback`: what else there is, it does not hear."""
+
+    def __init__(self, given: Any) -> None:
+        self._given = given
+
+    def on_start(self, budget: int, trials: Sequence[Trial]) -> None:
+        """As that object does."""
+        self._given.on_start(budget, trials)
+
+    def on_outcome(self, number: int, outcome: Outcome) -> None:
+        """As that object does."""
+        self._given.on_outcome(number, outcome)
+
+    def on_batch(self, batch: int, trials: Sequence[Trial], metrics: Mapping[str, float]) -> None:
+        """As that object does."""
+        self._given.on_batch(batch, trials, metrics)
+
+
 def search(
     game: Playable | Any,
     learner: Learner,
@@ -103,6 +122,7 @@ def search(
     if budget < 1 or batch < 1:
         raise ValueError(f"budget and batch are at least 1, not {budget} and {batch}")
     game = game if isinstance(game, Playable) else SomebodysGame(game)
+    callbacks = [each if isinstance(each, Callback) else SomebodysCallback(each) for each in callbacks]
     check_known(game, start, learned, budget)
     if learned:
         check_informed(learner, batch)

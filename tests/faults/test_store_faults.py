@@ -216,6 +216,7 @@ def test_f7_folder_that_cannot_be_written_is_an_error_before_anything_is_evaluat
 def test_f7_folder_that_vanishes_is_an_error(tmp_path):
     class Vanish:
         def on_start(self, budget, trials): ...
+        def on_batch(self, batch, trials, metrics): ...
         def on_outcome(self, number, outcome):
             if number == 3:
                 shutil.rmtree(tmp_path / "run")
