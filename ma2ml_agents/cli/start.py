@@ -136,7 +136,12 @@ def drive(folder: Path, config: RunConfig, console: Console, limit: Limit = Limi
             try:
                 protocol = game.protocol if retrained else None
                 workers = config.placement().workers
-                with SearchProgress(console, top_k, key, game.reward, workers=workers, retraining=protocol) as progress:
+                about: dict[str, Any] = {
+                    "workers": workers,
+                    "retraining": protocol,
+                    "told_again": known_trials(store).open,
+                }
+                with SearchProgress(console, top_k, key, game.reward, **about) as progress:
                     deadline = None
                     if limit.hours is not None:
                         room = progress.room if limit.room_for_retrain else lambda: 0.0

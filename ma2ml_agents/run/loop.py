@@ -48,12 +48,6 @@ class Callback:
     def on_start(self, budget: int, trials: Sequence[Trial]) -> None:
         """Before the first batch: the budget, and the trials of closed batches that are stored already."""
 
-    def on_open(self, batch: int, numbers: range, known: Mapping[int, Outcome]) -> None:
-        """A batch is proposed and will be played: its trials' numbers, and outcomes of an interrupted session.
-
-        `on_outcome` tells these again next.
-        """
-
     def on_outcome(self, number: int, outcome: Outcome) -> None:
         """An outcome is there and stored; those of an interrupted batch are told again first."""
 
@@ -136,8 +130,6 @@ def search(
         if store is not None:
             store.propose(index, first, proposals, seeds)
         missing = n - len(known)
-        for callback in callbacks:
-            callback.on_open(index, range(first, first + n), known)
         for number, outcome in known.items():
             if deadline is not None:
                 deadline.learn(outcome)
