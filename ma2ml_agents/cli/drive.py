@@ -90,7 +90,9 @@ def drive(
             tensorboard = TensorBoard(folder / "tensorboard", top_k, key)
             try:
                 workers, protocol = config.placement().workers, game.protocol if may_retrain else None
-                with SearchProgress(console, top_k, key, game.reward, workers=workers, retraining=protocol) as progress:
+                told_again = known_trials(store).open
+                about: dict[str, Any] = {"workers": workers, "retraining": protocol, "told_again": told_again}
+                with SearchProgress(console, top_k, key, game.reward, **about) as progress:
                     deadline = None
                     if limit.hours is not None:
                         room = progress.room if limit.room_for_retrain else lambda: 0.0

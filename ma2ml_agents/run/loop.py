@@ -50,36 +50,11 @@ class Callback:
     def on_start(self, budget: int, trials: Sequence[Trial]) -> None:
         """Before the first batch: the budget, and the trials of closed batches that are stored already."""
 
-    def on_open(self, batch: int, numbers: range, known: Mapping[int, Outcome]) -> None:
-        """A batch is proposed and will be played: its trials' numbers, and outcomes of an interrupted session.
-
-        `on_outcome` tells these again next.
-        """
-
     def on_outcome(self, number: int, outcome: Outcome) -> None:
         """An outcome is there and stored; those of an interrupted batch are told again first."""
 
     def on_batch(self, batch: int, trials: Sequence[Trial], metrics: Mapping[str, float]) -> None:
         """A batch is closed: its index, its trials, and what `tell` measured with the batch's `seconds`."""
-
-
-class SomebodysCallback(Callback):
-    """An object with `on_start`, `on_outcome` and `on_batch` that is no `Callback`: what else there is, it does not hear."""
-
-    def __init__(self, given: Any) -> None:
-        self._given = given
-
-    def on_start(self, budget: int, trials: Sequence[Trial]) -> None:
-        """As that object does."""
-        self._given.on_start(budget, trials)
-
-    def on_outcome(self, number: int, outcome: Outcome) -> None:
-        """As that object does."""
-        self._given.on_outcome(number, outcome)
-
-    def on_batch(self, batch: int, trials: Sequence[Trial], metrics: Mapping[str, float]) -> None:
-        """As that object does."""
-        self._given.on_batch(batch, trials, metrics)
 
 
 def search(
@@ -122,7 +97,6 @@ def search(
     if budget < 1 or batch < 1:
         raise ValueError(f"budget and batch are at least 1, not {budget} and {batch}")
     game = game if isinstance(game, Playable) else SomebodysGame(game)
-    callbacks = [each if isinstance(each, Callback) else SomebodysCallback(each) for each in callbacks]
     check_known(game, start, learned, budget)
     if learned:
         check_informed(learner, batch)
@@ -174,8 +148,6 @@ def search(
         if store is not None:
             store.propose(index, first, proposals, seeds)
         missing = n - len(known)
-        for callback in callbacks:
-            callback.on_open(index, range(first, first + n), known)
         for number, outcome in known.items():
             if deadline is not None:
                 deadline.learn(outcome)

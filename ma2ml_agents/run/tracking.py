@@ -55,6 +55,7 @@ class SearchProgress(Callback):
         reward: of the running batch's outcomes.
         workers: trainings at a time, as far as it is known.
         retraining: the protocol of the retraining that may follow; None if none does, or on other data.
+        told_again: numbers of the open batch whose outcomes an earlier session has stored: they took none of this one's time.
     """
 
     def __init__(
@@ -66,13 +67,14 @@ class SearchProgress(Callback):
         *,
         workers: int = 1,
         retraining: Protocol | None = None,
+        told_again: Collection[int] = (),
     ) -> None:
         self.console = console
         self.standing = Standing(top_k, key)
         self.forecast = Forecast()
         self._reward = reward
         self._workers, self._retraining = workers, retraining
-        self._told_again: Collection[int] = ()
+        self._told_again = told_again
         self._told = False  # the forecast
         self._bar = progress_bar(console, left=True)
         self._live: Live | None = None
@@ -112,10 +114,6 @@ class SearchProgress(Callback):
         self._began = self._last_line = time.monotonic()
         self._ticker = Ticker(SILENCE / 10, self._break_silence)
         self._ticker.__enter__()
-
-    def on_open(self, batch: int, numbers: range, known: Mapping[int, Outcome]) -> None:
-        """Outcomes that are told again are done, but not in this session's time."""
-        self._told_again = known.keys()
 
     def on_outcome(self, number: int, outcome: Outcome) -> None:
         """Move the bar."""

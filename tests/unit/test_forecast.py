@@ -86,7 +86,7 @@ def test_durations_are_for_people(seconds, text):
     assert spoken(seconds) == text
 
 
-def progress(out: io.StringIO, monkeypatch, clock: Clock, **options) -> SearchProgress:
+def progress(out: io.StringIO, monkeypatch, clock: Clock, told_again=(), **options) -> SearchProgress:
     made = SearchProgress(
         Console(file=out, width=200, **options),
         3,
@@ -94,6 +94,7 @@ def progress(out: io.StringIO, monkeypatch, clock: Clock, **options) -> SearchPr
         Accuracy(),
         workers=2,
         retraining=Protocol(proxy_epochs=3, final_epochs=30, top_k=2, repeats=2),
+        told_again=told_again,
     )
     monkeypatch.setattr(made.forecast, "_clock", clock)
     return made
@@ -102,9 +103,8 @@ def progress(out: io.StringIO, monkeypatch, clock: Clock, **options) -> SearchPr
 def test_after_the_first_pipelines_a_line_says_how_long(monkeypatch):
     out, clock = io.StringIO(), Clock()
     closed = [Trial(n, n, Proposal({}), trained(600.0), 0.5) for n in range(24)]
-    with progress(out, monkeypatch, clock) as made:
+    with progress(out, monkeypatch, clock, told_again=(24, 25)) as made:
         made.on_start(96, closed)
-        made.on_open(1, range(24, 48), {24: trained(600.0), 25: trained(600.0)})
         made.on_outcome(24, trained(600.0))
         made.on_outcome(25, trained(600.0))
         assert "about" not in out.getvalue(), "what is told again has no pace"
@@ -120,9 +120,8 @@ def test_after_the_first_pipelines_a_line_says_how_long(monkeypatch):
 
 def test_the_bar_counts_what_is_told_again_and_takes_its_time_from_the_rest(monkeypatch):
     out, clock = io.StringIO(), Clock()
-    with progress(out, monkeypatch, clock, force_terminal=True) as made:
+    with progress(out, monkeypatch, clock, told_again=range(12), force_terminal=True) as made:
         made.on_start(24, [])
-        made.on_open(0, range(24), {n: trained(600.0) for n in range(12)})
         for number in range(12):
             made.on_outcome(number, trained(600.0))
         (task,) = made._bar.tasks

@@ -9,6 +9,7 @@ import pytest
 from ma2ml_agents.after.export import export
 from ma2ml_agents.after.retrain import retrain
 from ma2ml_agents.cli.main import main
+from ma2ml_agents.run.forecast import Forecast
 from ma2ml_agents.run.stored import known_trials, trained_run
 from ma2ml_env.evaluators.surrogate import Surrogate
 from ma2ml_env.evaluators.train import Train
@@ -106,6 +107,19 @@ def test_best_json_is_of_what_is_known_and_ends_as_ever(cut, calm, capsys):
     assert main(["resume", str(run)]) == 0
     assert json.loads((run / "best.json").read_text()) == json.loads((calm / "best.json").read_text())
     assert (run / "trials.jsonl").read_bytes() == (calm / "trials.jsonl").read_bytes()
+
+
+def test_a_resumed_search_takes_its_pace_from_what_is_new(cut, monkeypatch):
+    run, count = cut
+    heard, original = [], Forecast.hear
+
+    def hear(self, outcome):
+        heard.append(outcome)
+        original(self, outcome)
+
+    monkeypatch.setattr(Forecast, "hear", hear)
+    assert main(["resume", str(run)]) == 0
+    assert len(heard) == 16 - count
 
 
 def test_a_number_without_an_outcome_is_named(cut, capsys):
