@@ -52,8 +52,9 @@ class Forecast:
     def retraining(self, protocol: Protocol, workers: int) -> float | None:
         """Seconds that `ma2ml retrain` takes as it is unless told; None if no pipeline was trained yet.
 
-        The top k by accuracy, each for its seconds an epoch, then the repeats, for the mean of these. It is a guess: validation
-        images, on which repeats are trained as well, are not counted.
+        The top k by accuracy, each for its seconds an epoch; then the repeats, for the mean of these; then what the winner has
+        to beat: the base recipe as often, and one training more for the plain networks. It is a guess: validation images, on
+        which repeats are trained as well, are not counted.
         """
         if not self._epochs:
             return None
@@ -63,7 +64,8 @@ class Forecast:
             protocol.top_k - len(best)
         )
         repeats = [each * protocol.final_epochs] * protocol.repeats
-        return sum(max(max(some), sum(some) / workers) for some in (top, repeats))
+        beaten = [*repeats, each * protocol.final_epochs]
+        return sum(max(max(some), sum(some) / workers) for some in (top, repeats, beaten))
 
     def _count(self, outcome: Outcome) -> None:
         self._heard += 1
