@@ -11,7 +11,7 @@ BEFORE = {
     "depth": "byte",
     "value_range": [0.0, 255.0],
     "files": True,
-    "reader": 0,
+    "reader": 1,
 }
 """of retrainings by versions that did not say"""
 _FITS = {

@@ -55,8 +55,8 @@ def read_files(paths: Sequence[str | Path], folder: Path = FOLDER) -> Tensor:
                 raise ValueError(f"has values of {kinds[found.depth]}, the training had {kinds[told['depth']]}")
         except (ValueError, OSError) as error:
             raise ValueError(f"{path} {error}") from None
-        bounds = (0.0, 255.0) if found.depth == "byte" else (low, high)
-        values = torch.from_numpy(to_bytes(found.values, *bounds, told["background"]).copy())
+        values = found.values if found.depth == "byte" else to_bytes(found.values, low, high, told["background"])
+        values = torch.from_numpy(values.copy())
         if len(values) > card["channels"]:  # colours, where the training had greys: as Pillow mixes them
             weights = torch.tensor([19595, 38470, 7471]).view(3, 1, 1)
             values = ((values * weights).sum(0, keepdim=True) + 0x8000 >> 16).to(torch.uint8)

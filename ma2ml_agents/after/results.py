@@ -129,7 +129,6 @@ def train(
             results.add(one.stage, one.job, one.trial, outcome)
             done[waiting[position]] = outcome
             told = f"accuracy {outcome.accuracy:.4f}" if outcome.status == "ok" else f"failed, {outcome.error}"
-            stage = "" if one.stage == name else f"{one.stage}, "
-            watch.ended(one.job, f"{stage}trial {one.trial}, {told}, {outcome.seconds:.0f} s")
+            watch.ended(one.job, one.stage, f"trial {one.trial}, {told}, {outcome.seconds:.0f} s")
             on_outcome(one.job, outcome)
     return [done[i] for i in range(len(wanted))]

@@ -61,11 +61,12 @@ class Watch:
     ) -> None:
         self._open.close()
 
-    def ended(self, job: Job, told: str) -> None:
+    def ended(self, job: Job, stage: str, told: str) -> None:
         """A training is done.
 
         Args:
             job: of those that were waiting.
+            stage: what it was for.
             told: what to say of it where there is no terminal.
         """
         with self._lock:
@@ -74,7 +75,7 @@ class Watch:
             self._finished += 1
             self._show()
             if self._bar.disable:
-                self._say(told)
+                self._say(stage, told)
 
     def _tick(self) -> None:
         with self._lock:
@@ -83,7 +84,7 @@ class Watch:
             if self._bar.disable and time.monotonic() - self._last >= SILENCE:
                 left = self._left()
                 told = "" if left is None else f", about {spoken(left)} left"
-                self._say(f"{self._epochs_done()} of {self._total} epochs{told}")
+                self._say(self._name, f"{self._epochs_done()} of {self._total} epochs{told}")
 
     def _look(self, job: Job, seen: int) -> int:
         """Epochs of a training under way."""
@@ -108,8 +109,8 @@ class Watch:
         told = "-" if left is None else spoken(left)
         self._bar.update(self._task, completed=self._epochs_done(), left=told, description=name, refresh=True)
 
-    def _say(self, told: str) -> None:
-        self._console.print(f"{self._name}: {self._finished}/{self._count}, {told}", soft_wrap=True)
+    def _say(self, name: str, told: str) -> None:
+        self._console.print(f"{name}: {self._finished}/{self._count}, {told}", soft_wrap=True)
         self._last = time.monotonic()
 
     def _clear(self) -> None:

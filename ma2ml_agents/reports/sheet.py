@@ -9,8 +9,8 @@ from ma2ml_env.game import Game
 from ma2ml_env.trial import Trial
 
 COLUMNS = ("number", "open", "seed", "origin", "status", "error", "reward", "accuracy", "macs", "params", "seconds")
-"""of every trial; `open` is 1 in those of an open batch, `macs` and `params` are 0 where they are unknown, `seconds` are those
-of the training"""
+"""of every trial; `open` is 1 in those of an open batch, `macs` and `params` are 0 where they are unknown, `seconds` are of the
+training"""
 
 
 def write_sheet(trials: Iterable[Trial], game: Game, file: TextIO, unclosed: Collection[int] = ()) -> None:

@@ -12,10 +12,10 @@ import numpy as np
 
 from ma2ml_agents.run.config import RunConfig
 from ma2ml_agents.run.informed import beginning, check_batch, scores
-from ma2ml_agents.run.known import Scored, codes_from_json, pipeline_key
+from ma2ml_agents.run.known import Scored, check_known, codes_from_json, pipeline_key
 from ma2ml_agents.run.options import BASE
 from ma2ml_agents.run.standing import by_reward, first_of_each, recipe_key
-from ma2ml_agents.run.stored import build_without_evaluator, stored_config
+from ma2ml_agents.run.stored import build_without_evaluator, known_trials, stored_config
 from ma2ml_env.game import Game
 from ma2ml_env.io.reading import read_json
 from ma2ml_env.space import Decision, Interval
@@ -44,12 +44,19 @@ def known(config: RunConfig, game: Game, store: TrialStore) -> Known:
         OSError: if it cannot be read.
     """
     begun = store.section("search")
-    if begun:
+    if not begun:
+        found = read(config, game)
+        check_known(game, found.start, found.learned, config.budget)
+        return found
+    try:
         rows, learned = begun.get("start", []), begun.get("learned", [])
         if not isinstance(rows, list) or not isinstance(learned, list):
-            raise ValueError(f"{store.folder}: what its search started from is no list")
-        return Known([codes_from_json(row) for row in rows], [Scored.from_json(each) for each in learned])
-    return read(config, game)
+            raise ValueError("it is no list")
+        found = Known([codes_from_json(row) for row in rows], [Scored.from_json(each) for each in learned])
+        check_known(game, found.start, found.learned, config.budget)
+    except ValueError as error:
+        raise ValueError(f"{store.folder}: its search cannot start from what is stored: {error}") from None
+    return found
 
 
 def read(config: RunConfig, game: Game) -> Known:
@@ -78,8 +85,6 @@ def read(config: RunConfig, game: Game) -> Known:
         told_trials, told = _learned(Path(word), game)
         learned += told_trials
         notes.append(told)
-    if len(start) > config.budget:
-        raise ValueError(f"--start: {len(start)} pipelines are more than the budget of {config.budget}")
     if learned:
         check_batch(config.batch)
     return Known(list(start.values()), learned, notes)
@@ -145,11 +150,14 @@ def _learned(run: Path, game: Game) -> tuple[list[Scored], str]:
     codes = [other.codes(trial) for trial in trials]
     if len({pipeline_key(game, each) for each in codes}) < 2:
         raise ValueError(f"--learn-from {run}: it has no two trials that are different pipelines in this game")
-    rewards = np.array([game.reward(trial.outcome) for trial in trials])
+    try:
+        rewards, own = np.array([game.reward(trial.outcome) for trial in trials]), ""
+    except ValueError:  # what this game goes by was not measured there
+        rewards, own = np.array([trial.reward for trial in trials]), "; by its own rewards"
     scored = scores(trials, rewards, beginning(other.trials, other.batch))
     failed = len(other.trials) - len(trials)
     left = f"; {failed} that failed there are left out" if failed else ""
-    told = f"learns from {len(trials)} trials of {run}{left}{other.apart()}"
+    told = f"learns from {len(trials)} trials of {run}{left}{own}{other.apart()}"
     return [Scored(row, float(score)) for row, score in zip(codes, scored, strict=True)], told
 
 
@@ -162,7 +170,7 @@ class _Other:
 
     def __init__(self, run: Path, ours: Game) -> None:
         with TrialStore(run, create=False) as store:
-            config, self.trials = stored_config(store), list(store.trials())
+            config, self.trials = stored_config(store), known_trials(store).trials
         self.game = build_without_evaluator(config)
         self.ours = ours
         self.batch = config.batch

@@ -124,9 +124,10 @@ def make_game(
 
             Data: `data`, folder of the data set, or of the table (digits and what a package brings need none); `download`
             fetches the data set into it; `images` of `own-*`, a folder with train/val/test folders of classes, or of classes,
-            to be split by `seed`; `npz` of `own-*`, a file with `x_train` uint8 (N, H, W[, C]), `y_train`, optionally `x_test`,
-            `y_test`; `groups` of `own-*`, a CSV file with a line `name,group` for each image: an equal group stays in one
-            part; `size` brings images to size x size pixels (unless told 32 of `own-*`, 272 of ImageNet-200, and none of data
+            to be split by `seed`; `npz` of `own-*`, a file with `x_train` (N, H, W[, C]), `y_train`, optionally the same of
+            `val` and `test`; `fit`, `background`, `skip_bad` and `cache` of these, see `DataSource`; `groups` of `own-*`, a CSV
+            file with a line `name,group` for each image: an equal group stays in one part; `size` brings images to size x size
+            pixels (unless told 32 of `own-*`, 272 of ImageNet-200, and none of data
             that come in one size); and fields of `DataSource`, as in `limit=4000`.
 
             Placement: `workers`, `engine`, `address`, `gpus`, `time_limit`, see `Placement`.

@@ -149,7 +149,7 @@ def test_classes_are_those_of_the_exported_model(retrained):
 
 
 def test_commands_print_the_classes(run, capsys):
-    assert main(["retrain", str(run), "--top-k", "2", "--repeats", "1", "--workers", "1"]) == 0
+    assert main(["retrain", str(run), "--top-k", "2", "--repeats", "1", "--no-floors", "--workers", "1"]) == 0
     out = capsys.readouterr().out
     assert "* chosen by validation log loss" in out
     assert "by all metrics" in out
@@ -191,7 +191,7 @@ def test_damaged_predictions_are_named_and_the_rest_is_kept(run, capsys):
     (path,) = run.glob("retrain/repeats-*/0.predictions.safetensors")
     path.write_bytes(path.read_bytes()[:-5])
     for command in ("retrain", "export"):
-        words = ["--top-k", "2", "--repeats", "1", "--workers", "1"] if command == "retrain" else []
+        words = ["--top-k", "2", "--repeats", "1", "--no-floors", "--workers", "1"] if command == "retrain" else []
         assert main([command, str(run), *words]) == 2
         told = capsys.readouterr().err
         assert f"{path.name} is damaged" in told

@@ -12,8 +12,9 @@ import pytest
 
 from ma2ml_agents.cli.main import main, parse
 from ma2ml_agents.run.config import RunConfig, said
-from ma2ml_agents.run.stored import build, stored_config, trained_run
+from ma2ml_agents.run.stored import build, build_without_evaluator, stored_config, trained_run, training_options
 from ma2ml_env.evaluators.placement import Placement
+from ma2ml_env.games.make import make_game
 from ma2ml_env.store.store import TrialStore
 
 GOLDEN = Path(__file__).parents[1] / "faults" / "golden" / "0.1.0" / "run.sqlite.gz"
@@ -144,3 +145,40 @@ def test_a_run_that_was_not_trained_has_nothing_to_train(tmp_path):
         store.configure(told("digits-v0", "--evaluator", "surrogate").to_json())
     with pytest.raises(ValueError, match="there is nothing to train"):
         trained_run(tmp_path, {})
+
+
+def test_own_images_are_mirrored_only_if_that_is_told(tmp_path):
+    """Of before there was the option they were, and such a run goes on as it was."""
+
+    def flips(config):
+        return build_without_evaluator(config).base.flip
+
+    assert not flips(told("own-small-v0"))
+    assert flips(told("own-small-v0", "--flip", "yes"))
+    assert not flips(told("own-small-v0", "--set", "flip=False"))
+    assert flips(told("own-small-v0", "--set", "flip=True"))
+    assert (flips(told("cifar10-v0")), flips(told("cifar10-v0", "--flip", "no"))) == (True, False)
+    stored = told("own-small-v0").to_json()
+    assert flips(RunConfig.read({name: value for name, value in stored.items() if name != "flip"}, tmp_path))
+    before = {**stored, "set": {"flip": False}}
+    assert not flips(RunConfig.read({name: value for name, value in before.items() if name != "flip"}, tmp_path))
+    with pytest.raises(ValueError, match="it has an option of its own, --flip"):
+        told("own-small-v0", "--flip", "yes", "--set", "flip=False").overrides()
+
+
+def test_python_and_the_command_line_play_the_same_own_game():
+    for name in ("own-v0", "own-small-v0"):
+        assert make_game(name, "surrogate").base == build_without_evaluator(told(name)).base
+
+
+def test_images_are_kept_beside_the_run_unless_told(tmp_path):
+    config = told("own-small-v0", "--images", str(tmp_path), "--fit", "pad", "--background", "black", "--skip-bad")
+    source = training_options(config.beside(tmp_path / "runs" / "one"))[0]
+    assert source.cache == str(tmp_path / "runs" / "ma2ml-cache")
+    assert (source.fit, source.background, source.skip_bad) == ("pad", "black", True)
+    assert config.cache is None, "another folder of the run has another neighbour"
+    chosen = told("own-small-v0", "--images", str(tmp_path), "--cache", str(tmp_path / "c")).beside(tmp_path)
+    assert training_options(chosen)[0].cache == str(tmp_path / "c")
+    assert told("digits-v0").beside(tmp_path).cache is None
+    before = told("imagenet200-v0", "--set", "cache=there")
+    assert training_options(before)[0].cache == "there"

@@ -119,6 +119,55 @@ def test_other_data_are_refused_by_every_command(place: Path, capsys: pytest.Cap
     assert {path: path.read_bytes() for path in before} == before
 
 
+def _pixel(data: Path) -> None:
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(data / "bee" / "3.png")
+
+
+def _recompressed(data: Path) -> None:
+    with Image.open(data / "bee" / "3.png") as image:
+        image.load()
+    image.save(data / "bee" / "3.png", compress_level=0)
+
+
+def _swapped(data: Path) -> None:
+    one, other, between = data / "ant" / "0.png", data / "bee" / "0.png", data / "between"
+    one.rename(between), other.rename(one), between.rename(other)
+
+
+TEN = {
+    "a class renamed": lambda data: (data / "ant").rename(data / "zebra"),
+    "a class added": lambda data: shutil.copytree(data / "ant", data / "cat"),
+    "a class removed and another added": lambda data: (
+        shutil.rmtree(data / "ant"),
+        shutil.copytree(data / "bee", data / "fly"),
+    ),
+    "an image removed": lambda data: (data / "bee" / "3.png").unlink(),
+    "an image added": lambda data: shutil.copy(data / "bee" / "3.png", data / "bee" / "more.png"),
+    "an image renamed": lambda data: (data / "bee" / "3.png").rename(data / "bee" / "three.png"),
+    "an image in another class": lambda data: (data / "bee" / "3.png").rename(data / "ant" / "three.png"),
+    "two images swapped": _swapped,
+    "other pixels": _pixel,
+    "other bytes, the same pixels": _recompressed,
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("change", TEN)
+def test_ten_changes_between_each_pair_of_commands(
+    place: Path, change: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, run = place / "data", place / "run"
+    TEN[change](data)
+    for command in (
+        search(data, run, "--budget", "4"),
+        ["resume", str(run), "--budget", "4"],
+        ["retrain", str(run), "--top-k", "2", "--repeats", "1"],
+        ["fidelity", str(run), "--pipelines", "3"],
+        ["export", str(run)],
+    ):
+        refused(command, "the data are not those of this run", capsys)
+
+
 def test_who_means_it_may_and_the_card_tells(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data, run = place / "data", place / "run"
     (data / "ant").rename(data / "zebra")

@@ -170,7 +170,7 @@ def test_trainings_to_their_ends_move_a_bar_by_epochs(tmp_path, monkeypatch, ter
         (folder / JOBS[1].checkpoint_name).write_text("3")
         (folder / JOBS[2].checkpoint_name).write_text("")  # just being written
         assert wait_for("11/24" if terminal else "11 of 24 epochs", out)
-        bar.ended(JOBS[1], "trial 1, accuracy 0.5000, 3 s")
+        bar.ended(JOBS[1], "top", "trial 1, accuracy 0.5000, 3 s")
         assert task.completed == 16
         assert terminal or "top: 2/3, trial 1, accuracy 0.5000, 3 s\n" in out.getvalue()
     assert not folder.exists()

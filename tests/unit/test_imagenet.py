@@ -316,3 +316,14 @@ def test_an_image_that_cannot_be_read_is_named(tmp_path):
     (tmp_path / "train" / "n02" / "1.png").write_bytes(b"no image")
     with pytest.raises(ValueError, match=r"n02.*1\.png"):
         source(tmp_path, validation=4).load()
+
+
+def test_all_images_that_cannot_be_read_are_named_and_those_of_more_than_8_bits_are_among_them(tmp_path):
+    """A range of each image's own would make dark and bright ones equal."""
+    write(tmp_path, "train", 4)
+    write(tmp_path, "val", 2)
+    (tmp_path / "val" / "n01" / "0.png").write_bytes(b"no image")
+    Image.fromarray(np.full((8, 8), 999, np.uint16)).save(tmp_path / "val" / "n02" / "0.png")
+    with pytest.raises(ValueError, match=r"n01/0\.png cannot be read.*n02/0\.png has more than 8 bits") as error:
+        source(tmp_path, validation=4).load()
+    assert "\n" not in str(error.value)

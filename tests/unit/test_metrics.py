@@ -106,7 +106,9 @@ def test_logits_that_are_no_numbers_give_finite_metrics(broken: float) -> None:
     logits[1::3] = broken
     for value in metrics.measured(seen_of(logits, labels)).values():
         assert math.isfinite(value)
-    assert metrics.measured(seen_of(torch.full((3, 6), math.nan), torch.tensor([0, 1, 5])))["log_loss"] == 100.0
+    nothing = seen_of(torch.full((3, 6), math.nan), torch.tensor([0, 1, 5]))
+    assert nothing.ranks.tolist() == [0, 1, 5], "what is no number beats nothing, and is no hit"
+    assert metrics.measured(nothing)["log_loss"] == 100.0
 
 
 def test_a_network_that_says_nothing_has_no_better_rank_than_label() -> None:

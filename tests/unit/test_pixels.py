@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageCms, ImageOps
 
 from ma2ml_agents.after.card_pixels import of_dataset
@@ -311,3 +312,34 @@ def test_a_model_scales_deep_files_by_the_range_of_the_training(tmp_path: Path) 
     os.mkfifo(tmp_path / "pipe.png")
     with pytest.raises(ValueError, match=r"pipe\.png is no file"):
         model.read_files([tmp_path / "pipe.png"], tmp_path)
+
+
+def test_a_model_takes_decoded_images_as_the_training_took_arrays(tmp_path: Path) -> None:
+    """Floats by the range of the training, oblong ones by its fit."""
+    (tmp_path / "model.py").write_text(model_source("resnet_cifar"))
+    told = of_dataset(
+        {"depth": "float", "value_range": [0.0, 1.0], "files": False, "fit": "pad", "background": "black"}
+    )
+    card = {"size": 8, "channels": 3, "pixels": told, "mean": [0.5] * 3, "std": [0.5] * 3}
+    (tmp_path / "card.json").write_text(json.dumps(card))
+    (tmp_path / "recipe.json").write_text(json.dumps({"resolution": 0}))
+    model = load_model_file(tmp_path / "model.py")
+    values = torch.arange(2 * 3 * 4 * 8).view(2, 3, 4, 8) / 191
+    found = model.preprocess(values, tmp_path)
+    assert torch.equal(found, model.preprocess((values * 255).round().to(torch.uint8), tmp_path))
+    assert found.shape == (2, 3, 8, 8)
+    assert (found[:, :, :2] == -1).all()
+    assert (found[1, :, 2:6] > -1).all()
+    grey = save(tmp_path / "grey.png", GREY)
+    assert np.array_equal(model.read_files([grey], tmp_path)[0, :1].numpy(), read_image(grey, 8)), "as 8 bits show 0..1"
+    (tmp_path / "card.json").write_text(json.dumps({**card, "pixels": of_dataset({"files": True})}))
+    with pytest.raises(ValueError, match="images are uint8"):
+        model.preprocess(values, tmp_path)
+
+
+def test_colours_are_mixed_where_the_training_had_greys(tmp_path: Path) -> None:
+    (tmp_path / "model.py").write_text(model_source("resnet_cifar"))
+    (tmp_path / "card.json").write_text(json.dumps({"size": 8, "channels": 1, "pixels": of_dataset({})}))
+    colours = Image.fromarray(np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8))
+    found = load_model_file(tmp_path / "model.py").read_files([save(tmp_path / "a.png", colours)], tmp_path)
+    assert np.array_equal(found[0, 0].numpy(), np.asarray(colours.convert("L")))

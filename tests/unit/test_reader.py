@@ -311,3 +311,20 @@ def test_a_fifo_among_the_images_is_one_line_at_once(
     (line,) = capsys.readouterr().err.splitlines()
     assert "cat/x.png is no file, but a pipe, a device or the like" in line
     assert not (tmp_path / "run").exists()
+
+
+def test_two_processes_at_once_are_safe(folder: Path, tmp_path: Path) -> None:
+    """Each of them writes; whoever reads finds the one or the other."""
+    source = DataSource("images", str(folder), size=8, cache=str(tmp_path / "cache"))
+    with ProcessPoolExecutor(3, mp_context=multiprocessing.get_context("spawn")) as pool:
+        assert len(set(pool.map(_load, [source] * 6))) == 1
+    assert len(list((tmp_path / "cache").glob("images-*"))) == 2
+    assert not list((tmp_path / "cache").glob(".*"))
+
+
+def test_two_names_that_look_alike_are_refused(folder: Path, tmp_path: Path) -> None:
+    """Else one of them would stand for both."""
+    for name in ("caf\u00e9.png", "cafe\u0301.png"):
+        write(folder / "cat" / name, 1)
+    with pytest.raises(ValueError, match="two files have the same name, written in two ways of Unicode: cat/café"):
+        read_images(folder, 8, cache=tmp_path / "cache")

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from ma2ml_agents.cli.keys import keys_of
 from ma2ml_agents.cli.main import main
 from ma2ml_agents.run.config import RunConfig
 from ma2ml_agents.run.options import settings
@@ -16,7 +17,7 @@ from ma2ml_env.training.data.source import DataSource
 @pytest.mark.parametrize("id", names("games"))
 def test_every_key_is_taken_with_its_own_value_and_says_what_it_means(id):
     named = resolve("games", id)
-    found = settings_of(named)
+    found = keys_of(id)
     assert len({(each.name, each.home) for each in found}) == len(found)
     for each in found:
         assert each.meaning, f"{each.home}.{each.name} says nothing"
@@ -26,7 +27,8 @@ def test_every_key_is_taken_with_its_own_value_and_says_what_it_means(id):
         source = {"images": "somewhere"} if named.data == "own" and evaluator == "train" else {}
         if each.name != "seed":  # of `make_game` itself
             sort_options(named, evaluator, {each.name: value, **source})  # refuses what it does not know
-        assert each.name not in RunConfig.names("game", "source", "trainer", "placement"), "it has an option of its own"
+    written = {each.name: settings([f"{each.name}={each.value}"], "--set")[each.name] for each in found}
+    RunConfig(game=id, learner="random", budget=1, batch=1, seed=0, evaluator="train", set=written).overrides()
 
 
 def test_the_values_are_the_games_own():

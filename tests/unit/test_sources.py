@@ -11,6 +11,7 @@ from ma2ml_agents.run.known import pipeline_key
 from ma2ml_agents.run.sources import read
 from ma2ml_agents.run.standing import by_reward
 from ma2ml_agents.run.stored import build_without_evaluator
+from ma2ml_env.reward import Accuracy
 from ma2ml_env.store.store import TrialStore
 
 PLAYED = ["--evaluator", "surrogate", "--learner", "evolution", "--batch", "12"]
@@ -94,7 +95,10 @@ def test_a_file_of_pipelines_by_names(tmp_path):
         ('[{"hbo": {}}]', "pipeline 0: there is no agent 'hbo'; did you mean 'hpo'"),
         ('[{"hpo": {"learning_rate.10": 0.1}}]', "agent 'hpo' has no decision 'learning_rate.10'; did you mean"),
         ('[{"hpo": {"learning_rate.0": 0.3}}]', "0.3 is not a choice of 'learning_rate.0'; it has (0.0125, 0.025"),
-        (json.dumps([{"hpo": {f"learning_rate.{i}": 0.1 for i in range(k)}} for k in range(5)]), "5 pipelines are more than"),
+        (
+            json.dumps([{"hpo": {f"learning_rate.{i}": 0.1 for i in range(k)}} for k in range(5)]),
+            "5 pipelines to start from, more than the budget of 4",
+        ),
     ],
 )  # fmt: skip
 def test_a_file_that_cannot_be_used_is_one_line(text, message, tmp_path, capsys):
@@ -185,3 +189,27 @@ def test_trials_of_another_level_teach_the_same(other):
     order = sorted(range(36), key=rewards.__getitem__)
     assert order == sorted(range(36), key=scores.__getitem__)
     assert sum(scores[:12]) == pytest.approx(0)  # evolution's first batch is its beginning
+
+
+@pytest.mark.parametrize("start", [3, [3], [{"loss": [1]}], [{"loss": "x"}]])
+def test_a_stored_start_of_another_kind_is_refused_before_anything_is_done(start, tmp_path, capsys):
+    assert search(tmp_path, "--modules", "loss", "--start", "base", budget=12) == 0
+    with TrialStore(tmp_path) as store:
+        store.configure({**store.section("search"), "start": start}, "search", safe=("start",))
+        before = store.config
+    capsys.readouterr()
+    assert main(["resume", str(tmp_path), "--budget", "24"]) == 2
+    assert "its search cannot start from what is stored: " in capsys.readouterr().err
+    with TrialStore(tmp_path) as store:
+        assert store.config == before
+
+
+def test_what_this_game_goes_by_and_was_not_measured_there(other):
+    told = config("--learn-from", str(other))
+    game = build_without_evaluator(told)
+    game.reward = Accuracy("log_loss")
+    found = read(told, game)
+    assert "; by its own rewards" in found.notes[0]
+    assert [each.score for each in found.learned] == [
+        each.score for each in known("--learn-from", str(other))[1].learned
+    ]

@@ -21,6 +21,7 @@ from torch import Tensor
 from ma2ml_env.io.files import write_atomic
 from ma2ml_env.recipe import content_key
 from ma2ml_env.training.data import own
+from ma2ml_env.training.data.notes import SHOWN
 from ma2ml_env.training.data.telling import bar
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -203,8 +204,7 @@ def _decode(images: Listed, shape: tuple[int, ...], file: Path, threads: int) ->
                         rows[row] = image  # a grey image fills all three channels
                     advance()
         if bad:
-            more = f" and {len(bad) - own.SHOWN} more" if len(bad) > own.SHOWN else ""
-            raise ValueError("; ".join(bad[: own.SHOWN]) + more)
+            raise ValueError("; ".join(bad[:SHOWN]) + (f" and {len(bad) - SHOWN} more" if bad[SHOWN:] else ""))
         rows.flush()
         del rows
         partial.replace(file)

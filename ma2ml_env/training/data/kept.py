@@ -9,22 +9,23 @@ import json
 import os
 import shutil
 import tempfile
+import time
 import zlib
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
-
-from ma2ml_env.io.files import write_atomic
 
 LIMIT = 32e9
 """most bytes in a folder, unless told otherwise"""
 TEMPORARY = 4e9
 """most bytes in the temporary folder, which may lie in memory"""
+PARTIAL = ".partial"
+DAY = 86_400.0
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,9 @@ class Entry:
     def seen(self) -> tuple[Any, ...]:
         """What its bytes alone say."""
         return tuple(vars(self).values())[3:]
+
+
+_KINDS = tuple(get_type_hints(Entry).values())
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,11 +90,13 @@ class Kept:
     def _load(self, folder: Path) -> Squares:
         index = json.loads((folder / f"images-{self.key}.json").read_bytes())
         entries = {str(name): Entry(*row) for name, row in index["entries"]}
+        if any(tuple(map(type, vars(entry).values())) != _KINDS for entry in entries.values()):
+            raise ValueError("these are no entries")
         path = folder / f"images-{self.key}-{int(index['crc']):08x}.npy"
         values = np.load(path, mmap_mode="c", allow_pickle=False)
         if values.dtype != np.uint8 or values.ndim != 4 or len(values) != len(entries):
             raise ValueError("these are other squares")
-        if zlib.crc32(values) != index["crc"] or _crc(index["entries"]) != index["crc_of_entries"]:
+        if zlib.crc32(values.data) != index["crc"] or _crc(index["entries"]) != index["crc_of_entries"]:
             raise ValueError("some bytes are not as they were written")
         low, high = map(float, index["value_range"])
         with suppress(OSError):
@@ -119,22 +125,30 @@ class Kept:
         free = shutil.disk_usage(folder).free
         if values.nbytes > min(limit, 0.9 * free):
             raise OSError(f"{values.nbytes / 1e9:.1f} GB are above its limit, or the {free / 1e9:.1f} GB that are free")
-        crc = zlib.crc32(values)
+        crc = zlib.crc32(values.data)
         path = folder / f"images-{self.key}-{crc:08x}.npy"
-        partial = folder / f".{path.name}.{os.getpid()}.partial"
-        try:
-            with partial.open("wb") as file:
-                np.lib.format.write_array(file, values, allow_pickle=False)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with _appearing(path) as file:
+            np.lib.format.write_array(file, values, allow_pickle=False)
         rows = [[name, list(asdict(entry).values())] for name, entry in squares.entries.items()]
         index = {"crc": crc, "value_range": squares.value_range, "crc_of_entries": _crc(rows), "entries": rows}
-        write_atomic(folder / f"images-{self.key}.json", json.dumps(index).encode())
+        with _appearing(folder / f"images-{self.key}.json") as file:
+            file.write(json.dumps(index).encode())
         for other in folder.glob(f"images-{self.key}-*.npy"):
             if other != path:
                 other.unlink(missing_ok=True)
         _make_room(folder, limit, path)
+
+
+@contextmanager
+def _appearing(path: Path) -> Iterator[BinaryIO]:
+    """A file that is written under a name of this process and appears when it is whole."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
+    try:
+        with partial.open("wb") as file:
+            yield file
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _crc(rows: Sequence[Any]) -> int:
@@ -144,6 +158,9 @@ def _crc(rows: Sequence[Any]) -> int:
 def _make_room(folder: Path, limit: float, current: Path) -> None:
     """Drop what was not used for longest, until the rest is within the limit."""
     with suppress(OSError):  # another process does the same
+        for partial in folder.glob(f".images-*{PARTIAL}"):
+            if time.time() - partial.stat().st_mtime > DAY:  # of one that was killed
+                partial.unlink(missing_ok=True)
         found = sorted(folder.glob("images-*.npy"), key=lambda path: path.stat().st_mtime)
         total = sum(path.stat().st_size for path in found)
         for path in found:

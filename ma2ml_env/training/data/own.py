@@ -1,7 +1,7 @@
 """Reader of images that a user brings as a folder of class folders. What is wrong in it is named."""
 
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ma2ml_env.recipe import content_key
 from ma2ml_env.training.data import pixels
 from ma2ml_env.training.data.kept import LIMIT, Entry, Kept
+from ma2ml_env.training.data.notes import few, grouped, notes, swallowed
 from ma2ml_env.training.data.raw import Part, Raw, Seen
 from ma2ml_env.training.data.reader import NO_FILE, VERSION, Read, read_files
 
@@ -20,8 +21,6 @@ SUFFIXES = (
     ".sgi", ".qoi", ".xbm", ".xpm",
 )  # fmt: skip
 """of images that Pillow opens, with a library more for some"""
-SHOWN = 20
-"""names in a message"""
 VALIDATION_FOLDERS = ("val", "validation", "valid")
 _PART_NAMES = {"train", "training", *VALIDATION_FOLDERS, "test", "testing"}
 """in small letters: no class is called so that holds folders"""
@@ -128,15 +127,19 @@ def read_images(
         FileNotFoundError, ValueError: as `list_images`; and if files cannot be read as images, all of which are named.
     """
     listing, look = list_images(folder), pixels.Look(size, fit, background)
-    files = {each.name: each.path for found in listing.files.values() for each in found}
-    kept = Kept(cache, content_key([VERSION, *look, sorted({name.rpartition("/")[0] for name in files})]), limit)
+    named = [each for found in listing.files.values() for each in found]
+    files = {each.name: each.path for each in named}
+    if twice := [each.name for each in named if files[each.name] != each.path]:
+        raise ValueError(f"{folder}: two files have the same name, written in two ways of Unicode: {few(twice)}")
+    places = [folder.absolute().name, *sorted({name.rpartition("/")[0] for name in files})]
+    kept = Kept(cache, content_key([VERSION, *look, places]), limit)
     try:
         read = read_files(files, look, kept, verify=verify)
     except ValueError as error:
         raise ValueError(f"{folder}: {error}") from None
     if read.bad and not skip_bad:
         raise ValueError(
-            f"{folder}: {_grouped(read.bad)} ({len(read.bad)} of {len(files)} files): mend or remove them, or --skip-bad "
+            f"{folder}: {grouped(read.bad)} ({len(read.bad)} of {len(files)} files): mend or remove them, or --skip-bad "
             "leaves them out"
         )
     entries = read.squares.entries
@@ -151,9 +154,25 @@ def read_images(
         {part: tuple(_seen(entries[each.name]) for each in found) for part, found in parts.items()},
         content_key(sorted((name, entry.sha256) for name, entry in entries.items())),
         read.squares.value_range,
-        tuple(_notes(listing, read, background)),
+        _notes(listing, read, background),
         read.depth,
     )
+
+
+def _notes(listing: Listing, read: Read, background: str) -> tuple[str, ...]:
+    """What a person should know of the files.
+
+    Raises:
+        ValueError: if nothing can be seen of any of them.
+    """
+    told = [
+        (listing.unread, "not read, as their names are not those of images"),
+        (listing.loose, "not read, as they are in no class folder of a part"),
+    ]
+    entries = read.squares.entries
+    if entries and all(entry.vanished for entry in entries.values()):
+        raise ValueError(f"{listing.root}: {swallowed(list(entries), background)}")
+    return (*(f"{why}: {few(names)}" for names, why in told if names), *notes(read, background))
 
 
 def _slice(values: NDArray[np.uint8], rows: list[int]) -> NDArray[np.uint8]:
@@ -165,18 +184,6 @@ def _seen(entry: Entry) -> Seen:
     return Seen(entry.sha256, entry.width, entry.height, entry.mode, entry.low, entry.high)
 
 
-def _grouped(bad: Mapping[str, str]) -> str:
-    """Names by what is wrong with them."""
-    names: dict[str, list[str]] = {}
-    for name, why in bad.items():
-        names.setdefault(why, []).append(name)
-    return "; ".join(f"{_few(some)} {why}" for why, some in names.items())
-
-
-def _few(names: Sequence[str]) -> str:
-    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
-
-
 def _check_left(listing: Listing, parts: Mapping[Part, Sequence[ImageFile]]) -> None:
     """Each class still has images to train on, and no part is empty."""
     left = {each.label for each in parts["train"]}
@@ -184,33 +191,6 @@ def _check_left(listing: Listing, parts: Mapping[Part, Sequence[ImageFile]]) -> 
     empty += [part for part, found in parts.items() if not found]
     if empty:
         raise ValueError(f"{listing.root}: no image of {', '.join(empty)} can be read")
-
-
-def _notes(listing: Listing, read: Read, background: str) -> Iterator[str]:
-    """What a person should know of how the files were read.
-
-    Raises:
-        ValueError: if nothing can be seen of what is transparent.
-    """
-    entries = read.squares.entries.values()
-    if read.bad:
-        yield f"left out {len(read.bad)} files: {_grouped(read.bad)}"
-    if listing.unread:
-        yield f"not read, as their names are not those of images: {_few(listing.unread)}"
-    if listing.loose:
-        yield f"not read, as they are in no class folder of a part: {_few(listing.loose)}"
-    if several := sum(entry.several for entry in entries):
-        yield f"{several} files hold several frames or pages: the first is taken"
-    if upper := sum(entry.mode.endswith(";16") and entry.depth == "byte" for entry in entries):
-        yield f"{upper} files hold colours of 16 bits: the upper 8 are read"
-    if vanished := [name for name, entry in read.squares.entries.items() if entry.vanished]:
-        told = f"{_few(vanished)}: nothing is seen of a transparent picture on {background}; give another --background"
-        if len(vanished) == len(entries):
-            raise ValueError(f"{listing.root}: {told}")
-        yield told
-    if read.depth != "byte":
-        low, high = read.squares.value_range
-        yield f"values from {low:g} to {high:g} became 0 to 255"
 
 
 def _folders(place: Path) -> dict[str, Path]:

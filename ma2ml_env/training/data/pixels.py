@@ -191,7 +191,7 @@ def _fitted(image: Any, look: Look, back: tuple[int, int, int]) -> Any:
     if look.fit == "crop":
         values = _channels(PIL.ImageOps.fit(image, (side, side), method=method))
     else:
-        values = _channels(image.resize(_resized(*image.size, look), method))
+        values = _channels(image.resize(_resized(image.width, image.height, look), method))
     if values.shape[1:] != (side, side):
         filling = {1: [back[0]], 3: back}[len(values)] if image.mode != "F" else [np.nan]
         whole = np.empty((len(values), side, side), values.dtype)

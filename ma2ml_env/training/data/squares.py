@@ -18,10 +18,13 @@ def squared(images: Tensor, size: int, fit: str, background: tuple[int, int, int
         return images
     from torchvision.transforms.v2 import functional as F  # who has squares already needs it not
 
+    whole: Tensor
     if fit == "squash":
-        return F.resize(images, [size, size])
+        whole = F.resize(images, [size, size])
+        return whole
     if fit == "crop":
-        return F.center_crop(F.resize(images, [size]), [size])
+        whole = F.center_crop(F.resize(images, [size]), [size])
+        return whole
     longer = max(height, width)
     inner = F.resize(images, [max(1, round(side * size / longer)) for side in (height, width)])
     filling = background if images.shape[1] == 3 else background[:1]
