@@ -37,7 +37,7 @@ import ma2ml_env
 from ma2ml_env.recipe import Operation, Recipe, SubPolicy
 from ma2ml_env.testing import random_codes
 from ma2ml_env.training import loop
-from ma2ml_env.training.data.source import Dataset
+from ma2ml_env.training.data.dataset import Dataset
 from ma2ml_env.training.images import augment, batches
 from ma2ml_env.training.images.operations import KINDS
 

@@ -50,7 +50,8 @@ from ma2ml_env.evaluators.workers.pool import Pool
 from ma2ml_env.recipe import Recipe
 from ma2ml_env.testing import random_codes
 from ma2ml_env.training import loop, parts
-from ma2ml_env.training.data.source import Dataset, DataSource
+from ma2ml_env.training.data.dataset import Dataset
+from ma2ml_env.training.data.source import DataSource
 from ma2ml_env.training.networks.base import Image
 from ma2ml_env.trial import Outcome, trial_seed
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ma2ml_env.training.data.reader import VERSION
+from ma2ml_env.training.data.raw import READER
 
 BEFORE = {
     "fit": "crop",
@@ -24,7 +24,7 @@ _DEPTHS = {"byte": "8 bits", "integer": "integers of more than 8 bits", "float":
 
 def of_dataset(pixels: Mapping[str, Any]) -> dict[str, Any]:
     """What is stored beside a retraining."""
-    return {**BEFORE, **pixels, "reader": VERSION}
+    return {**BEFORE, **pixels, "reader": READER}
 
 
 def rows(pixels: Mapping[str, Any]) -> Sequence[tuple[str, str]]:

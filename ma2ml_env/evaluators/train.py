@@ -24,7 +24,8 @@ from ma2ml_env.io.files import write_atomic
 from ma2ml_env.io.predictions import predictions_path, write_predictions
 from ma2ml_env.metrics import measured
 from ma2ml_env.training import checkpoint, flops, loop, numerics, parts
-from ma2ml_env.training.data.source import Dataset, DataSource
+from ma2ml_env.training.data.dataset import Dataset
+from ma2ml_env.training.data.source import DataSource
 from ma2ml_env.training.images import batches
 from ma2ml_env.training.losses import ClassWeights, weights_of_classes
 from ma2ml_env.training.predict import EVALUATION_BATCH, predict

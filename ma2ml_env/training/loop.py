@@ -22,7 +22,7 @@ from ma2ml_env.training import checkpoint as checkpoints
 from ma2ml_env.training import parts
 from ma2ml_env.training.average import Average
 from ma2ml_env.training.checkpoint import Checkpoint, Stateful
-from ma2ml_env.training.data.source import Dataset
+from ma2ml_env.training.data.dataset import Dataset
 from ma2ml_env.training.graphs import Recorded
 from ma2ml_env.training.images import batches, mixing
 from ma2ml_env.training.losses import ClassWeights, weights_of_classes

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from ma2ml_env.metrics import LEAST, Predictions
-from ma2ml_env.training.data.source import Dataset
+from ma2ml_env.training.data.dataset import Dataset
 from ma2ml_env.training.images import batches
 from ma2ml_env.training.numerics import half_type
 

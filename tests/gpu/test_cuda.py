@@ -22,7 +22,8 @@ from ma2ml_env.evaluators.workers.pool import Pool
 from ma2ml_env.recipe import Operation, Recipe, Spec
 from ma2ml_env.testing import random_codes
 from ma2ml_env.training import loop, numerics, parts
-from ma2ml_env.training.data.source import Dataset, DataSource
+from ma2ml_env.training.data.dataset import Dataset
+from ma2ml_env.training.data.source import DataSource
 from ma2ml_env.training.graphs import WAITING, WARM, Recorded
 from ma2ml_env.training.images import augment, batches
 from ma2ml_env.training.images.operations import KINDS

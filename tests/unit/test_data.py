@@ -15,9 +15,10 @@ from PIL import Image
 
 from ma2ml_env.games.make import sort_options
 from ma2ml_env.registry import resolve
+from ma2ml_env.training.data.dataset import Dataset
 from ma2ml_env.training.data.npz import read_npz
 from ma2ml_env.training.data.raw import Raw
-from ma2ml_env.training.data.source import Dataset, DataSource
+from ma2ml_env.training.data.source import DataSource
 from ma2ml_env.training.data.split import stratified_order
 
 

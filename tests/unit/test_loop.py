@@ -9,7 +9,8 @@ from torch import nn
 
 from ma2ml_env.recipe import Operation, Recipe, Spec, SubPolicy
 from ma2ml_env.training import loop, numerics, parts
-from ma2ml_env.training.data.source import Dataset, DataSource
+from ma2ml_env.training.data.dataset import Dataset
+from ma2ml_env.training.data.source import DataSource
 from ma2ml_env.training.images import batches
 from tests.unit.test_recipe_knobs import accuracy
 

@@ -18,7 +18,8 @@ from ma2ml_env.io.predictions import predictions_path, read_predictions, write_p
 from ma2ml_env.metrics import Metric, Predictions
 from ma2ml_env.registry import TABLE, names
 from ma2ml_env.training import loop
-from ma2ml_env.training.data.source import Dataset, DataSource
+from ma2ml_env.training.data.dataset import Dataset
+from ma2ml_env.training.data.source import DataSource
 from ma2ml_env.training.predict import predict
 from ma2ml_env.trial import Outcome
 from tests.unit.test_recipe_knobs import TINY

@@ -22,7 +22,8 @@ from ma2ml_env.modules.hpo_recipe import OPTIMIZERS
 from ma2ml_env.recipe import Recipe, Spec
 from ma2ml_env.training import loop, parts
 from ma2ml_env.training.average import Average
-from ma2ml_env.training.data.source import Dataset, DataSource
+from ma2ml_env.training.data.dataset import Dataset
+from ma2ml_env.training.data.source import DataSource
 from ma2ml_env.training.images import batches, mixing
 from ma2ml_env.training.losses import Focal, Poly
 from ma2ml_env.training.networks import nasnet

@@ -15,7 +15,8 @@ from ma2ml_env.evaluators.faults import out_of_memory
 from ma2ml_env.evaluators.train import Train
 from ma2ml_env.recipe import Operation, Recipe, Spec
 from ma2ml_env.training import flops, loop, parts
-from ma2ml_env.training.data.source import Dataset, DataSource
+from ma2ml_env.training.data.dataset import Dataset
+from ma2ml_env.training.data.source import DataSource
 from ma2ml_env.trial import Outcome
 from tests.unit.test_recipe_knobs import accuracy
 

@@ -13,11 +13,9 @@ import numpy as np
 
 from ma2ml_env.io.reading import check_fields, expected
 from ma2ml_env.recipe import content_key
-from ma2ml_env.training.data.raw import PARTS, Raw
+from ma2ml_env.training.data.raw import PARTS, READER, Raw
 from ma2ml_env.training.data.split import Split
 
-READER = 2
-"""version of what makes pixels of files; 1 is that of runs without an identity"""
 _SHOWN = 5
 """names that a message shows at most"""
 

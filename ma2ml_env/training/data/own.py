@@ -12,8 +12,8 @@ from ma2ml_env.recipe import content_key
 from ma2ml_env.training.data import pixels
 from ma2ml_env.training.data.kept import LIMIT, Entry, Kept
 from ma2ml_env.training.data.notes import few, grouped, notes, swallowed
-from ma2ml_env.training.data.raw import Part, Raw, Seen
-from ma2ml_env.training.data.reader import NO_FILE, VERSION, Read, read_files
+from ma2ml_env.training.data.raw import READER, Part, Raw, Seen
+from ma2ml_env.training.data.reader import NO_FILE, Read, read_files
 
 SUFFIXES = (
     ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".bmp", ".dib", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm",
@@ -132,7 +132,7 @@ def read_images(
     if twice := [each.name for each in named if files[each.name] != each.path]:
         raise ValueError(f"{folder}: two files have the same name, written in two ways of Unicode: {few(twice)}")
     places = [folder.absolute().name, *sorted({name.rpartition("/")[0] for name in files})]
-    kept = Kept(cache, content_key([VERSION, *look, places]), limit)
+    kept = Kept(cache, content_key([READER, *look, places]), limit)
     try:
         read = read_files(files, look, kept, verify=verify)
     except ValueError as error:

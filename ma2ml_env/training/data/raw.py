@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 Part = Literal["train", "validation", "test"]
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
+READER = 2
+"""version of what makes pixels of files: what another one has kept is not used; 1 is that of runs without an identity"""
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,6 @@ from ma2ml_env.training.data import pixels
 from ma2ml_env.training.data.kept import Entry, Kept, Squares
 from ma2ml_env.training.data.telling import bar, tell
 
-VERSION = 2
-"""of what is made of a file; what another one kept is not used. 1 is that of runs without an identity of their data"""
 FRESH = 2_000_000_000
 """ns between a file's change and its reading within which a second change might bear the same time"""
 NO_FILE = "is no file, but a pipe, a device or the like"

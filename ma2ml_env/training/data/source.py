@@ -1,10 +1,9 @@
-"""Data sets as uint8 tensors in memory, with a fixed, seeded split into training, validation and test images.
+"""Where a data set comes from, how it is read, and how it is split: fixed, and seeded.
 
 Rewards come from validation images, which are always taken out of the training part; test images only ever measure.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from ma2ml_env.recipe import content_key
 from ma2ml_env.training.data import imagenet
+from ma2ml_env.training.data.dataset import Dataset, statistics
 from ma2ml_env.training.data.groups import read_groups
 from ma2ml_env.training.data.identity import Identity
 from ma2ml_env.training.data.kept import LIMIT
@@ -32,55 +32,6 @@ VALIDATION = {"digits": 500, "fashion-mnist": 5000, "cifar10": 5000, "cifar100":
 """validation images by default; the user's own data give a tenth"""
 OWN_SHARE = 0.1
 """of the user's own images for validation, and for test, where the data come without"""
-
-
-@dataclass(frozen=True, eq=False)
-class Dataset:
-    """Images (N, C, H, W) uint8 and labels (N,) int64 of one split."""
-
-    train_x: Tensor | imagenet.Joined
-    train_y: Tensor
-    validation_x: Tensor
-    validation_y: Tensor
-    test_x: Tensor
-    test_y: Tensor
-    classes: int
-    class_names: tuple[str, ...]
-    mean: tuple[float, ...]
-    """of each channel, in [0, 1]"""
-    std: tuple[float, ...]
-    resident: bool = True
-    """False: there are too many images for a device; they stay in their files, and each batch is read from there"""
-    pixels: Mapping[str, Any] = field(default_factory=dict)
-    """how what was stored became these, for who makes them of other images: fit, background, depth, value_range, files"""
-
-    @property
-    def channels(self) -> int:
-        """1 or 3."""
-        return int(self.train_x.shape[1])
-
-    @property
-    def size(self) -> int:
-        """Side of the square images in pixels."""
-        return int(self.train_x.shape[2])
-
-    def merged(self) -> "Dataset":
-        """Validation images joined to the training images, none left for validation: for a winner's last training."""
-        parts: Any = self.train_x, self.validation_x
-        return replace(
-            self,
-            train_x=torch.cat(parts) if self.resident else imagenet.Joined(*parts),
-            train_y=torch.cat([self.train_y, self.validation_y]),
-            validation_x=self.validation_x[:0],
-            validation_y=self.validation_y[:0],
-        )
-
-    def to(self, device: torch.device) -> "Dataset":
-        """The same images on another device; themselves if they are not resident."""
-        if not self.resident:
-            return self
-        names = ("train_x", "train_y", "validation_x", "validation_y", "test_x", "test_y")
-        return replace(self, **{name: vars(self)[name].to(device) for name in names})
 
 
 @dataclass(frozen=True)
@@ -141,7 +92,7 @@ class DataSource:
         squares = {part: self._square(images) for part, images in raw.x.items()}
         x = {part: squares[chosen.of[part]][torch.from_numpy(rows)] for part, rows in chosen.rows.items()}
         y = {part: torch.from_numpy(labels) for part, labels in chosen.labels(raw).items()}
-        mean, std = STATISTICS.get(self.name) or _statistics(x["train"])
+        mean, std = STATISTICS.get(self.name) or statistics(x["train"])
         return Dataset(
             x["train"],
             y["train"],
@@ -299,19 +250,6 @@ class DataSource:
                 f"{self._place}: images are {tensor.shape[2]} x {tensor.shape[3]} pixels; give --size to make them square"
             )
         return tensor
-
-
-def _statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each channel in [0, 1], from exact integer histograms."""
-    means, stds = [], []
-    for channel in range(images.shape[1]):
-        histogram = torch.bincount(images[:, channel].flatten(), minlength=256).double()
-        share, value = histogram / histogram.sum(), torch.arange(256).double() / 255
-        mean = float((share * value).sum())
-        means.append(mean)
-        # A blank channel has no deviation to divide by.
-        stds.append(max(float((share * (value - mean) ** 2).sum().sqrt()), 1 / 255))
-    return tuple(means), tuple(stds)
 
 
 def _imagenet(source: DataSource) -> Dataset:

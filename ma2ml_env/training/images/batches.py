@@ -12,7 +12,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from ma2ml_env.recipe import Recipe
-from ma2ml_env.training.data.source import Dataset
+from ma2ml_env.training.data.dataset import Dataset
 from ma2ml_env.training.images import augment
 from ma2ml_env.training.images.resized_crop import resized_crop
 
