@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from ma2ml_env.game import Game, Protocol
 from ma2ml_env.games.make import NamedGame, Told, make_game, sort_options
 from ma2ml_env.recipe import Recipe
 from ma2ml_env.registry import resolve
+from ma2ml_env.reward import Accuracy, FlopsReward
 from ma2ml_env.store.store import TrialStore
 from ma2ml_env.trial import Outcome, Trial
 
@@ -137,15 +138,18 @@ def build(config: RunConfig, checkpoints: Path | None = None, digest: str | None
 
 
 def build_without_evaluator(config: RunConfig) -> Game:
-    """The game for who asks for recipes and values alone: needs no data, no device and no torch."""
+    """The game for who asks for recipes, values and rewards of what is stored: needs no data, no device and no torch."""
     named: NamedGame = resolve("games", config.game)
     known = {each.name for each in (*fields(Protocol), *fields(Recipe))} | set(named.base.network.args)
     overrides = {name: value for name, value in config.overrides().items() if name in known}
     try:
-        options = {**config.whole().of("game"), "metric": "accuracy"}  # what was trained has others, this has none
-        return make_game(config.game, "surrogate", size=config.size, **options, **overrides)
+        options = {**config.whole().of("game"), "metric": "accuracy"}  # the surrogate has no other
+        game = make_game(config.game, "surrogate", size=config.size, **options, **overrides)
     except (TypeError, AttributeError) as error:
         raise ValueError(f"the run's config cannot be used: {error}") from error
+    if isinstance(game.reward, (Accuracy, FlopsReward)):  # outcomes that are stored have it
+        game.reward = replace(game.reward, metric=config.metric)
+    return game
 
 
 def training_options(config: RunConfig) -> tuple[Any, dict[str, Any]]:

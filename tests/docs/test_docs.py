@@ -157,3 +157,8 @@ def test_numbers_with_intervals_are_the_results(page):
     told = re.findall(rf"({number} \({number} to {number})\)", (ROOT / page).read_text())
     assert told, "the page has none"
     assert [one for one in told if f"{one})" not in results] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_page_holds_what_a_merge_left(page):
+    assert not re.findall(r"^(?:<{7} |={7}$|>{7} ).*", page.read_text(), re.MULTILINE)

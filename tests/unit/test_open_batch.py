@@ -8,12 +8,15 @@ import pytest
 
 from ma2ml_agents.after.export import export
 from ma2ml_agents.after.retrain import retrain
-from ma2ml_agents.cli.main import main
+from ma2ml_agents.cli.main import main, parse
+from ma2ml_agents.run.config import RunConfig
 from ma2ml_agents.run.forecast import Forecast
-from ma2ml_agents.run.stored import known_trials, trained_run
+from ma2ml_agents.run.stored import build_without_evaluator, known_trials, trained_run
 from ma2ml_env.evaluators.surrogate import Surrogate
 from ma2ml_env.evaluators.train import Train
+from ma2ml_env.reward import FlopsReward
 from ma2ml_env.store.store import TrialStore
+from ma2ml_env.trial import Outcome, Proposal
 
 SURROGATE = ["--evaluator", "surrogate", "--learner", "random", "--batch", "8", "--budget", "16"]
 TINY = (
@@ -184,3 +187,16 @@ def test_with_halving_an_outcome_is_final_and_whoever_trains_on_is_warned(tmp_pa
     caplog.clear()
     trained_run(run, {})
     assert not caplog.text
+
+
+def test_its_rewards_go_by_the_runs_metric(tmp_path):
+    words = ["search", "digits-v0", "--learner", "random", "--metric", "log_loss", "--flops-limit", "2e6"]
+    config = RunConfig.told(vars(parse(words).told))
+    outcome = Outcome(accuracy=0.9, flops=1_000_000, metrics={"log_loss": 0.7})
+    codes = build_without_evaluator(config).codes()
+    with TrialStore(tmp_path / "run") as store:
+        store.configure(config.to_json())
+        store.propose(0, 0, [Proposal(codes)], [0])
+        store.add_outcome(0, outcome)
+        (trial,) = known_trials(store).trials
+    assert trial.reward == FlopsReward(2e6, metric="log_loss")(outcome)

@@ -76,6 +76,14 @@ def test_what_has_not_changed_is_not_decoded_again(folder: Path, tmp_path: Path,
     assert decoded() == 36
 
 
+def test_images_keep_their_names_when_one_of_two_equal_files_goes(folder: Path, tmp_path: Path) -> None:
+    shutil.copy(folder / "cat" / "0.png", folder / "cat" / "00.png")
+    read_images(folder, 8, cache=tmp_path / "cache")
+    (folder / "cat" / "00.png").unlink()
+    kept_images = read_images(folder, 8, cache=tmp_path / "cache")
+    assert np.array_equal(kept_images.x["train"], read_images(folder, 8, cache=tmp_path / "other").x["train"])
+
+
 def test_what_has_changed_is_decoded_alone(folder: Path, tmp_path: Path, decoded: Callable[[], int]) -> None:
     first = read_images(folder, 8, cache=tmp_path / "cache")
     decoded()

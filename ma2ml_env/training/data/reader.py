@@ -90,12 +90,7 @@ def _values(
     depth, low, high = pixels.value_range([(e.depth, e.mode, e.low, e.high) for e in entries.values()])
     channels = max(entry.channels for entry in entries.values())
     rows = {} if old is None else {entry.sha256: row for row, entry in enumerate(old.entries.values())}
-    digests = [entry.sha256 for entry in entries.values()]
-    if (
-        old is not None
-        and old.values.shape[1] == channels
-        and [rows.get(each) for each in digests] == list(rows.values())
-    ):
+    if old is not None and old.values.shape[1] == channels and _digests(entries) == _digests(old.entries):
         return old.values, depth, low, high
     values = np.empty((len(entries), channels, look.size, look.size), np.uint8)
     for row, (name, entry) in enumerate(entries.items()):
@@ -106,6 +101,10 @@ def _values(
             assert old is not None
             values[row] = old.values[rows[entry.sha256]][: entry.channels]
     return values, depth, low, high
+
+
+def _digests(entries: Mapping[str, Entry]) -> list[str]:
+    return [entry.sha256 for entry in entries.values()]
 
 
 def _stamps(files: Mapping[str, Path]) -> tuple[dict[str, tuple[int, int, int]], dict[str, str]]:
