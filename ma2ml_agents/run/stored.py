@@ -9,7 +9,7 @@ from typing import Any
 
 from ma2ml_agents.run.config import RunConfig
 from ma2ml_env.game import Game, Protocol
-from ma2ml_env.games.make import NamedGame, Told, make_game, sort_options
+from ma2ml_env.games.make import NamedGame, Told, evaluator_of, make_game, sort_options
 from ma2ml_env.recipe import Recipe
 from ma2ml_env.registry import resolve
 from ma2ml_env.reward import Accuracy, FlopsReward
@@ -160,7 +160,8 @@ def training_options(config: RunConfig) -> tuple[Any, dict[str, Any]]:
     """
     overrides = config.overrides()
     seed = overrides.pop("seed", 0)  # of the split
-    told: Told = sort_options(resolve("games", config.game), "train", {**config.of("source"), **overrides}, seed=seed)
+    named: NamedGame = resolve("games", config.game)
+    told: Told = sort_options(named, evaluator_of(named, "train"), {**config.of("source"), **overrides}, seed=seed)
     return told.source, {**config.of("trainer"), **told.trainer}
 
 

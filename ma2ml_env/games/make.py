@@ -142,7 +142,7 @@ def make_game(
         ImportError: the table comes with an extra that is not installed, or Ray is not; the extra is named.
     """
     named: NamedGame = resolve("games", id)
-    evaluator = _evaluator(named, evaluator)
+    evaluator = evaluator_of(named, evaluator)
     if halving and evaluator not in TRAINED:
         raise ValueError(f"halving is for what is trained; the evaluator {evaluator} has nothing to stop early")
     if metric != "accuracy" and evaluator in ("surrogate", "table"):
@@ -309,8 +309,12 @@ def _pixels(data: Mapping[str, Any]) -> dict[str, Any]:
     return told | {name: str(data[name]) for name in ("cache", "groups") if name in data}
 
 
-def _evaluator(named: NamedGame, wanted: str | None) -> str:
-    """The one that plays; a table is not trained, and what is trained has no table."""
+def evaluator_of(named: NamedGame, wanted: str | None) -> str:
+    """The one that plays; a table is not trained, and what is trained has no table.
+
+    Raises:
+        ValueError: if the game has not the one that is wanted.
+    """
     evaluator = wanted or named.evaluator
     if named.evaluator == "table" and evaluator in TRAINED:
         raise ValueError(

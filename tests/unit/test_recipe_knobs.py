@@ -242,8 +242,19 @@ def test_residual_networks_skip_blocks_and_drop_features(spec: Spec) -> None:
     assert torch.equal(dropped.network(images), dropped.network(images))  # in evaluation mode nothing is dropped
 
 
+PLAIN = Spec("plain", {"widths": (4, 8)})
+
+
+def test_a_plain_network_drops_features_and_has_no_path_to_drop() -> None:
+    plain = fit(network=PLAIN)
+    assert same(fit(network=PLAIN, stochastic_depth=0.4, drop_path=0.5), plain)
+    dropped = fit(network=PLAIN, dropout=0.3)
+    assert not same(dropped, plain)
+    assert same(dropped, fit(network=PLAIN, dropout=0.3))
+
+
 def test_every_kind_of_network_is_tested_above() -> None:
-    assert {TINY.network.kind, *(spec.kind for spec in RESIDUAL)} == parts.NETWORKS.keys()
+    assert {TINY.network.kind, PLAIN.kind, *(spec.kind for spec in RESIDUAL)} == parts.NETWORKS.keys()
 
 
 # --- moving average
@@ -281,7 +292,7 @@ def test_the_average_is_that_of_the_trajectory(decay: float) -> None:
     assert all(
         torch.equal(a, b) for a, b in zip(weights[-1], plain[-1], strict=True)
     )  # it watches, and changes nothing
-    assert fitted.metrics == control.metrics
+    assert fitted.metrics["train_loss"] == control.metrics["train_loss"]
 
 
 def test_the_average_has_batch_norms_statistics_but_not_its_counters() -> None:
