@@ -99,7 +99,9 @@ def parse(argv: Sequence[str]) -> Any:
 def _one_line(box: str, command: str) -> str:
     """What tyro says in a box of several paragraphs: the first one, and what it offers instead."""
     lines = [line.strip("│ ") for line in box.splitlines() if not line.startswith(("╭", "╰"))]
-    if len(lines) > 1 and lines[1] and set(lines[1]) <= {"-"}:  # without characters for a box its title is a line, and ruled
+    if (
+        len(lines) > 1 and lines[1] and set(lines[1]) <= {"-"}
+    ):  # without characters for a box its title is a line, and ruled
         lines = lines[2:]
     first: list[str] = []
     for line in lines:
