@@ -6,6 +6,7 @@ game's base recipe. The rates are chosen by validation images. A winner that is 
 The first two are recipes like any other, so they are trained where the winner is, on its device, and are stored as it is.
 """
 
+import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -27,6 +28,8 @@ WIDTH = 16
 """channels of the plain network's first block; each further one has twice as many, 256 at most"""
 Z = 1.96
 """standard errors of a 95 % interval"""
+
+_log = logging.getLogger(__name__)
 
 Trains = Callable[[str, Sequence[Recipe], float], list[Finished]]
 """(stage, recipes, share of the full training) -> a training of each, in order; of the whole one on training and validation
@@ -63,14 +66,15 @@ def _plain(base: Recipe, widths: tuple[int, ...], rate: float) -> Recipe:
     )
 
 
-def floors(base: Recipe, size: int, repeats: int, train: Trains) -> list[Floor]:
-    """Choose the rates, then train each as often as the winner; a floor none of whose trainings succeeds is left out.
+def floors(base: Recipe, size: int, repeats: int, train: Trains, metric: str = "accuracy") -> list[Floor]:
+    """Choose the rates, then train each as often as the winner; a floor none of whose trainings succeeds is warned of.
 
     Args:
         base: the game's base recipe.
         size: of the images, side in pixels.
         repeats: trainings of the winner.
         train: trains recipes.
+        metric: of validation images, by which the rates are chosen: the run's own.
     """
     found = []
     for name, short, recipe, rates in (
@@ -78,9 +82,9 @@ def floors(base: Recipe, size: int, repeats: int, train: Trains) -> list[Floor]:
         ("a plain network", "plain", plain(base, base.resolution or size), PLAIN_RATES),
     ):
         tuned = train(f"rates-{short}", [replace(recipe, learning_rate=rate) for rate in rates], RATE_SHARE)
-        best = min(tuned, key=lambda one: one.chosen_by("validation"))
-        if best.outcome.status == "ok":
-            found += _floor(name, train(f"floor-{short}", [best.job.recipe] * repeats, 1.0), True)
+        best = min(tuned, key=lambda one: one.chosen_by("validation", metric))
+        ok = best.outcome.status == "ok"
+        found += _floor(name, train(f"floor-{short}", [best.job.recipe] * repeats, 1.0) if ok else tuned, True)
     return found
 
 
@@ -91,17 +95,25 @@ def base_floor(trainings: Sequence[Finished]) -> list[Floor]:
 
 def _floor(name: str, trainings: Sequence[Finished], tuned: bool) -> list[Floor]:
     done = [one for one in trainings if one.outcome.status == "ok"]
+    if trainings and not done:
+        first = trainings[0].outcome
+        _log.warning(
+            "%s could not be trained, so the winner is not compared with it: %s %s", name, first.error, first.note
+        )
     return [Floor(name, done, done[0].job.recipe.learning_rate if tuned else None)] if done else []
 
 
-def judge(winner: Sequence[Finished], floors: Sequence[Floor], images: int, classes: int) -> Verdict | None:
-    """The winner against the best floor; None if there is none.
+def judge(
+    winner: Sequence[Finished], floors: Sequence[Floor], images: int, classes: int, metric: str = "accuracy"
+) -> Verdict | None:
+    """The winner against the best floor, by test accuracy; None if there is none.
 
     Args:
         winner: its trainings, at least one.
         floors: what it has to beat.
         images: for the test.
         classes: of them.
+        metric: that the search went by.
 
     Raises:
         ValueError: if what a training said of the test images is damaged.
@@ -119,7 +131,8 @@ def judge(winner: Sequence[Finished], floors: Sequence[Floor], images: int, clas
         by_image = float((right[0] - right[1]).var(ddof=1)) / images
     else:  # taken for independent between the two: too large, not too small
         by_image = sum(mean * (1.0 - mean) for mean in means) / max(1, images)
-    return Verdict(best.name, means[0] - means[1], Z * math.sqrt(by_seed + by_image))
+    fewest = min(len(winner), len(best.trainings))
+    return Verdict(best.name, means[0] - means[1], Z * math.sqrt(by_seed + by_image), fewest, metric)
 
 
 def _right(trainings: Sequence[Finished], classes: int) -> NDArray[np.float64] | None:

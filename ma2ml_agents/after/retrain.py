@@ -155,8 +155,9 @@ class Retraining:
             failed = len(repeats) - len(done) + len(baseline) - len(base)
             mean, deviation = mean_and_deviation(done or [winner])
             classes = per_class([one.weights for one in done or [winner]], dataset.class_names)
-            beaten = self._floors(winner, dataset.size, base)
-            verdict = floors.judge(done, beaten, len(dataset.test_y), dataset.classes)
+            beaten = self._floors(winner, dataset.size, baseline)
+            failed += sum(self.repeats - len(floor.trainings) for floor in beaten if floor.rate is not None)
+            verdict = floors.judge(done, beaten, len(dataset.test_y), dataset.classes, self.config.metric)
             told = (self._levels(top), base, failed, self.config.metric, classes, beaten, verdict)
             result = Retrained(self.select, top, winner, done, mean, deviation, *told)
             text = short_rows(json.dumps(summary(result, self.folder), indent=2)) + "\n"
@@ -231,7 +232,8 @@ class Retraining:
             how = {"train_on_validation": True} if share == 1.0 else {"test": True}
             return self._train(stage, [winner.trial] * len(jobs), jobs, **how)
 
-        return [*floors.floors(self.game.base, size, self.repeats, trained), *floors.base_floor(base)]
+        found = floors.floors(self.game.base, size, self.repeats, trained, self.config.metric)
+        return [*found, *floors.base_floor(base)]
 
     def _under_seeds(self, job: Job, seed: int, count: int) -> list[Job]:
         return [replace(job, number=r, seed=trial_seed(seed, REPEATS_FROM + r)) for r in range(count)]

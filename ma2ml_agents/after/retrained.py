@@ -9,7 +9,7 @@ from typing import Any, Literal
 from ma2ml_agents.after.per_class import PerClass
 from ma2ml_env.evaluators.base import Job
 from ma2ml_env.io.reading import expected, read_json
-from ma2ml_env.metrics import score, value
+from ma2ml_env.metrics import metric, score, value
 from ma2ml_env.registry import names
 from ma2ml_env.trial import Outcome, Trial
 
@@ -78,6 +78,10 @@ class Verdict:
     """the winner's mean less the floor's"""
     interval: float
     """half the width of the difference's 95 % interval: deviation over trainings, and the number of test images"""
+    trainings: int
+    """of the winner or of the floor, whichever has fewer; one tells no deviation, and the interval is of test images alone"""
+    metric: str = "accuracy"
+    """that the search went by; compared are accuracies"""
 
     @property
     def better(self) -> bool:
@@ -90,7 +94,14 @@ class Verdict:
 
     def sentence(self) -> str:
         """For people."""
-        seen = f"{self.difference:+.4f} +- {self.interval:.4f} (95 %, of trainings and test images)"
+        of = (
+            "trainings and test images"
+            if self.trainings > 1
+            else "test images alone, for one training has no deviation"
+        )
+        seen = f"{self.difference:+.4f} +- {self.interval:.4f} (95 %, of {of})"
+        if self.metric != "accuracy":
+            seen += f"; this compares test accuracies, and the search went by {metric(self.metric).title}"
         if self.better:
             return f"the winner is better than its best floor, {self.against}: {seen}"
         return f"THE SEARCH DID NOT PAY: the winner is not better than {self.against}, which needs no search: {seen}"
@@ -115,7 +126,7 @@ class Retrained:
     baseline: Sequence[Finished] = ()
     """trainings of the base recipe, with what no agent decides and neutral values for the rest; like the repeats"""
     failed: int = 0
-    """repeats, and trainings of the base recipe, that failed and count nowhere"""
+    """repeats, and trainings of the base recipe and of floors, that failed and count nowhere"""
     metric: str = "accuracy"
     """that the winner was chosen by, the run's"""
     classes: PerClass | None = None

@@ -171,9 +171,13 @@ def _learner(config: RunConfig, spec: GameSpec) -> Learner:
 
 
 def _check_budget(config: RunConfig, store: TrialStore) -> None:
-    done = sum(1 for _ in store.trials())
+    """Before the new budget is stored: a run keeps none that it cannot go on with."""
+    done = store.proposed()
     if config.budget < done:
-        raise ValueError(f"{store.folder} has {done} trials already; a budget of {config.budget} is too small")
+        raise ValueError(
+            f"{store.folder} has {done} trials already, those of its open batch included; a budget of {config.budget} is too "
+            "small"
+        )
 
 
 def _set_up(config: RunConfig, data: KnownData | None, store: TrialStore, console: Console) -> None:

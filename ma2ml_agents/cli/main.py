@@ -99,14 +99,18 @@ def parse(argv: Sequence[str]) -> Any:
 def _one_line(box: str, command: str) -> str:
     """What tyro says in a box of several paragraphs: the first one, and what it offers instead."""
     lines = [line.strip("│ ") for line in box.splitlines() if not line.startswith(("╭", "╰"))]
+    if (
+        len(lines) > 1 and lines[1] and set(lines[1]) <= {"-"}
+    ):  # without characters for a box its title is a line, and ruled
+        lines = lines[2:]
     first: list[str] = []
     for line in lines:
-        if not line or set(line) <= {"─"}:
+        if not line or set(line) <= set("─-"):
             break
         first.append(line)
     offered = re.search(r"Perhaps you meant:\s*(--[\w-]+)", " ".join(lines))
     hint = f"; did you mean {offered[1]}?" if offered else ""
-    message = " ".join(first) or "the arguments cannot be read"
+    message = re.sub(r"^Error parsing __\S+: ", "", " ".join(first)) or "the arguments cannot be read"
     return f"{message.rstrip('.')}{hint} (see ma2ml {command} --help)"
 
 

@@ -65,6 +65,25 @@ def check_batch(batch: int) -> None:
         )
 
 
+def check_room(budget: int, batch: int, starts: int) -> None:
+    """Refuse a new search in which no batch is left to be halved.
+
+    Args:
+        budget: trials in all.
+        batch: trials of a batch.
+        starts: how many of the first trials are known pipelines.
+
+    Raises:
+        ValueError: if there is none, so that the learner would never hear of the other runs.
+    """
+    firsts = range(0, budget, batch)
+    if all(min(first + batch, budget) - max(first, starts) < FEWEST for first in firsts):
+        raise ValueError(
+            f"{budget} trials in batches of {batch}, the first {starts} of them known, leave the learner no batch with "
+            f"{FEWEST} proposals of its own, so it would never hear of other runs: give a larger budget or batch"
+        )
+
+
 class Informed:
     """The batch in which a learner hears of other runs.
 

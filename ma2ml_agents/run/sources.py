@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ma2ml_agents.run.config import RunConfig
-from ma2ml_agents.run.informed import beginning, check_batch, scores
+from ma2ml_agents.run.informed import beginning, check_batch, check_room, scores
 from ma2ml_agents.run.known import Scored, check_known, codes_from_json, pipeline_key
 from ma2ml_agents.run.options import BASE
 from ma2ml_agents.run.standing import by_reward, first_of_each, recipe_key
@@ -87,6 +87,7 @@ def read(config: RunConfig, game: Game) -> Known:
         notes.append(told)
     if learned:
         check_batch(config.batch)
+        check_room(config.budget, config.batch, len(start))
     return Known(list(start.values()), learned, notes)
 
 

@@ -132,6 +132,10 @@ class TrialStore:
         rows = self._rows("SELECT * FROM proposals WHERE batch = ? ORDER BY number", (batch,))
         return [Proposal.from_json(read_json(row[3])) for row in rows]
 
+    def proposed(self) -> int:
+        """How many trials are proposed, of all batches."""
+        return len(self._rows("SELECT * FROM proposals"))
+
     def add_outcome(self, number: int, outcome: Outcome) -> None:
         """Store what came of a trial. It is on the disk when this returns; a second outcome of the number is ignored.
 

@@ -221,6 +221,7 @@ def test_bad_limits_are_one_line_and_exit_code_2(args, message, tmp_path, capsys
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert message in error
+    assert "tyro" not in error
     assert not (tmp_path / "run").exists()
 
 

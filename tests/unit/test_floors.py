@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from ma2ml_agents.after.export import export
-from ma2ml_agents.after.floors import LINEAR_RATES, PLAIN_RATES, judge, linear, plain
+from ma2ml_agents.after.floors import LINEAR_RATES, PLAIN_RATES, floors, judge, linear, plain
 from ma2ml_agents.after.retrain import retrain
 from ma2ml_agents.after.retrained import Finished, Floor
 from ma2ml_agents.cli.main import main
@@ -122,7 +122,7 @@ def test_without_floors_nothing_of_them_is_trained(searched, tmp_path, capsys):
     assert "floors" not in export(run)[1]
 
 
-def test_a_floor_that_cannot_be_trained_is_left_out(searched, tmp_path, monkeypatch):
+def test_a_floor_that_cannot_be_trained_is_left_out_and_told(searched, tmp_path, monkeypatch, caplog):
     evaluate = Train.evaluate
 
     def some_fail(self, jobs):
@@ -136,6 +136,24 @@ def test_a_floor_that_cannot_be_trained_is_left_out(searched, tmp_path, monkeypa
     run = shutil.copytree(searched, tmp_path / "run")
     result = retrain(run, top_k=1, with_floors=True)
     assert [floor.name for floor in result.floors] == ["a linear model", "the base recipe"]
+    assert "a plain network could not be trained, so the winner is not compared with it: CRASH no luck" in caplog.text
+
+
+def test_a_training_of_a_floor_that_fails_is_counted(searched, tmp_path, monkeypatch):
+    evaluate = Train.evaluate
+
+    def some_fail(self, jobs):
+        for index, job in enumerate(jobs):
+            if job.recipe.network.kind == "plain" and job.fidelity == 1.0 and job.number == 1:
+                yield index, Outcome("failed", error="NAN", note="no luck")
+            else:
+                yield index, next(evaluate(self, [job]))[1]
+
+    monkeypatch.setattr(Train, "evaluate", some_fail)
+    run = shutil.copytree(searched, tmp_path / "run")
+    result = retrain(run, top_k=1, with_floors=True)
+    assert [len(floor.trainings) for floor in result.floors] == [1, 1, 2]
+    assert result.failed == 2
 
 
 @pytest.mark.parametrize(
@@ -179,6 +197,29 @@ def test_images_are_compared_one_by_one_where_it_is_known_what_was_said_of_them(
     assert verdict.interval == pytest.approx(by_hand)
     assert verdict.better
     assert judge(finished(0.9), [Floor("a", finished(0.8))], 100, 2).interval > 1.5 * by_hand
+
+
+def test_one_training_has_no_deviation_and_other_metrics_are_not_compared_and_both_are_said():
+    floors = [Floor("a", finished(0.5, 0.5))]
+    assert "test images alone, for one training has no deviation" in judge(finished(0.9), floors, 100, 2).sentence()
+    assert "trainings and test images)" in judge(finished(0.9, 0.8), floors, 100, 2).sentence()
+    told = judge(finished(0.9, 0.8), floors, 100, 2, "macro_f1").sentence()
+    assert told.endswith("compares test accuracies, and the search went by macro F1")
+
+
+def test_rates_are_chosen_by_the_runs_metric():
+    def train(stage, recipes, share):
+        return [
+            replace(
+                one, job=replace(one.job, recipe=recipe), outcome=replace(one.outcome, metrics={"log_loss": number})
+            )
+            for number, (one, recipe) in enumerate(
+                zip(finished(*np.linspace(0.1, 0.6, len(recipes))), recipes, strict=True)
+            )
+        ]
+
+    assert [floor.rate for floor in floors(Recipe(), 8, 1, train)] == [LINEAR_RATES[-1], PLAIN_RATES[-1]]
+    assert [floor.rate for floor in floors(Recipe(), 8, 1, train, "log_loss")] == [LINEAR_RATES[0], PLAIN_RATES[0]]
 
 
 def test_there_is_no_verdict_without_a_floor():

@@ -200,3 +200,11 @@ def test_its_rewards_go_by_the_runs_metric(tmp_path):
         store.add_outcome(0, outcome)
         (trial,) = known_trials(store).trials
     assert trial.reward == FlopsReward(2e6, metric="log_loss")(outcome)
+
+
+def test_a_budget_that_its_open_batch_exceeds_is_refused_and_not_kept(cut, calm, capsys):
+    run, count = cut
+    assert main(["resume", str(run), "--budget", str(count)]) == 2
+    assert f"a budget of {count} is too small" in capsys.readouterr().err
+    assert main(["resume", str(run)]) == 0
+    assert (run / "trials.jsonl").read_bytes() == (calm / "trials.jsonl").read_bytes()

@@ -7,6 +7,7 @@ import pytest
 
 from ma2ml_agents.cli.main import main, parse
 from ma2ml_agents.run.config import RunConfig
+from ma2ml_agents.run.informed import check_room
 from ma2ml_agents.run.known import pipeline_key
 from ma2ml_agents.run.sources import read
 from ma2ml_agents.run.standing import by_reward
@@ -236,3 +237,18 @@ def test_a_search_whose_agents_cannot_say_the_base_recipe_tells_it_and_starts_wi
     assert len(found.start) == 1
     assert "trial 0 comes closest to the game's base recipe" in found.notes[0]
     assert found.notes[0].endswith("network, learning_rate, weight_decay, dropout, stochastic_depth")
+
+
+@pytest.mark.parametrize("words", [("--budget", "6"), ("--budget", "12", "--start", "{}:5")])
+def test_a_search_that_would_never_hear_of_the_other_run_is_refused(words, other, tmp_path, capsys):
+    more = [word.format(other) for word in words]
+    assert search(tmp_path / "run", "--learn-from", str(other), *more) == 2
+    assert "it would never hear of other runs" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_room_is_in_any_batch():
+    check_room(8, 24, 0)
+    check_room(16, 8, 3)
+    with pytest.raises(ValueError, match="no batch with 8"):
+        check_room(15, 8, 3)
