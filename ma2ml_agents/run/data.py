@@ -59,6 +59,11 @@ class KnownData:
         place = folder / "checkpoints"
         return place / self.identity.digest[:8] if self.changed else place
 
+    @property
+    def holds_earlier(self) -> bool:
+        """Whether what an earlier version trained, which kept no digest, is taken to be of these data."""
+        return not self.verified and not self.changed
+
     def told(self) -> str:
         """In a line, for people."""
         counts = ", ".join(
