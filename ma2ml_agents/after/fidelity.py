@@ -123,7 +123,7 @@ def compare(
     try:
         trainings = _trainings(epochs)
         wanted = [Wanted(one.name, trial.number, one.job(game, trial)) for one in trainings for trial in chosen]
-        results = Results(folder / "results.jsonl", data.identity.digest, trusted=not data.verified)
+        results = Results(folder / "results.jsonl", data.identity.digest, trusted=data.holds_earlier)
         outcomes = train("fidelity", wanted, evaluator, results, console, on_outcome, folder / "progress")
         found = {(one.stage, one.trial): outcome for one, outcome in zip(wanted, outcomes, strict=True)}
         result = _compared(trainings, chosen, found, seed, len(first_of_each(trials, recipe_key(game))), config.metric)

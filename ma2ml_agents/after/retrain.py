@@ -33,6 +33,7 @@ from ma2ml_env.evaluators.placement import place
 from ma2ml_env.game import Game
 from ma2ml_env.games.make import NamedGame
 from ma2ml_env.io.files import FolderLock, write_atomic
+from ma2ml_env.io.reading import read_json
 from ma2ml_env.recipe import Recipe
 from ma2ml_env.registry import resolve
 from ma2ml_env.trial import Outcome, Trial, trial_seed
@@ -147,6 +148,8 @@ class Retraining:
         self.folder.mkdir(exist_ok=True)
         lock = FolderLock(self.folder / "retrain.lock")
         try:
+            if _other_data(self.folder, self.data):  # what stands there is of other images and classes than what will
+                (self.folder / "summary.json").unlink(missing_ok=True)
             _write_data(self.folder, dataset, self.source.name, self.data)
             top = self._top(chosen)
             winner = min(top, key=self._rank)
@@ -256,7 +259,7 @@ class Retraining:
         weights = (self.folder / stage).absolute()
         paths = [weights / f"{job.number}.safetensors" for job in jobs]
         wanted = [Wanted(stage, *each) for each in zip([trial.number for trial in trials], jobs, paths, strict=True)]
-        results = Results(self.folder / "results.jsonl", self.digest, trusted=not self.data.verified)
+        results = Results(self.folder / "results.jsonl", self.digest, trusted=self.data.holds_earlier)
         checkpoints = str(self.data.checkpoints(self.folder).absolute())
         progress = (self.folder / "progress").absolute()
         kept: dict[str, Any] = {"weights": str(weights), "checkpoints": checkpoints, "progress": str(progress)}
@@ -308,6 +311,17 @@ def best_trials(
     """
     best = first_of_each(sorted(trials, key=by_score(metric)), recipe_key(game))
     return list(islice((trial for trial in best if max_flops is None or macs(trial) <= max_flops), top_k))
+
+
+def _other_data(folder: Path, now: KnownData) -> bool:
+    """Whether a retraining of before had other data. What an earlier version wrote does not say."""
+    try:
+        before = read_json((folder / "data.json").read_bytes()).get(KEY)
+        return before is not None and KnownData.from_json(before).identity.digest != now.identity.digest
+    except FileNotFoundError:
+        return False
+    except (ValueError, AttributeError, LookupError, TypeError):
+        return True  # damaged: nobody knows
 
 
 def _write_data(folder: Path, data: Any, name: str, known: KnownData) -> None:

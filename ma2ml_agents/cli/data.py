@@ -47,6 +47,10 @@ class Data:
         else:
             config = self._config()
         source = training_options(config.beside(self.place))[0]
+        if self.verify and source.name == "imagenet":
+            raise ValueError(
+                "--verify: of ImageNet the sizes of files stand for their bytes, of which there are too many"
+            )
         before = source.identity() if self.verify else None
         source = replace(source, verify=self.verify)
         raw, chosen = source.read()

@@ -286,7 +286,18 @@ class RunConfig:
         return Placement(**{**self.of("placement"), "workers": workers})
 
     def beside(self, run: Path) -> Self:
-        """The config with the cache that a run has unless told: its neighbours may have the same images."""
+        """The config with the cache that a run has unless told: its neighbours may have the same images.
+
+        Raises:
+            ValueError: if the run would lie among the class folders, and be taken for one of them.
+        """
+        if self.images is not None:
+            images, run = Path(self.images).expanduser().resolve(), run.expanduser().resolve()
+            classes = images / "train" if (images / "train").is_dir() else images
+            if classes in run.parents:
+                raise ValueError(
+                    f"{run} lies in {classes}, whose folders are classes: go to another folder, or name one outside with --run"
+                )
         if self.images is None or self.cache is not None or "cache" in self.set:
             return self
         return replace(self, cache=str(run.expanduser().absolute().parent / "ma2ml-cache"))

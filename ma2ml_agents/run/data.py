@@ -59,6 +59,11 @@ class KnownData:
         place = folder / "checkpoints"
         return place / self.identity.digest[:8] if self.changed else place
 
+    @property
+    def holds_earlier(self) -> bool:
+        """Whether what an earlier version trained, which kept no digest, is taken to be of these data."""
+        return not self.verified and not self.changed
+
     def told(self) -> str:
         """In a line, for people."""
         counts = ", ".join(
@@ -102,9 +107,15 @@ def same_data(store: TrialStore, now: Identity, accept: bool) -> KnownData:
     before = known_data(store)
     trials = sum(1 for _ in store.trials())
     if before is None:
-        if trials and not accept:
-            _refuse_fewer(store, now)
-        return KnownData(now, verified=not store.config or not trials)
+        fewer = _fewer(store, now) if trials else ""
+        if fewer and not accept:
+            raise ValueError(
+                f"{store.folder} was begun by an earlier version, whose {store.config['game']} took all images; this one takes "
+                f"{fewer}. Nothing was done. Use that version, name another folder for a new run (--set limit=null "
+                "validation_limit=null takes all images), or say --accept-changed-data"
+            )
+        changed = (f"after {trials} trials: all images -> {fewer}",) if fewer else ()
+        return KnownData(now, verified=not store.config or not trials, changed=changed)
     if not (changes := before.identity.changes(now)):
         return before
     if not accept:
@@ -186,22 +197,14 @@ def run_name(config: RunConfig, identity: Identity | None) -> str:
     return words[0][: 80 - len(tail)].rstrip("-") + tail
 
 
-def _refuse_fewer(store: TrialStore, now: Identity) -> None:
-    """Refuse a run of before whose game takes fewer images today, where that shows.
-
-    Raises:
-        ValueError: if it does; what takes all of them is told.
-    """
+def _fewer(store: TrialStore, now: Identity) -> str:
+    """How many images a run of before takes today, where its game took all of them and that shows; "" elsewhere."""
     counts = {part: sum(numbers) for part, numbers in now.counts.items()}
     limits = {key: (part, most) for key, part, most in FEWER.get(str(store.config.get("game")), ())}
-    met = [key for key, (part, most) in limits.items() if counts.get(part, 0) >= most]
-    if met and not limits.keys() & dict(store.config.get("set") or {}).keys():
-        raise ValueError(
-            f"{store.folder} was begun by an earlier version, whose {store.config['game']} took all images; this one takes "
-            f"{' and '.join(f'{counts[limits[key][0]]:,} for {limits[key][0]}' for key in met)}. Nothing was done. Use that "
-            "version, name another folder for a new run (--set limit=null validation_limit=null takes all images), or say "
-            "--accept-changed-data"
-        )
+    if limits.keys() & dict(store.config.get("set") or {}).keys():
+        return ""
+    met = [part for part, most in limits.values() if counts.get(part, 0) >= most]
+    return " and ".join(f"{counts[part]:,} for {part}" for part in met)
 
 
 def _refusal(folder: Path, changes: str) -> str:

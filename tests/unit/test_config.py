@@ -172,12 +172,14 @@ def test_python_and_the_command_line_play_the_same_own_game():
 
 
 def test_images_are_kept_beside_the_run_unless_told(tmp_path):
-    config = told("own-small-v0", "--images", str(tmp_path), "--fit", "pad", "--background", "black", "--skip-bad")
+    config = told(
+        "own-small-v0", "--images", str(tmp_path / "data"), "--fit", "pad", "--background", "black", "--skip-bad"
+    )
     source = training_options(config.beside(tmp_path / "runs" / "one"))[0]
     assert source.cache == str(tmp_path / "runs" / "ma2ml-cache")
     assert (source.fit, source.background, source.skip_bad) == ("pad", "black", True)
     assert config.cache is None, "another folder of the run has another neighbour"
-    chosen = told("own-small-v0", "--images", str(tmp_path), "--cache", str(tmp_path / "c")).beside(tmp_path)
+    chosen = told("own-small-v0", "--images", str(tmp_path / "data"), "--cache", str(tmp_path / "c")).beside(tmp_path)
     assert training_options(chosen)[0].cache == str(tmp_path / "c")
     assert told("digits-v0").beside(tmp_path).cache is None
     before = told("imagenet200-v0", "--set", "cache=there")

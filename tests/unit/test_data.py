@@ -229,6 +229,19 @@ def test_npz(tmp_path: Path) -> None:
     assert data.std == (1 / 255,) * 3  # all black: no division by zero
 
 
+def test_npz_labels_of_two_kinds_are_compared_as_they_are(tmp_path: Path) -> None:
+    """As floats, which numpy makes of int64 beside uint64, two such classes would be one."""
+    large = 2**53 + np.arange(40) % 2
+    parts = {"x_test": np.zeros((40, 6, 6, 3), np.uint8), "y_test": large.astype(np.uint64)}
+    data = save(tmp_path, **arrays(y_train=large, **parts)).load()
+    assert data.test_y.tolist() == [0, 1] * 20
+
+
+def test_npz_of_classes_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="texts that UTF-8 can hold"):
+        save(tmp_path, **arrays(y_train=np.array(["\udcff", "b"] * 20))).load()
+
+
 def test_npz_labels_are_mapped(tmp_path: Path) -> None:
     data = save(tmp_path, **arrays(y_train=np.array([7, -2, 7, 100] * 10))).load()
     assert data.class_names == ("-2", "7", "100")

@@ -206,3 +206,16 @@ def test_what_is_not_read_is_told_and_hidden_files_are_not_looked_at(folder: Pat
     own_test_part(folder)
     shutil.copytree(folder / "test" / "ant", folder / "more" / "ant")
     assert "in no class folder of a part: more/" in " ".join(source(folder).read()[0].notes)
+
+
+def test_groups_of_few_images_of_a_class_are_split(tmp_path: Path) -> None:
+    """A tenth of ten images would be ten folds, and scikit-learn makes none without an image of each class."""
+    chosen = split(raw(5, 5), seed=0, test=1, validation=1, groups=[str(row) for row in range(10)])
+    assert sorted(row for rows in chosen.rows.values() for row in rows.tolist()) == list(range(10))
+    assert all(len(rows) for rows in chosen.rows.values())
+
+
+def test_names_of_groups_are_in_the_composed_form_too(tmp_path: Path) -> None:
+    file = tmp_path / "groups.csv"
+    file.write_text("cafe\u0301.png,x\n")
+    assert read_groups(file, {"train": ["caf\u00e9.png"]}) == {"train": ["x"]}

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ma2ml_agents.after.retrain import retrain
 from ma2ml_agents.cli.main import main
 from ma2ml_agents.run.config import RunConfig
-from ma2ml_agents.run.data import KEY, run_name, same_data
+from ma2ml_agents.run.data import KEY, KnownData, run_name, same_data
 from ma2ml_env.store.store import TrialStore
 from ma2ml_env.training.data.identity import Identity
 from ma2ml_env.training.data.source import DataSource
@@ -189,6 +190,29 @@ def test_who_means_it_may_and_the_card_tells(place: Path, capsys: pytest.Capture
     assert main(["resume", str(run), "--budget", "4"]) == 0  # from here on these are its data
 
 
+def test_a_retraining_on_other_data_that_was_interrupted_is_not_exported(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The summary is of the former data, and the facts of the data are of the new ones."""
+    (place / "data" / "ant").rename(place / "data" / "zebra")
+
+    def stop(job: object, outcome: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        retrain(place / "run", top_k=1, repeats=1, accept_changed_data=True, on_outcome=stop)
+    for more in ([], ["--accept-changed-data"]):
+        assert main(["export", str(place / "run"), *more]) == 2
+        assert "has not been retrained to the end" in capsys.readouterr().err
+
+
+def test_what_an_earlier_version_trained_is_not_of_changed_data() -> None:
+    """It kept no digest, so it is taken for a result of the data as they were first seen, and of no others."""
+    assert KnownData(verified=False).holds_earlier
+    assert not KnownData(verified=False, changed=("after 2 trials: train 26 -> 25",)).holds_earlier
+    assert not KnownData().holds_earlier
+
+
 def test_data_that_are_back_are_taken_again(place: Path) -> None:
     data, run = place / "data", place / "run"
     (data / "ant").rename(data / "zebra")
@@ -231,6 +255,21 @@ def test_data_that_change_during_a_search_are_found_by_whoever_reads_them(tmp_pa
     (tmp_path / "data" / "bee" / "0.png").unlink()
     with pytest.raises(ValueError, match="changed while they were in use"):
         source.load()
+
+
+def test_a_run_does_not_lie_among_the_classes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It would be a class itself for whoever comes next."""
+    data = write(tmp_path / "data")
+    monkeypatch.chdir(data)
+    arguments = [each for each in search(Path("."), Path("x")) if each not in ("--run", "x")]
+    assert main(arguments) == 2
+    assert "whose folders are classes" in capsys.readouterr().err
+    assert {path.name for path in data.iterdir()} == {"ant", "bee"}
+    shutil.copytree(data, tmp_path / "parts" / "train")
+    monkeypatch.chdir(tmp_path / "parts")
+    assert main(arguments) == 0  # beside train it is none
 
 
 def test_two_data_sets_have_two_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -282,4 +321,8 @@ def test_a_run_of_before_whose_game_takes_fewer_images_today_is_refused(tmp_path
                     with pytest.raises(ValueError, match=f"took all images; this one takes {words}. Nothing was done"):
                         same_data(store, source.identity(), accept)
                 else:
-                    assert not same_data(store, source.identity(), accept).verified
+                    known = same_data(store, source.identity(), accept)
+                    assert not known.verified
+                    assert known.holds_earlier == (
+                        not words or bool(more)
+                    )  # what was trained on all is no result of these

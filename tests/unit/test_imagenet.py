@@ -21,6 +21,7 @@ from ma2ml_env.store.store import TrialStore
 from ma2ml_env.training import loop
 from ma2ml_env.training.data import imagenet
 from ma2ml_env.training.data.source import VALIDATION, DataSource
+from ma2ml_env.training.data.survey import survey
 from ma2ml_env.training.images import batches
 from ma2ml_env.training.images.resized_crop import resized_crop
 from ma2ml_env.trial import Outcome
@@ -52,6 +53,12 @@ def source(folder, **options):
 
 def brightness(images):
     return (images.float().mean((1, 2, 3)) / 60).floor().long()
+
+
+def test_a_survey_needs_no_pixels(folder):
+    lines = survey(*source(folder).read()).lines()
+    assert lines[0].startswith("  train: 40 (n01 10")
+    assert any("not decoded yet" in line for line in lines)
 
 
 def test_parts_are_squares_with_their_labels(folder, tmp_path):

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,28 @@ def test_an_image_is_turned_as_it_was_held(tmp_path: Path, mode: str) -> None:
         seen = pixels.square(path.read_bytes(), pixels.Look(8))
         assert (seen.width, seen.height) == (64, 32), name
         assert seen.values[0, 0, 0] < 60 < 190 < seen.values[0, -1, 0], name
+
+
+ASCII, SHORT = 2, 3
+
+
+@pytest.mark.parametrize(
+    ("tags", "turned"),
+    [
+        ([(0x0112, ASCII, b"6\0\0\0")], False),  # no number: nobody turns it
+        ([(0x0112, SHORT, b"\6\0\0\0"), (0x0100, ASCII, b"a\0\0\0")], True),  # could not be written anew
+        ([(0x0112, SHORT, b"\x09\0\0\0")], False),  # there is no ninth way
+    ],
+)
+def test_odd_tags_of_a_camera_are_no_error(tags: list[tuple[int, int, bytes]], turned: bool) -> None:
+    entries = b"".join(
+        struct.pack("<HHI", tag, kind, 2 if kind == ASCII else 1) + value for tag, kind, value in sorted(tags)
+    )
+    exif = b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", len(tags)) + entries + bytes(4)
+    data = io.BytesIO()
+    COLOUR.resize((32, 64)).save(data, "JPEG", exif=exif)
+    seen = pixels.square(data.getvalue(), pixels.Look(8))
+    assert (seen.width, seen.height) == ((64, 32) if turned else (32, 64))
 
 
 def test_the_first_frame_is_taken_and_told(tmp_path: Path) -> None:

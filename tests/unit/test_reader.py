@@ -113,7 +113,7 @@ def test_a_change_that_leaves_size_and_times_is_seen_by_who_verifies(
     def as_before(files: dict[str, Path]) -> object:
         found, bad = stamps(files)
         index = json.loads(next((tmp_path / "cache").glob("*.json")).read_bytes())
-        return {name: tuple(row[:3]) for name, row in index["entries"]} if found else found, bad
+        return {name: tuple(row[:4]) for name, row in index["entries"]} if found else found, bad
 
     monkeypatch.setattr(reader, "_stamps", as_before)
     assert read_images(folder, 8, cache=tmp_path / "cache").x["train"][0].max() == 0
@@ -157,6 +157,59 @@ def test_a_damaged_cache_is_made_anew(folder: Path, tmp_path: Path, decoded: Cal
     assert np.array_equal(first.x["train"], again.x["train"])
     read_images(folder, 8, cache=tmp_path / "cache")
     assert decoded() == 0
+
+
+HEADERS = {
+    "tokens": "'''",
+    "negative": "{'descr': '|u1', 'fortran_order': False, 'shape': (-1, 3, 8, 8), }",
+    "fortran": "{'descr': '|u1', 'fortran_order': True, 'shape': (12, 3, 8, 8), }",
+}
+
+
+@pytest.mark.parametrize("what", [*HEADERS, "infinite", "fifo"])
+def test_a_hostile_cache_is_made_anew(folder: Path, tmp_path: Path, what: str) -> None:
+    """Each of these is raised as an error of another type, or waited for."""
+    first = read_images(folder, 8, cache=tmp_path / "cache")
+    (index,), (squares,) = (tmp_path / "cache").glob("*.json"), (tmp_path / "cache").glob("*.npy")
+    if what == "infinite":
+        index.write_text(json.dumps({**json.loads(index.read_bytes()), "crc": float("inf")}))
+    elif what == "fifo":
+        index.unlink()
+        os.mkfifo(index)
+    else:
+        data = squares.read_bytes()
+        squares.write_bytes(data[:10] + HEADERS[what].encode().ljust(117) + b"\n" + data[128:])
+    again = read_images(folder, 8, cache=tmp_path / "cache")
+    assert np.array_equal(first.x["train"], again.x["train"])
+
+
+def test_another_file_of_the_same_size_and_times_is_read(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two folders of one name may have been written within one tick of the clock."""
+    for place, value in (("data", 0), ("other/data", 9)):
+        for name in ("cat", "dog"):
+            (tmp_path / place / name).mkdir(parents=True, exist_ok=True)
+            image = Image.fromarray(np.full((8, 8, 3), value, np.uint8))
+            for number in range(6):
+                image.save(tmp_path / place / name / f"{number}.png", compress_level=0)
+    real = Path.stat
+
+    def at_once(path: Path, **options: bool) -> os.stat_result:
+        found = real(path, **options)
+        return os.stat_result(tuple(found)[:10], {"st_mtime_ns": 1, "st_ctime_ns": 1})
+
+    monkeypatch.setattr(Path, "stat", at_once)
+    assert read_images(folder, 8, cache=tmp_path / "cache").x["train"].max() == 0
+    assert read_images(tmp_path / "other" / "data", 8, cache=tmp_path / "cache").x["train"].min() == 9
+
+
+def test_a_file_larger_than_the_memory_is_named(folder: Path, tmp_path: Path) -> None:
+    os.truncate(folder / "cat" / "0.png", 1 << 43)
+    with pytest.raises(
+        ValueError, match=r"cat/0\.png cannot be read: its 8,796,093,022,208 bytes do not fit into memory"
+    ):
+        read_images(folder, 8, cache=tmp_path / "cache")
 
 
 def test_a_cache_moves_with_its_data(folder: Path, tmp_path: Path, decoded: Callable[[], int]) -> None:
@@ -335,4 +388,54 @@ def test_two_names_that_look_alike_are_refused(folder: Path, tmp_path: Path) -> 
     for name in ("caf\u00e9.png", "cafe\u0301.png"):
         write(folder / "cat" / name, 1)
     with pytest.raises(ValueError, match="two files have the same name, written in two ways of Unicode: cat/café"):
+        read_images(folder, 8, cache=tmp_path / "cache")
+
+
+def test_two_class_folders_that_look_alike_are_refused(folder: Path, tmp_path: Path) -> None:
+    for name in ("caf\u00e9", "cafe\u0301"):
+        write(folder / name / "0.png", 1)
+    with pytest.raises(ValueError, match="two folders have the same name, written in two ways of Unicode: caf"):
+        read_images(folder, 8, cache=tmp_path / "cache")
+
+
+def test_a_link_to_a_folder_is_not_followed_and_told(folder: Path, tmp_path: Path) -> None:
+    """One to the class folder itself would never end."""
+    write(tmp_path / "more" / "0.png", 1)
+    (folder / "cat" / "linked").symlink_to(tmp_path / "more")
+    (folder / "cat" / "round").symlink_to(folder / "cat")
+    found = read_images(folder, 8, cache=tmp_path / "cache")
+    assert len(found.y["train"]) == 12
+    assert any("links to folders: cat/linked, cat/round" in note for note in found.notes)
+    (folder / "emu").symlink_to(tmp_path / "more")
+    assert read_images(folder, 8, cache=tmp_path / "cache").class_names == ("cat", "dog", "emu")
+
+
+def test_a_folder_that_cannot_be_read_is_an_error(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its images would lack unseen."""
+    write(folder / "cat" / "more" / "0.png", 1)
+    real = os.scandir
+
+    def scandir(place: str | Path) -> object:
+        if str(place).endswith("more"):
+            raise PermissionError(13, "Permission denied", str(place))
+        return real(place)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(PermissionError, match="more"):
+        read_images(folder, 8, cache=tmp_path / "cache")
+
+
+def test_two_folders_of_validation_images_are_refused(tmp_path: Path) -> None:
+    for part in ("train", "val", "valid"):
+        write(tmp_path / "data" / part / "cat" / "0.png", 1)
+    with pytest.raises(ValueError, match="has both val and valid: keep one of them"):
+        read_images(tmp_path / "data", 8)
+
+
+def test_a_name_that_is_no_text_is_refused_before_a_run_is_made(folder: Path, tmp_path: Path) -> None:
+    """`split.csv` could not be written."""
+    os.rename(folder / "cat" / "0.png", os.fsencode(folder / "cat") + b"/\xff.png")
+    with pytest.raises(ValueError, match=r"names are not UTF-8: cat/\\xff\.png; rename them"):
         read_images(folder, 8, cache=tmp_path / "cache")

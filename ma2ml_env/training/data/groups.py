@@ -1,6 +1,7 @@
 """What belongs together (one person, one burst of a camera): a table of image and group that a user brings."""
 
 import csv
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def read_groups(path: Path, names: Mapping[Part, Sequence[str]]) -> dict[Part, l
         raise ValueError(f"{path} is no CSV file in UTF-8: {error}") from None
     of: dict[str, str] = {}
     for number, row in lines:
-        cells = [cell.strip() for cell in row]
+        cells = [unicodedata.normalize("NFC", cell.strip()) for cell in row]
         if number == lines[0][0] and [cell.lower() for cell in cells] == ["name", "group"]:
             continue
         if len(cells) != 2 or not all(cells):

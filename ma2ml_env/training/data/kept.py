@@ -36,6 +36,8 @@ class Entry:
     mtime: int
     ctime: int
     """in ns; 0 if it was too fresh to tell a later change from it"""
+    inode: int
+    """two files of one name and one size may have been written within one tick of the clock"""
     sha256: str
     width: int
     height: int
@@ -49,7 +51,7 @@ class Entry:
 
     def seen(self) -> tuple[Any, ...]:
         """What its bytes alone say."""
-        return tuple(vars(self).values())[3:]
+        return tuple(vars(self).values())[4:]
 
 
 _KINDS = tuple(get_type_hints(Entry).values())
@@ -83,16 +85,22 @@ class Kept:
     def load(self) -> Squares | None:
         """What is there and whole, mapped from its file."""
         for folder, _ in self.places:
-            with suppress(OSError, ValueError, LookupError, TypeError, EOFError, AttributeError, RecursionError):
-                return self._load(folder)
+            with suppress(Exception):  # of damaged bytes json, numpy and Python's tokenizer raise a dozen
+                if (found := self._load(folder)) is not None:
+                    return found
         return None
 
-    def _load(self, folder: Path) -> Squares:
-        index = json.loads((folder / f"images-{self.key}.json").read_bytes())
+    def _load(self, folder: Path) -> Squares | None:
+        file = folder / f"images-{self.key}.json"
+        if not file.is_file():  # a FIFO would be waited for
+            return None
+        index = json.loads(file.read_bytes())
         entries = {str(name): Entry(*row) for name, row in index["entries"]}
         if any(tuple(map(type, vars(entry).values())) != _KINDS for entry in entries.values()):
             raise ValueError("these are no entries")
         path = folder / f"images-{self.key}-{int(index['crc']):08x}.npy"
+        if not path.is_file():
+            return None
         values = np.load(path, mmap_mode="c", allow_pickle=False)
         if values.dtype != np.uint8 or values.ndim != 4 or len(values) != len(entries):
             raise ValueError("these are other squares")

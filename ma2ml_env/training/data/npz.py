@@ -184,14 +184,17 @@ def _classes(
             else tuple(given.tolist())
         )
         known = np.array(names) if texts else np.arange(len(names))
+    if odd := [name for name in names if not name.isascii() and name.encode(errors="replace").decode() != name]:
+        raise ValueError(f"names of classes must be texts that UTF-8 can hold, not {odd[0]!a}")
     found: dict[Part, NDArray[np.int64]] = {}
-    order = np.argsort(known, kind="stable")
+    positions = {label: position for position, label in enumerate(known.tolist())}
     for part, each in labels.items():
-        unknown = sorted(set(each.tolist()) - set(known.tolist()))
+        unknown = sorted(set(each.tolist()) - positions.keys())
         if unknown:
             where = "class_names has no name for" if given is not None else f"{part} has labels that train has not"
             raise ValueError(f"{where}: {unknown[:5]}")
-        found[part] = order[np.searchsorted(known, each, sorter=order)].astype(np.int64)
+        # One by one, as numpy would compare int64 with uint64 as floats.
+        found[part] = np.array([positions[label] for label in each.tolist()], dtype=np.int64)
     return found, names
 
 

@@ -1,5 +1,6 @@
 """Reader of images that a user brings as a folder of class folders. What is wrong in it is named."""
 
+import os
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -44,7 +45,7 @@ class Listing:
     class_names: tuple[str, ...]
     files: Mapping[Part, tuple[ImageFile, ...]]
     unread: tuple[str, ...]
-    """names of the files in class folders that are no images by their suffix"""
+    """names of what lies in class folders and is no image by its suffix, or a link to a folder"""
     loose: tuple[str, ...]
     """names of the images in no class folder, and of the folders beside `train` that are no part of the data"""
 
@@ -57,8 +58,8 @@ def list_images(folder: Path) -> Listing:
 
     Raises:
         FileNotFoundError: if the folder or its images are missing.
-        ValueError: if a class of val or test is not among those of train, a class has no images, or a folder looks like a part
-            of the data under a name that is not read.
+        ValueError: if a class of val or test is not among those of train, a class has no images, a folder looks like a part
+            of the data under a name that is not read, or two folders are one by their names.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder {folder}: --images takes a folder of class folders")
@@ -69,6 +70,8 @@ def list_images(folder: Path) -> Listing:
         others: list[tuple[Part, str]] = [("validation", name) for name in VALIDATION_FOLDERS]
         for part, name in [*others, ("test", "test")]:
             if (folder / name).is_dir():
+                if part in places:
+                    raise ValueError(f"{folder} has both {places[part].name} and {name}: keep one of them")
                 places[part] = folder / name
     class_names = tuple(sorted(_folders(places["train"])))
     read = {place.name for place in places.values()}
@@ -85,11 +88,11 @@ def list_images(folder: Path) -> Listing:
             ImageFile(path, _name(path, folder), label)
             for label, name in enumerate(class_names)
             if name in folders
-            for path in sorted(folders[name].rglob("*"))
-            if not _hidden(path, folders[name]) and not path.is_dir()
+            for path in _below(folders[name])
         ]
-        files[part] = tuple(each for each in found if each.path.suffix.lower() in SUFFIXES)
-        unread += [each.name for each in found if each.path.suffix.lower() not in SUFFIXES]
+        files[part] = tuple(each for each in found if each.path.suffix.lower() in SUFFIXES and not each.path.is_dir())
+        read_here = set(files[part])
+        unread += [each.name for each in found if each not in read_here]
         if not files[part]:
             raise FileNotFoundError(f"no images in the class folders of {place}; known are {', '.join(SUFFIXES)}")
     empty = set(range(len(class_names))) - {each.label for each in files["train"]}
@@ -129,6 +132,8 @@ def read_images(
     listing, look = list_images(folder), pixels.Look(size, fit, background)
     named = [each for found in listing.files.values() for each in found]
     files = {each.name: each.path for each in named}
+    if odd := [os.fsencode(name).decode(errors="backslashreplace") for name in files if not _is_text(name)]:
+        raise ValueError(f"{folder}: names are not UTF-8: {few(odd)}; rename them")
     if twice := [each.name for each in named if files[each.name] != each.path]:
         raise ValueError(f"{folder}: two files have the same name, written in two ways of Unicode: {few(twice)}")
     places = [folder.absolute().name, *sorted({name.rpartition("/")[0] for name in files})]
@@ -166,7 +171,7 @@ def _notes(listing: Listing, read: Read, background: str) -> tuple[str, ...]:
         ValueError: if nothing can be seen of any of them.
     """
     told = [
-        (listing.unread, "not read, as their names are not those of images"),
+        (listing.unread, "not read, as their names are not those of images, or they are links to folders"),
         (listing.loose, "not read, as they are in no class folder of a part"),
     ]
     entries = read.squares.entries
@@ -195,17 +200,39 @@ def _check_left(listing: Listing, parts: Mapping[Part, Sequence[ImageFile]]) -> 
 
 def _folders(place: Path) -> dict[str, Path]:
     """Name -> folder."""
-    found = {path.name: path for path in place.iterdir() if path.is_dir() and not path.name.startswith(".")}
-    return {unicodedata.normalize("NFC", name): found[name] for name in sorted(found)}
+    found = sorted(path for path in place.iterdir() if path.is_dir() and not path.name.startswith("."))
+    named = {unicodedata.normalize("NFC", path.name): path for path in found}
+    if len(named) < len(found):
+        twice = [path.name for path in found if path not in named.values()]
+        raise ValueError(f"{place}: two folders have the same name, written in two ways of Unicode: {few(twice)}")
+    return named
+
+
+def _below(folder: Path) -> list[Path]:
+    """Files in a class folder and in folders of it, sorted; and links to folders, which are not followed.
+
+    Raises:
+        OSError: if one of the folders cannot be read: its images must not lack unseen.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    found = []
+    for place, folders, names in os.walk(folder, onerror=refuse):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        links = [name for name in folders if os.path.islink(os.path.join(place, name))]
+        found += [Path(place, name) for name in [*names, *links] if not name.startswith(".")]
+    return sorted(found)
+
+
+def _is_text(name: str) -> bool:
+    """Python has surrogates for bytes of a file's name that are no UTF-8; they cannot be written anywhere else."""
+    return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
 def _name(path: Path, folder: Path) -> str:
     return unicodedata.normalize("NFC", path.relative_to(folder).as_posix())
-
-
-def _hidden(path: Path, folder: Path) -> bool:
-    """Whether it, or a folder between, is not to be seen: thumbnails, what a file manager has left."""
-    return any(part.startswith(".") for part in path.relative_to(folder).parts)
 
 
 def _check_names(folder: Path) -> None:

@@ -19,7 +19,17 @@ import PIL.ImageOps
 FITS = ("crop", "pad", "squash")
 """crop: the shorter side is resized and the centre kept; pad: the longer side, and the background beside it; squash: both"""
 ORIENTATION = 0x0112
-"""EXIF's tag of how the camera was held; from 5 on width and height change places"""
+"""EXIF's tag of how the camera was held"""
+TURNS = {
+    2: PIL.Image.Transpose.FLIP_LEFT_RIGHT,
+    3: PIL.Image.Transpose.ROTATE_180,
+    4: PIL.Image.Transpose.FLIP_TOP_BOTTOM,
+    5: PIL.Image.Transpose.TRANSPOSE,
+    6: PIL.Image.Transpose.ROTATE_270,
+    7: PIL.Image.Transpose.TRANSVERSE,
+    8: PIL.Image.Transpose.ROTATE_90,
+}
+"""what undoes it; from 5 on width and height change places. `exif_transpose` would write all tags anew, and fail on odd ones"""
 DRAFT = 2
 """a JPEG is decoded at a half, a quarter or an eighth of its size while that is at least so many times what it becomes"""
 LEVELS = 16
@@ -112,11 +122,12 @@ def _square(opened: Any, look: Look) -> Square:
     drafted = opened.format in ("JPEG", "MPO")
     if drafted:
         opened.draft(None, tuple(DRAFT * side for side in _resized(width, height, look)))
-    turned = opened.getexif().get(ORIENTATION, 1) >= 5
-    image = PIL.ImageOps.exif_transpose(opened)
+    opened.load()
+    held = opened.getexif().get(ORIENTATION)
+    image = opened.transpose(TURNS[held]) if held in TURNS else opened
     if not drafted:
         width, height = image.size
-    elif turned:
+    elif held in TURNS and held >= 5:
         width, height = height, width
     back, vanished, depth = colour(look.background), False, _depth(image.mode)
     if depth == "byte":

@@ -24,6 +24,10 @@ SLOW = 1.0
 """seconds from which on it is said how long it took"""
 
 
+_Stamp = tuple[int, int, int, int]
+"""size, times and inode of a file"""
+
+
 @dataclass(frozen=True, eq=False)
 class Read:
     """What files are. Squares stand in the order of the files, without the bad ones."""
@@ -107,8 +111,8 @@ def _digests(entries: Mapping[str, Entry]) -> list[str]:
     return [entry.sha256 for entry in entries.values()]
 
 
-def _stamps(files: Mapping[str, Path]) -> tuple[dict[str, tuple[int, int, int]], dict[str, str]]:
-    """Size and times of each file; why it is none."""
+def _stamps(files: Mapping[str, Path]) -> tuple[dict[str, _Stamp], dict[str, str]]:
+    """Size, times and inode of each file; why it is none."""
     stamps, bad = {}, {}
     for name, path in files.items():
         try:
@@ -117,30 +121,30 @@ def _stamps(files: Mapping[str, Path]) -> tuple[dict[str, tuple[int, int, int]],
             bad[name] = f"cannot be read: {error.strerror}"
             continue
         if stat.S_ISREG(found.st_mode):
-            stamps[name] = (found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+            stamps[name] = (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
         else:  # a FIFO would be waited for, and a device never ends
             bad[name] = NO_FILE
     return stamps, bad
 
 
-def _as_before(stamp: tuple[int, int, int], entry: Entry | None) -> bool:
-    return entry is not None and stamp == (entry.size, entry.mtime, entry.ctime)
+def _as_before(stamp: _Stamp, entry: Entry | None) -> bool:
+    return entry is not None and stamp == (entry.size, entry.mtime, entry.ctime, entry.inode)
 
 
-def _one(
-    name: str, path: Path, *, look: pixels.Look, stamps: Mapping[str, tuple[int, int, int]], known: Mapping[str, Entry]
-) -> _New:
+def _one(name: str, path: Path, *, look: pixels.Look, stamps: Mapping[str, _Stamp], known: Mapping[str, Entry]) -> _New:
     """Read a file, and decode it if its bytes are new.
 
     Raises:
         ValueError: if it cannot be read.
     """
-    size, mtime, ctime = stamps[name]
-    stamp = size, mtime, ctime if time.time_ns() - ctime > FRESH else 0
+    size, mtime, ctime, inode = stamps[name]
+    stamp = size, mtime, ctime if time.time_ns() - ctime > FRESH else 0, inode
     try:
         data = path.read_bytes()
     except OSError as error:
         raise ValueError(f"cannot be read: {error.strerror}") from None
+    except MemoryError:
+        raise ValueError(f"cannot be read: its {size:,} bytes do not fit into memory") from None
     digest = hashlib.sha256(data).hexdigest()
     if (before := known.get(digest)) is not None:
         return _New(Entry(*stamp, *before.seen()), None)

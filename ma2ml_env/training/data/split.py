@@ -124,7 +124,8 @@ def _fold(labels: Rows, order: Rows, count: int, groups: Sequence[str], seed: in
     """Whole groups with about so many images in all, which hold the classes in about their shares."""
     from sklearn.model_selection import StratifiedGroupKFold
 
-    folds = max(2, min(round(len(order) / count), len(set(groups))))
+    most = int(np.bincount(labels[order]).max())  # images of a class: scikit-learn makes no more folds
+    folds = max(2, min(round(len(order) / count), len(set(groups)), most))
     if len(set(groups)) < 2:
         raise ValueError(f"all {len(order)} images that are left are of one group, which cannot be in two parts")
     first = next(StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(order, labels[order], groups))[1]

@@ -53,7 +53,9 @@ class Survey:
         kinds = list(self.kinds.items())
         shown = [f"{count:,} of {kind}" for kind, count in kinds[:_SHOWN]]
         told.append(
-            "  images: " + ", ".join(shown) + (f" and {len(kinds) - _SHOWN} more kinds" if kinds[_SHOWN:] else "")
+            "  images: "
+            + (", ".join(shown) or "not decoded yet, so neither sizes nor near-duplicates are known")
+            + (f" and {len(kinds) - _SHOWN} more kinds" if kinds[_SHOWN:] else "")
         )
         at_nine, at_half = (f"{self.sampling_error(accuracy):.3f}" for accuracy in (0.9, 0.5))
         told.append(
@@ -70,7 +72,7 @@ class Survey:
                 f"near-duplicates in different parts, which make accuracies look better than they are: {_few(pairs)}. "
                 "--groups FILE keeps them in one part"
             )
-        if not self.compared:
+        if kinds and not self.compared:
             told.append("  near-duplicates were not looked for among so many images: `ma2ml data` does")
         return [*told, *(f"  WARNING: {line}" for line in warn)]
 
@@ -79,7 +81,7 @@ def survey(raw: Raw, chosen: Split, most_pairs: float = math.inf) -> Survey:
     """Look at a data set.
 
     Args:
-        raw: the data, pixels included.
+        raw: the data; of ImageNet, which is decoded later, names and labels alone.
         chosen: how they are split.
         most_pairs: images of different parts are compared in pairs if there are no more of them than that.
     """
@@ -95,19 +97,19 @@ def survey(raw: Raw, chosen: Split, most_pairs: float = math.inf) -> Survey:
         name
         for part in PARTS
         for name, row in zip(names[part], chosen.rows[part].tolist(), strict=True)
-        if flat[chosen.of[part]][row]
+        if flat and flat[chosen.of[part]][row]
     ]
     sizes = {part: len(names[part]) for part in PARTS}
     pairs = sizes["test"] * (sizes["train"] + sizes["validation"]) + sizes["validation"] * sizes["train"]
-    validation = counts["validation"]
+    validation, compared = counts["validation"], bool(raw.x) and pairs <= most_pairs
     return Survey(
         counts,
         dict(Counter(_kinds(raw)).most_common()),
         tuple(constant),
         {part: tuple(name for name, count in counts[part].items() if not count) for part in PARTS},
         max(validation.values()) / max(1, sum(validation.values())),
-        tuple(_twins(raw, chosen, names)) if pairs <= most_pairs else (),
-        pairs <= most_pairs,
+        tuple(_twins(raw, chosen, names)) if compared else (),
+        compared,
         raw.notes,
     )
 
