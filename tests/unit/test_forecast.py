@@ -114,8 +114,8 @@ def test_after_the_first_pipelines_a_line_says_how_long(monkeypatch):
         for number in (28, 29):
             made.on_outcome(number, trained(60.0))
     lines = [line for line in out.getvalue().splitlines() if "about" in line]
-    # 68 pipelines at 30 s; the top two at 200 s an epoch, and two repeats, two at a time
-    assert lines == ["about 34 min for the search, 3.3 h for ma2ml retrain after it"]
+    # 68 pipelines at 30 s; the top two at 200 s an epoch, two repeats, and three trainings of what they have to beat, two at a time
+    assert lines == ["about 34 min for the search, 5.8 h for ma2ml retrain after it"]
 
 
 def test_the_bar_counts_what_is_told_again_and_takes_its_time_from_the_rest(monkeypatch):
@@ -191,3 +191,13 @@ def test_a_trainer_leaves_its_epochs(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     ((_, unwritten),) = Train(source, device="cpu", progress=str(tmp_path / "file" / "under")).evaluate([job])
     assert unwritten.status == "ok"
+
+
+def test_what_is_overdue_is_not_told_to_take_no_time():
+    now = [100.0]
+    forecast = Forecast(clock=lambda: now[0])
+    forecast.hear(Outcome(accuracy=0.5, seconds=10.0))
+    assert forecast.search(2) == 20.0
+    now[0] += 21.0
+    assert forecast.search(2) is None
+    assert forecast.search(0) == 0.0
