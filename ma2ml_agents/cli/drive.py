@@ -125,7 +125,7 @@ def drive(
             soft_wrap=True,
         )
     console.print(f"run: {folder}   curves: tensorboard --logdir {name}", soft_wrap=True)
-    if config.evaluator == "train":
+    if config.evaluator == "train" and standing.counts["ok"]:
         seconds = progress.retraining()
         takes = "" if seconds is None else f" (about {spoken(seconds)})"
         console.print(f"next: ma2ml retrain {name}{takes}", soft_wrap=True)

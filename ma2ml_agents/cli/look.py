@@ -30,24 +30,25 @@ class Trials:
 
     def execute(self, console: Console) -> int:
         """Print them."""
-        from ma2ml_agents.run.stored import build_without_evaluator, known_trials, stored_config
+        from ma2ml_agents.run.stored import build_without_evaluator, known_trials, run_metric, stored_config
 
         if self.json and self.csv:
             raise ValueError("give either --json or --csv")
 
         with TrialStore(self.run, create=False) as store:
-            found, config = known_trials(store), stored_config(store)
-        if self.csv:
+            found, chosen = known_trials(store), run_metric(store)
+            game = build_without_evaluator(stored_config(store)) if self.csv else None
+        if game is not None:
             from ma2ml_agents.reports.sheet import write_sheet
 
-            write_sheet(found.trials, build_without_evaluator(config), sys.stdout, found.open)
+            write_sheet(found.trials, game, sys.stdout, found.open)
         elif self.json:
             for trial in found.trials:
                 print(json.dumps(found.to_json(trial)))
         else:
             from ma2ml_agents.reports.tables import trials_table
 
-            console.print(trials_table(found.trials, config.metric, found.open))
+            console.print(trials_table(found.trials, chosen, found.open))
         return 0
 
 
@@ -131,10 +132,10 @@ class Pareto:
         """Print the front, fewest MACs first."""
         from ma2ml_agents.reports.tables import amount, mark, metric_cell, metric_column, table
         from ma2ml_agents.run.standing import pareto
-        from ma2ml_agents.run.stored import known_trials, stored_config
+        from ma2ml_agents.run.stored import known_trials, run_metric
 
         with TrialStore(self.run, create=False) as store:
-            found, chosen = known_trials(store), stored_config(store).metric
+            found, chosen = known_trials(store), run_metric(store)
         front = pareto(found.trials, chosen)
         if self.json:
             for trial in front:

@@ -43,11 +43,15 @@ class Forecast:
             self.new += 1
 
     def search(self, pipelines: int) -> float | None:
-        """Seconds from now until so many more pipelines are done; None if none was trained yet."""
+        """Seconds from now until so many more pipelines are done; None if none was trained yet, or they are overdue.
+
+        Overdue are those of a halved batch: its outcomes come late and together.
+        """
         if not self.new:
             return None
         pace = (self._last - self._began) / self.new
-        return max(0.0, pipelines * self._trained / self._heard * pace - (self._clock() - self._last))
+        left = pipelines * self._trained / self._heard * pace - (self._clock() - self._last)
+        return max(0.0, left) if left > 0.0 or not pipelines else None
 
     def retraining(self, protocol: Protocol, workers: int) -> float | None:
         """Seconds that `ma2ml retrain` takes as it is unless told; None if no pipeline was trained yet.

@@ -113,7 +113,7 @@ def _of_file(path: Path, game: Game) -> list[Mapping[str, Code]]:
     except ValueError as error:
         raise ValueError(f"{path} is not JSON: {error}") from None
     if not isinstance(rows, list) or not rows:
-        raise ValueError(f"{path} holds no list of pipelines, as in " + '[{"hpo": {"learning_rate": 0.05}}]')
+        raise ValueError(f"{path} holds no list of pipelines, as in " + '[{"hpo": {"learning_rate.0": 0.1}}]')
     found: list[Mapping[str, Code]] = []
     for number, row in enumerate(rows):
         if not isinstance(row, dict) or not all(isinstance(values, dict) for values in row.values()):

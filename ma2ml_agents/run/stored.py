@@ -28,6 +28,15 @@ def stored_config(store: TrialStore) -> RunConfig:
     return RunConfig.read(store.config, store.folder)
 
 
+def run_metric(store: TrialStore) -> str:
+    """The metric that a run goes by; accuracy where `ma2ml search` did not make it.
+
+    Raises:
+        ValueError: as `stored_config`.
+    """
+    return stored_config(store).metric if store.config else "accuracy"
+
+
 @dataclass(frozen=True)
 class Known:
     """All trials of a run that have an outcome.

@@ -171,8 +171,8 @@ class SearchProgress(Callback):
 
     def _picture(self) -> Group:
         with self._lock:
-            if (left := self._left()) is not None:
-                self._bar.update(self._bar.task_ids[0], left=spoken(left))
+            left = self._left()
+            self._bar.update(self._bar.task_ids[0], left="-:--:--" if left is None else spoken(left))
             return Group(self._bar.get_renderable(), Text(self.line(), no_wrap=True, overflow="ellipsis"))
 
     def _print_forecast(self) -> None:

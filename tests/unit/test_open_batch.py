@@ -132,7 +132,7 @@ def test_a_number_without_an_outcome_is_named(cut, capsys):
     assert f"no trial {count} with an outcome" in capsys.readouterr().err
 
 
-def test_a_run_of_somebodys_own_shows_its_closed_batches(tmp_path, calm):
+def test_a_run_of_somebodys_own_shows_its_closed_batches(tmp_path, calm, capsys):
     run = shutil.copytree(calm, tmp_path / "run")
     with TrialStore(run) as store, store._transaction() as db:
         db.execute("DELETE FROM meta WHERE key = 'run'")
@@ -140,6 +140,12 @@ def test_a_run_of_somebodys_own_shows_its_closed_batches(tmp_path, calm):
         found = known_trials(store)
         assert len(found.trials) == 16
         assert not found.open
+    assert len(listed(run, capsys)) == 16
+    assert listed(run, capsys, "pareto")
+    assert main(["trials", str(run)]) == 0
+    capsys.readouterr()
+    assert main(["trials", str(run), "--csv"]) == 2, "the names of its decisions are not known"
+    assert "was not made by `ma2ml search`" in capsys.readouterr().err
 
 
 def test_a_search_stopped_in_its_first_batch_can_be_retrained_and_exported(tmp_path, monkeypatch, capsys):
