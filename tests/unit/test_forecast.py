@@ -114,7 +114,7 @@ def test_after_the_first_pipelines_a_line_says_how_long(monkeypatch):
         for number in (28, 29):
             made.on_outcome(number, trained(60.0))
     lines = [line for line in out.getvalue().splitlines() if "about" in line]
-    # 68 pipelines at 30 s; the top two at 200 s an epoch, two repeats, and three trainings of what they have to beat; two at once
+    # 68 pipelines at 30 s; the top two at 200 s an epoch, two repeats, and three trainings of what they beat; two at once
     assert lines == ["about 34 min for the search, 5.8 h for ma2ml retrain after it"]
 
 
