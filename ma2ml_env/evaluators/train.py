@@ -15,11 +15,11 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
-from ma2ml_env.evaluators import memory
 from ma2ml_env.evaluators.base import DeviceLost, Evaluator, Job, MayStart, NoWorker, epoch_at
 from ma2ml_env.evaluators.deadline import NoTime
 from ma2ml_env.evaluators.faults import free_memory, given_back, lost, out_of_memory
 from ma2ml_env.evaluators.workers.schedule import Cost, Device
+from ma2ml_env.io import memory
 from ma2ml_env.io.files import write_atomic
 from ma2ml_env.io.predictions import predictions_path, write_predictions
 from ma2ml_env.metrics import measured

@@ -439,3 +439,11 @@ def test_a_name_that_is_no_text_is_refused_before_a_run_is_made(folder: Path, tm
     os.rename(folder / "cat" / "0.png", os.fsencode(folder / "cat") + b"/\xff.png")
     with pytest.raises(ValueError, match=r"names are not UTF-8: cat/\\xff\.png; rename them"):
         read_images(folder, 8, cache=tmp_path / "cache")
+
+
+def test_more_than_the_memory_holds_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / "data" / name / "0.png")
+    with pytest.raises(ValueError, match=r"2 images of 3000000 pixels take 54,000\.0 GB of memory, and .* are left"):
+        read_images(tmp_path / "data", 3_000_000, cache=tmp_path / "cache")

@@ -182,8 +182,8 @@ def test_the_factory_of_a_named_game_is_scheduled():
 
 def test_jobs_share_what_memory_is_left(tmp_path, monkeypatch):
     """A machine's, or a container's where that is less; without either, any number of jobs may run together."""
-    from ma2ml_env.evaluators import memory
     from ma2ml_env.evaluators.train import Train
+    from ma2ml_env.io import memory
     from ma2ml_env.training.data.source import DataSource
 
     trainer = Train(DataSource("digits"), device="cpu")
