@@ -60,7 +60,7 @@ def test_f1_killed_while_it_trains_digits_with_two_workers(tmp_path):
     for kill in range(3):
         process = search(storm)
         wanted = 6 * kill + rng.randint(1, 6)
-        assert until(lambda w=wanted: stored(storm) >= w, 120)
+        assert until(lambda w=wanted: stored(storm) >= w, 300)
         process.kill()
         assert process.wait(60) == -signal.SIGKILL
     assert search(storm).wait(400) == 0
