@@ -200,6 +200,7 @@ def test_a_folder_is_not_read_through_the_pickle_beside_it(tmp_path):
     assert source(tmp_path, validation=4).load().class_names == CLASSES
 
 
+@pytest.mark.slow
 def test_a_search_and_a_retraining_by_levels_of_the_small_sibling(folder, tmp_path, monkeypatch):
     """Searched on two classes, trained to the end on all four, whose heads count."""
     sets = [

@@ -335,6 +335,7 @@ def _load(source: DataSource) -> int:
     return int(source.load().train_x.sum())
 
 
+@pytest.mark.slow
 def test_a_worker_finds_what_is_kept_and_says_nothing(
     folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -374,6 +375,7 @@ def test_a_fifo_among_the_images_is_one_line_at_once(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_two_processes_at_once_are_safe(folder: Path, tmp_path: Path) -> None:
     """Each of them writes; whoever reads finds the one or the other."""
     source = DataSource("images", str(folder), size=8, cache=str(tmp_path / "cache"))
