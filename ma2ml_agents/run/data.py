@@ -1,7 +1,7 @@
 """The data of a run: their identity stands in its config, and whoever goes on has to have the same data.
 
-Runs of before 0.2.0 have none. It is taken at the next command and told as unverified: nobody knows whether the data have
-changed since the search.
+Runs that began before there was one have none. It is taken at the next command and told as unverified: nobody knows whether the
+data have changed since the search.
 """
 
 import csv

@@ -104,7 +104,7 @@ def meanings(of: Any) -> dict[str, str]:
     body = definition.body if isinstance(definition, ast.ClassDef) else []
     for line, below in pairwise(body):
         if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name) and isinstance(below, ast.Expr):
-            text = ast.literal_eval(below.value) if isinstance(below.value, ast.Constant) else ""
+            text = below.value.value if isinstance(below.value, ast.Constant) else ""
             said[line.target.id] = " ".join(str(text).split())
     return said
 

@@ -335,3 +335,13 @@ def test_all_images_that_cannot_be_read_are_named_and_those_of_more_than_8_bits_
     with pytest.raises(ValueError, match=r"n01/0\.png cannot be read.*n02/0\.png has more than 8 bits") as error:
         source(tmp_path, validation=4).load()
     assert "\n" not in str(error.value)
+
+
+def test_images_that_change_while_they_are_in_use_are_refused(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "copy")
+    used = source(tmp_path / "copy")
+    used = replace(used, digest=used.identity().digest)
+    used.load()
+    (tmp_path / "copy" / "train" / "n02" / "3.png").unlink()
+    with pytest.raises(ValueError, match="changed while they were in use"):
+        used.load()

@@ -68,7 +68,6 @@ class DataSource:
     cache: str | None = None
     """of images and imagenet: folder where decoded images are kept; None is a temporary one of the user, and `ma2ml-cache` in
     `folder` of imagenet"""
-
     verify: bool = False
     """of images: read every byte again, even of files whose size and times are as they were"""
     groups: str | None = None
@@ -83,12 +82,11 @@ class DataSource:
             FileNotFoundError: if the data are not there; the message says what to do.
             ValueError: if the source or the data are not as described; the message names what is wrong.
         """
-        if self.name == "imagenet":
-            self._check()
-            return _imagenet(self)
         raw, chosen = self.read()
         if self.digest is not None and self.digest != self.identify(raw, chosen).digest:
             raise ValueError(f"{self._place}: the data have changed while they were in use; start the command again")
+        if self.name == "imagenet":
+            return _imagenet(self, raw, chosen)
         squares = {part: self._square(images) for part, images in raw.x.items()}
         x = {part: squares[chosen.of[part]][torch.from_numpy(rows)] for part, rows in chosen.rows.items()}
         y = {part: torch.from_numpy(labels) for part, labels in chosen.labels(raw).items()}
@@ -164,14 +162,12 @@ class DataSource:
         own = max(1, round(OWN_SHARE * len(raw.y["train"])))
         test = 297 if self.name == "digits" else own
         validation = VALIDATION.get(self.name, own) if self.validation is None else self.validation
-        most = self.validation_limit or validation
+        validation = min(validation, self.validation_limit or validation)
         groups = None
         if self.groups is not None:
             groups = read_groups(Path(self.groups), {part: image_names(raw, part) for part in raw.y})["train"]
         try:
-            made = split(
-                raw, seed=self.seed, test=test, validation=min(validation, most), limit=self.limit, groups=groups
-            )
+            made = split(raw, seed=self.seed, test=test, validation=validation, limit=self.limit, groups=groups)
             return made.fewer("validation", raw, self.validation_limit, self.seed)
         except ValueError as error:
             raise ValueError(f"{self._place}: {error}") from None
@@ -252,10 +248,9 @@ class DataSource:
         return tensor
 
 
-def _imagenet(source: DataSource) -> Dataset:
+def _imagenet(source: DataSource, raw: Raw, chosen: Split) -> Dataset:
     """Images on disk: validation images are taken out of the training part, test images are those of `val`."""
     folder, size = source._folder, source.size or imagenet.SIZE
-    raw, chosen = _imagenet_files(source)
     cache = Path(source.cache) if source.cache is not None else folder / "ma2ml-cache"
     labels, names = chosen.labels(raw), chosen.names(raw)
     listed = {
