@@ -232,8 +232,7 @@ class Retraining:
                     recipes, self._under_seeds(winner.job, self.config.seed, len(recipes)), strict=True
                 )
             ]
-            how = {"train_on_validation": True} if share == 1.0 else {"test": True}
-            return self._train(stage, [winner.trial] * len(jobs), jobs, **how)
+            return self._train(stage, [winner.trial] * len(jobs), jobs, train_on_validation=share == 1.0)
 
         found = floors.floors(self.game.base, size, self.repeats, trained, self.config.metric)
         return [*found, *floors.base_floor(base)]
