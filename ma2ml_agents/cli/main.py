@@ -65,7 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, ImportError, NoWorker) as error:
         if os.environ.get("MA2ML_TRACEBACK"):
             raise
-        print(f"ma2ml: error: {' '.join(str(error).split())}", file=sys.stderr)
+        line = " ".join(str(error).split())  # of a file's own text there may be what no encoding has, as half a pair
+        print(f"ma2ml: error: {line.encode(errors='backslashreplace').decode()}", file=sys.stderr)
         return 2
 
 

@@ -16,7 +16,7 @@ from ma2ml_agents.run.config import RunConfig
 from ma2ml_agents.run.stored import training_options
 from ma2ml_env.games.make import NamedGame
 from ma2ml_env.io.files import write_atomic
-from ma2ml_env.io.reading import check_fields
+from ma2ml_env.io.reading import check_fields, expected
 from ma2ml_env.registry import resolve
 from ma2ml_env.store.store import TrialStore
 from ma2ml_env.training.data.identity import Identity
@@ -52,7 +52,8 @@ class KnownData:
             ValueError: if a field is unknown or of another kind.
         """
         check_fields(cls(), data, "a run's data")
-        return cls(Identity.from_json(data["identity"]), data["verified"], tuple(map(str, data["changed"])))
+        with expected("what is known of a run's data", "it was not written by ma2ml"):
+            return cls(Identity.from_json(data["identity"]), data["verified"], tuple(map(str, data["changed"])))
 
     def checkpoints(self, folder: Path) -> Path:
         """Where trainings leave them: a training that was begun on other data does not go on on these."""
@@ -172,8 +173,10 @@ def data_of_export(run: Path, config: RunConfig, trained: Mapping[str, Any], acc
         now = identify(config)
     except FileNotFoundError:
         now = None  # a machine without the data may export; what the network was trained on is written
-    if KEY in trained:
-        known = KnownData.from_json(trained[KEY])
+    with expected(run / "retrain" / "data.json", f"run `ma2ml retrain {run}` again"):
+        told = trained.get(KEY)
+    if told is not None:
+        known = KnownData.from_json(told)
     else:  # retrained by an earlier version
         with TrialStore(run, create=False) as store:
             known = known_data(store) or KnownData(now or Identity(), verified=False)

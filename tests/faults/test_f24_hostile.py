@@ -270,6 +270,7 @@ SUMMARY = {
     "classes": {"trainings": 1, "rows": [{"name": "a", "images": 3, "precision": 0.5, "recall": 0.5, "f1": 0.5}] * 2,
                 "confusion": [[1, 2], [2, 1]]},
 }  # fmt: skip
+IDENTITY = {"name": "digits", "digest": "", "class_names": ["a", "b"], "counts": {"train": [1, 2]}, "pixels": {"size": 8}}
 DATA = {
     "name": "digits",
     "classes": 2,
@@ -278,6 +279,7 @@ DATA = {
     "size": 8,
     "mean": [0.5],
     "std": [0.5],
+    "data_identity": {"identity": IDENTITY, "verified": True, "changed": ["after 2 trials: train 3 -> 2"]},
 }
 
 
