@@ -200,6 +200,16 @@ def test_colours_of_16_bits_are_read_by_their_upper_8_or_refused(tmp_path: Path)
         row(path)
 
 
+@pytest.mark.parametrize(("image", "channels"), [(GREY, 1), (COLOUR, 3)], ids=["grey", "colour"])
+def test_a_heic_picture_is_the_same_ramp(tmp_path: Path, image: Image.Image, channels: int) -> None:
+    heif = pytest.importorskip("pillow_heif", reason='pillow-heif is not installed: pip install "ma2ml[heif]"')
+    path = tmp_path / "phone.heic"
+    heif.from_pillow(image).save(path, quality=-1)  # without loss
+    seen = read_image(path, 8)
+    assert seen.shape == (channels, 8, 8)
+    assert np.abs(seen.astype(int) - SEEN).max() <= 3
+
+
 def tiff(image: Image.Image, **tags: Any) -> bytes:
     file = io.BytesIO()
     image.save(file, "TIFF", tiffinfo={int(tag[1:]): value for tag, value in tags.items()})
