@@ -106,6 +106,8 @@ class Outcome:
     """whether an equal job had it already: a hit of the cache, for which nothing was trained"""
     test_accuracy: float | None = None
     """in [0, 1], on images that no search has seen; None if it was not measured"""
+    curve: Mapping[int, float] = field(default_factory=dict)
+    """epochs of this training -> accuracy in [0, 1] on validation images after so many, where it was asked for"""
     rungs: tuple[float, ...] = ()
     """accuracies in [0, 1], or scores of the metric that it ranks by, at the rungs of a halving that it reached, in order"""
     batch_end: int = 0
@@ -126,6 +128,8 @@ class Outcome:
             raise ValueError(f"accuracy is 0.0 unless the outcome is ok; it is {self.status!r}")
         if self.test_accuracy is not None and not 0.0 <= self.test_accuracy <= 1.0:
             raise ValueError(f"test_accuracy lies in [0, 1], not {self.test_accuracy!r}")
+        if self.curve and not all(epoch >= 1 and 0.0 <= accuracy <= 1.0 for epoch, accuracy in self.curve.items()):
+            raise ValueError(f"curve: an epoch is at least 1 and an accuracy lies in [0, 1], not {dict(self.curve)}")
         if self.rungs and not all(0.0 <= accuracy <= 1.0 for accuracy in self.rungs):
             raise ValueError(f"rungs: an accuracy lies in [0, 1], not {self.rungs}")
         if self.flops < 0 or self.params < 0 or self.attempts < 0 or self.batch_end < 0:
@@ -134,8 +138,10 @@ class Outcome:
             raise ValueError(f"metrics are finite: {dict(self.metrics)}")
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object; `from_json` reads it back."""
-        return {**self.__dict__, "rungs": list(self.rungs), "metrics": dict(self.metrics)}
+        """A JSON object; `from_json` reads it back. A curve that nobody asked for is left out."""
+        told = {**self.__dict__, "rungs": list(self.rungs), "metrics": dict(self.metrics)}
+        del told["curve"]
+        return told | ({"curve": {str(epoch): accuracy for epoch, accuracy in self.curve.items()}} if self.curve else {})
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Outcome":
@@ -146,9 +152,14 @@ class Outcome:
         """
         check_fields(cls(test_accuracy=0.0), _without_none(data, "test_accuracy"), "an outcome")
         told = dict(data)
-        for name, numbers in (("metrics", told.get("metrics", {}).values()), ("rungs", told.get("rungs", ()))):
-            if not all(map(is_number, numbers)):
-                raise ValueError(f"{name} are finite numbers: {told[name]}")
+        numbers = {"rungs": told.get("rungs", ())}
+        numbers |= {name: told.get(name, {}).values() for name in ("metrics", "curve")}
+        for name, values in numbers.items():
+            if not all(map(is_number, values)):
+                raise ValueError(f"{name}: these are finite numbers: {told[name]}")
+        if not all(epoch.isascii() and epoch.isdigit() and len(epoch) < 10 for epoch in told.get("curve", {})):
+            raise ValueError(f"the curve's epochs are whole numbers: {told['curve']}")
+        told["curve"] = {int(epoch): accuracy for epoch, accuracy in told.get("curve", {}).items()}
         if "cached" not in told:
             told |= _of_metrics(told.get("metrics", {}))
         return cls(**{**told, "rungs": tuple(told.get("rungs", ()))})

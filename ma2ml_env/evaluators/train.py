@@ -60,6 +60,7 @@ class Train(Evaluator):
         checkpoints: folder, seen by all workers, in which a job leaves what it needs to go on when it pauses (`Job.until`), and
             every `KEEP_EVERY` seconds in case it is killed. Where a checkpoint is not found, or cannot be written, or is of
             another device, the training starts anew, to the same end. None: no job pauses.
+        curve: epochs after which the validation images are measured as well, `Outcome.curve`; the training is the same without.
         progress: folder in which each job leaves the number of its epochs so far, as text under `Job.checkpoint_name`, for who
             watches; what cannot be written costs nothing. None: nobody watches.
 
@@ -79,10 +80,13 @@ class Train(Evaluator):
         deterministic: bool = False,
         checkpoints: str | None = None,
         class_weights: ClassWeights = "none",
+        curve: tuple[int, ...] = (),
         progress: str | None = None,
     ) -> None:
         if threads < 1:
             raise ValueError(f"threads is at least 1, not {threads}")
+        if any(epoch < 1 for epoch in curve):
+            raise ValueError(f"curve names epochs, which are counted from 1, not {list(curve)}")
         weights_of_classes(class_weights, torch.zeros(1, dtype=torch.int64), 1)  # an unknown name is an error here
         self.source = source
         self.device = device
@@ -93,6 +97,7 @@ class Train(Evaluator):
         self.deterministic = deterministic
         self.checkpoints = checkpoints
         self.class_weights = class_weights
+        self.curve = tuple(curve)
         self.progress = progress
         self._dataset: Dataset | None = None
         self._may_start: MayStart | None = None
@@ -260,6 +265,7 @@ class Train(Evaluator):
             seconds=time.monotonic() - started,
             fidelity=job.fidelity * _trained_share(job, fitted),
             test_accuracy=tested,
+            curve=fitted.curve,
             metrics=metrics,
         )
 
@@ -269,6 +275,7 @@ class Train(Evaluator):
             "device": self._resolve_device(),
             "micro_batch": micro_batch,
             "class_weights": self.class_weights,
+            "curve": self.curve,
         }
         if self.progress is not None:
             options["on_epoch"] = partial(_tell, Path(self.progress) / job.checkpoint_name)
@@ -276,7 +283,8 @@ class Train(Evaluator):
         if path is not None:
             until = epoch_at(job.until, loop.epochs(job.recipe, job.fidelity))
             before = checkpoint.read(path)
-            if before and before.epoch <= until and loop.goes_on(before, job.recipe, self._resolve_device()):
+            here = (job.recipe, self._resolve_device(), self.curve)
+            if before and before.epoch <= until and loop.goes_on(before, *here):
                 options["checkpoint"] = before
             options |= {
                 "until": until if job.until < 1.0 else None,

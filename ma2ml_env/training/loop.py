@@ -9,7 +9,7 @@ the channels-last layout, which also saves a fifth of the time of small depthwis
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
@@ -49,6 +49,8 @@ class Fitted:
     metrics: dict[str, float] = field(default_factory=dict)
     """train_loss: mean over the last epoch, auxiliary loss included; epochs; steps; on a GPU replayed; those of `metrics.py` on
     the validation images, if there are any"""
+    curve: dict[int, float] = field(default_factory=dict)
+    """epochs -> accuracy on the validation images after so many, of those that were asked for and reached"""
     checkpoint: Checkpoint | None = None
     """where it stands, if it was told to pause"""
 
@@ -68,6 +70,7 @@ def fit(
     keep_every: float = 600.0,
     cuda_graphs: bool = True,
     class_weights: ClassWeights = "none",
+    curve: Collection[int] = (),
 ) -> Fitted:
     """Train a recipe, from scratch or on from a checkpoint.
 
@@ -90,6 +93,7 @@ def fit(
             scaler waits for each step, and not in micro-batches. The metric `replayed` tells whether it was done, 0 or 1.
         class_weights: `balanced` weights what an image costs in the loss by the rarity of its class among the training images;
             none, as the paper, leaves classes alike.
+        curve: epochs after which the validation images are measured as well. The training is the same without, bit for bit.
 
     Raises:
         InvalidRecipe: if the recipe cannot be trained.
@@ -103,13 +107,13 @@ def fit(
     dataset = dataset.to(device)
     with _on(device), seeded(trial_seed(seed, 0), device):
         network = build(recipe, dataset, final=fidelity == 1.0).to(device).to(memory_format=torch.channels_last)
-        how = (micro_batch, cuda_graphs, class_weights)
+        how = (micro_batch, cuda_graphs, class_weights, frozenset(curve))
         training = _Training(network, recipe, dataset, epochs(recipe, fidelity), seed, *how)
         if checkpoint is not None:
             training.restore(checkpoint)
         training.run(until, on_epoch, keep, keep_every)
         metrics, paused = training.metrics(), None if until is None else training.capture()
-    network = training.result.eval()
+    network, points, done = training.result.eval(), training.curve, training.done
     del training  # what its steps were recorded in is of no use to validation
     if device.type == "cuda":
         network.zero_grad(set_to_none=True)
@@ -118,12 +122,20 @@ def fit(
     seen = predict(network, dataset, *validation, recipe.resolution, micro_batch)
     if seen is not None:
         metrics |= measured(seen)
-    return Fitted(network, None if seen is None else seen.accuracy, time.monotonic() - started, metrics, paused)
+        if done in curve:
+            points = {**points, done: seen.accuracy}
+    accuracy = None if seen is None else seen.accuracy
+    return Fitted(network, accuracy, time.monotonic() - started, metrics, points, paused)
 
 
-def goes_on(checkpoint: Checkpoint, recipe: Recipe, device: torch.device) -> bool:
-    """Whether a training of this recipe can go on here from a checkpoint of it: it was on such a device, in the same type."""
+def goes_on(checkpoint: Checkpoint, recipe: Recipe, device: torch.device, curve: Collection[int] = ()) -> bool:
+    """Whether a training of this recipe can go on here from a checkpoint of it.
+
+    It was on such a device, in the same type, and has the points of the curve that lie behind it.
+    """
     scaled = half_type(device, recipe.precision) is torch.float16
+    if any(epoch <= checkpoint.epoch and str(epoch) not in checkpoint.curve for epoch in curve):
+        return False
     return ("cuda" in checkpoint.generators) == (device.type == "cuda") and bool(checkpoint.parts["scaler"]) == scaled
 
 
@@ -149,6 +161,7 @@ class _Training:
         network: on the device and in the layout that it is trained in; its images are there as well.
         epochs: of the whole training, by which the learning rate goes.
         recipe, dataset, seed, micro_batch, cuda_graphs, class_weights: as of `fit`.
+        marks: epochs after which the validation images are measured.
     """
 
     def __init__(
@@ -161,6 +174,7 @@ class _Training:
         micro_batch: int | None,
         cuda_graphs: bool,
         class_weights: ClassWeights,
+        marks: Collection[int],
     ) -> None:
         self.network, self.recipe, self.dataset, self.epochs, self.seed = network, recipe, dataset, epochs, seed
         self.device = device = next(network.parameters()).device
@@ -182,6 +196,8 @@ class _Training:
         self.steps_an_epoch -= len(dataset.train_x) % self.batch_size == 1  # batch norm needs two images
         self.done, self.loss = 0, math.nan
         """epochs, and the mean loss of the last"""
+        self._marks, self._micro_batch = marks, micro_batch
+        self.curve: dict[int, float] = {}
         self._progress = torch.zeros((), device=device)
 
     @property
@@ -213,6 +229,8 @@ class _Training:
             self.done, self.loss = epoch, float(total) / self.steps_an_epoch
             if not math.isfinite(self.loss):
                 raise Diverged(f"the loss is {self.loss} in epoch {epoch} of {self.epochs}")
+            if epoch in self._marks and epoch < self.epochs:  # after the last one all is measured
+                self._mark()
             if on_epoch is not None:
                 on_epoch(epoch, self.loss)
             if keep is not None and epoch < last and time.monotonic() - kept >= keep_every:
@@ -220,6 +238,14 @@ class _Training:
                 kept = time.monotonic()
         if self.device.type == "cuda" and isinstance(self.network, BaseNetwork):
             self.network.progress = self.done / self.epochs  # a number again, for whoever takes the network elsewhere
+
+    def _mark(self) -> None:
+        """Measure the validation images between two epochs. No random number is drawn, and no weight or statistic changes."""
+        x, y, recipe = self.dataset.validation_x, self.dataset.validation_y, self.recipe
+        seen = predict(self.result.eval(), self.dataset, x, y, recipe.resolution, self._micro_batch)
+        self.network.train()
+        if seen is not None:
+            self.curve[self.done] = seen.accuracy
 
     def _step(self, images: Tensor, labels: Tensor, step: int) -> Tensor:
         """One update by a batch; its loss. Steps are counted from 0."""
@@ -247,12 +273,14 @@ class _Training:
 
     def capture(self) -> Checkpoint:
         """What it needs to go on."""
-        return checkpoints.capture(self.done, self.loss, self._stateful(), self.draws, self.device)
+        told = {str(epoch): accuracy for epoch, accuracy in self.curve.items()}
+        return checkpoints.capture(self.done, self.loss, self._stateful(), self.draws, self.device)._replace(curve=told)
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Stand where the checkpoint was taken."""
         checkpoints.restore(checkpoint, self._stateful(), self.draws, self.device)
         self.done, self.loss = checkpoint.epoch, checkpoint.loss
+        self.curve = {int(epoch): accuracy for epoch, accuracy in checkpoint.curve.items() if int(epoch) in self._marks}
 
     def _stateful(self) -> dict[str, Stateful]:
         """All that a checkpoint has to hold, beside the generators."""

@@ -64,6 +64,32 @@ def test_going_on_is_bit_equal_to_not_stopping(tmp_path: Path, pauses: tuple[int
     assert resumed.checkpoint is None
 
 
+@pytest.mark.parametrize("recipe", [RECIPE, AVERAGED], ids=["plain", "averaged"])
+def test_a_curve_changes_no_bit_and_is_that_of_shorter_looks(tmp_path: Path, recipe: Recipe) -> None:
+    """Each point is what a training that pauses there measures; through checkpoints it is the same curve."""
+    whole, looked = fit(recipe), fit(recipe, curve=(1, 3, 6, 9))
+    assert same(whole, looked)
+    assert whole.metrics == looked.metrics
+    assert whole.curve == {}
+    assert looked.curve == {epoch: fit(recipe, until=epoch).accuracy for epoch in (1, 3, 6)}
+    state = None
+    for epochs in (3, 4, 6):
+        paused = fit(recipe, until=epochs, checkpoint=state, curve=(1, 3, 6))
+        assert paused.checkpoint is not None
+        checkpoint.write(tmp_path / "state", paused.checkpoint)
+        state = checkpoint.read(tmp_path / "state")
+    assert paused.curve == looked.curve
+    assert same(paused, whole)
+
+
+def test_a_checkpoint_without_the_curve_that_is_wanted_is_not_gone_on_from() -> None:
+    state = fit(until=3).checkpoint
+    assert state is not None
+    cpu = torch.device("cpu")
+    assert loop.goes_on(state, RECIPE, cpu, (4,))
+    assert not loop.goes_on(state, RECIPE, cpu, (2, 4))
+
+
 @pytest.mark.parametrize("forgotten", ["optimizer", "draws", "cpu", "epoch"])
 def test_each_part_of_a_checkpoint_counts(forgotten: str) -> None:
     """The control: without any one of them the end is another."""

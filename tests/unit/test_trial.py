@@ -18,7 +18,8 @@ def test_trial_survives_json():
     "bad",
     [{"status": "fine"}, {"error": "OOPS"}, {"accuracy": math.nan}, {"accuracy": 1.5}, {"accuracy": -0.1}, {"flops": -1},
      {"status": "failed", "accuracy": 0.5}, {"metrics": {"loss": math.inf}}, {"test_accuracy": 1.5},
-     {"test_accuracy": math.nan}, {"rungs": (0.5, 2.0)}, {"batch_end": -1}],
+     {"test_accuracy": math.nan}, {"rungs": (0.5, 2.0)}, {"batch_end": -1}, {"curve": {0: 0.5}}, {"curve": {1: 1.5}},
+     {"curve": {1: math.nan}}],
 )  # fmt: skip
 def test_outcomes_out_of_range_are_refused(bad):
     with pytest.raises(ValueError, match=r"."):
@@ -33,6 +34,7 @@ def test_outcomes_out_of_range_are_refused(bad):
         Outcome(
             accuracy=0.5, test_accuracy=0.25, rungs=(0.25, 0.5), batch_end=24, metrics={"rung_1": 0.1, "cached": 1.0}
         ),
+        Outcome(accuracy=0.5, curve={1: 0.25, 20: 0.5}),
     ],
 )
 def test_outcomes_survive_json(outcome):
@@ -57,10 +59,10 @@ def test_outcomes_of_before_their_fields_are_read():
 @pytest.mark.parametrize(
     "bad",
     [{"rungs": ["a"]}, {"rungs": 0.5}, {"rungs": {"a": 1}}, {"test_accuracy": "0.5"}, {"test_accuracy": []}, {"cached": 1.0},
-     {"batch_end": None}, {"metrics": None}],
+     {"batch_end": None}, {"metrics": None}, {"curve": [0.5]}, {"curve": {"1": "a"}}, {"curve": {"first": 0.5}}],
 )  # fmt: skip
 def test_fields_of_another_kind_are_refused(bad):
-    with pytest.raises(ValueError, match=r"field|finite"):
+    with pytest.raises(ValueError, match=r"field|finite|epochs"):
         Outcome.from_json({**Outcome().to_json(), **bad})
 
 
