@@ -31,6 +31,9 @@ TABLE: dict[str, dict[str, str]] = {
         "aug_small": "ma2ml_env.modules.small:AugSmall",
         "nas_small": "ma2ml_env.modules.small:NasSmall",
         "hpo_small": "ma2ml_env.modules.small:HpoSmall",
+        "aug_trio": "ma2ml_env.modules.trio:AugTrio",
+        "nas_trio": "ma2ml_env.modules.trio:NasTrio",
+        "hpo_trio": "ma2ml_env.modules.trio:HpoTrio",
     },
     "evaluators": {
         "surrogate": "ma2ml_env.evaluators.surrogate:Surrogate",
@@ -75,6 +78,8 @@ TABLE: dict[str, dict[str, str]] = {
         "own-v0": "ma2ml_env.games.image:OWN",
         "own-small-v0": "ma2ml_env.games.image:OWN_SMALL",
         "own-small-v1": "ma2ml_env.games.image:OWN_SMALL_PLAIN",
+        "trio-digits-v0": "ma2ml_env.games.trio:TRIO_DIGITS",
+        "trio-fashion-v0": "ma2ml_env.games.trio:TRIO_FASHION",
         "jahs-early-v0": "ma2ml_env.games.table:JAHS_EARLY",
         "jahs-early-60m-v0": "ma2ml_env.games.table:JAHS_EARLY_60M",
         "hpobench-australian-v0": "ma2ml_env.games.table:HPOBENCH_AUSTRALIAN",

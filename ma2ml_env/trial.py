@@ -141,7 +141,9 @@ class Outcome:
         """A JSON object; `from_json` reads it back. A curve that nobody asked for is left out."""
         told = {**self.__dict__, "rungs": list(self.rungs), "metrics": dict(self.metrics)}
         del told["curve"]
-        return told | ({"curve": {str(epoch): accuracy for epoch, accuracy in self.curve.items()}} if self.curve else {})
+        return told | (
+            {"curve": {str(epoch): accuracy for epoch, accuracy in self.curve.items()}} if self.curve else {}
+        )
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Outcome":

@@ -262,7 +262,7 @@ class Retraining:
         checkpoints = str(self.data.checkpoints(self.folder).absolute())
         progress = (self.folder / "progress").absolute()
         kept: dict[str, Any] = {"weights": str(weights), "checkpoints": checkpoints, "progress": str(progress)}
-        trainer = Train(self.source, **kept, **self._options, **how)
+        trainer = Train(self.source, **{**self._options, **kept, **how})
         evaluator = place(trainer, replace(self.placement, workers=min(self.placement.workers, len(jobs))))
         try:
             outcomes = train(stage, wanted, evaluator, results, self.console, self.on_outcome, progress)

@@ -61,6 +61,7 @@ def drive(
     from ma2ml_agents.run.data import same_data
     from ma2ml_agents.run.forecast import spoken
     from ma2ml_agents.run.loop import refuse_earlier_learner, search
+    from ma2ml_agents.run.made import note_made
     from ma2ml_agents.run.sources import known
     from ma2ml_agents.run.standing import Standing, recipe_key
     from ma2ml_agents.run.stop import Interruptible, Stopped, stoppable
@@ -84,6 +85,7 @@ def drive(
             _check_budget(config, store)
             given = known(config, game, store)
             _set_up(config, data, store, console)
+            note_made(store, len(known_trials(store).trials))
             for note in given.notes:
                 console.print(note, soft_wrap=True)
             key, top_k = recipe_key(game), game.protocol.top_k

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from ma2ml_agents.cli.after import Export, Retrain
 from ma2ml_agents.cli.bench import Bench
+from ma2ml_agents.cli.collect import Collect, Table
 from ma2ml_agents.cli.data import Data
 from ma2ml_agents.cli.fidelity import Fidelity
 from ma2ml_agents.cli.look import Check, List, Pareto, Report, Show, Trials
@@ -38,6 +39,8 @@ COMMANDS: dict[str, type[Any]] = {
     "report": Report,
     "check": Check,
     "bench": Bench,
+    "collect": Collect,
+    "table": Table,
     "paper": Paper,
 }
 _Command: Any = Union[tuple(Annotated[command, tyro.conf.subcommand(name)] for name, command in COMMANDS.items())]  # noqa: UP007

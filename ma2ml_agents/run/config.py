@@ -215,6 +215,11 @@ class RunConfig:
         return cls(**told | {"start": told["start"] or None})  # as it is read again
 
     @classmethod
+    def unsaid(cls) -> dict[str, Any]:
+        """What `told` gets of a command that says nothing but the game."""
+        return {each.name: said(each).default for each in fields(cls) if said(each).default is not ...}
+
+    @classmethod
     def read(cls, stored: Mapping[str, Any], folder: Path) -> Self:
         """What a run has stored, by this version or an earlier one; what another version knows alone is left out.
 

@@ -63,7 +63,7 @@ DATA: dict[str, Any] = {
     "groups": str | Path | None,
 }
 """what users write of the data, and its kind; the source's own options stand beside these"""
-_GAMES_TO_SAY = {"source", "device", "test", "train_on_validation", "weights", "checkpoints", "progress", "return"}
+_GAMES_TO_SAY = {"source", "device", "train_on_validation", "weights", "checkpoints", "progress", "return"}
 """parameters of `Train` that are no option under their name"""
 
 

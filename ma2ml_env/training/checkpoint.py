@@ -35,7 +35,7 @@ class Checkpoint(NamedTuple):
     """name -> state; tensors share memory with what they were taken from"""
     generators: Mapping[str, Tensor]
     """draws, cpu, and cuda where it is used: their states"""
-    curve: Mapping[str, float] = {}  # noqa: RUF012 (nobody writes into it)
+    curve: Mapping[str, float] = {}
     """epochs done, as text -> accuracy on validation images then"""
 
 

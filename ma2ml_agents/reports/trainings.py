@@ -1,0 +1,93 @@
+"""The trials of stored runs as one table of trainings."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ma2ml_agents.run.data import KEY
+from ma2ml_agents.run.made import sessions
+from ma2ml_agents.run.stored import build_without_evaluator, known_trials, stored_config
+from ma2ml_env.game import Game
+from ma2ml_env.store.store import TrialStore
+from ma2ml_env.tables.trainings import Trainings, joined
+from ma2ml_env.trial import ERRORS, STATUSES, Trial
+
+
+def table_of(runs: Sequence[Path], *, mixed: bool = False) -> Trainings:
+    """One table of all that these runs trained, failures too; hits of a cache are no trainings.
+
+    Args:
+        runs: their folders, or files of tables.
+        mixed: whether trainings by several versions of torch or of this project are meant.
+
+    Raises:
+        ValueError: if a run is none or damaged, their spaces differ, or their versions do and that is not meant.
+    """
+    return joined([Trainings.load(run) if run.is_file() else _of(run) for run in runs], mixed=mixed)
+
+
+def _of(run: Path) -> Trainings:
+    with TrialStore(run, create=False) as store:
+        config, found, made = stored_config(store), known_trials(store).trials, sessions(store)
+        data = store.config.get(KEY)
+    game = build_without_evaluator(config)
+    trials = [trial for trial in found if not trial.outcome.cached]
+    about = {
+        "decisions": [
+            [agent, decision.name, list(decision.choices)]
+            for agent, module in game.modules.items()
+            for decision in module.space.decisions
+        ],
+        "intervals": [
+            [agent, each.name, each.low, each.high]
+            for agent, module in game.modules.items()
+            for each in module.space.intervals
+        ],
+    }
+    told = {"game": config.game, "learner": config.learner, "seed": config.seed, "set": dict(config.set)}
+    told["data"] = data["identity"]["digest"] if isinstance(data, dict) else None
+    sources = [{**told, "made": {n: v for n, v in each.items() if n != "from"}} for each in made or [{}]]
+    begins = [int(each["from"]) for each in made] or [0]
+    return _table(trials, game, {**about, "sources": sources}, begins)
+
+
+def _table(trials: Sequence[Trial], game: Game, about: dict[str, Any], begins: Sequence[int]) -> Trainings:
+    """Rows in the order of the trials; `begins` is the first trial of each source."""
+    outcomes = [trial.outcome for trial in trials]
+    codes, positions = [], []
+    for trial in trials:
+        row: list[int | float] = []
+        places: list[int | float] = []
+        for agent, module in game.modules.items():
+            code, size = trial.proposal.codes[agent], len(module.space.nvec)
+            row += code[:size]
+            places += code[size:]
+        codes.append(row)
+        positions.append(places)
+    epochs = sorted({epoch for outcome in outcomes for epoch in outcome.curve})
+    n = len(trials)
+    return Trainings(
+        about,
+        codes=np.array(codes, dtype=np.int64).reshape(n, len(about["decisions"])),
+        positions=np.array(positions, dtype=np.float64).reshape(n, len(about["intervals"])),
+        seeds=np.array([trial.seed for trial in trials], dtype=np.uint64),
+        status=np.array([STATUSES.index(each.status) for each in outcomes], dtype=np.int64),
+        error=np.array([ERRORS.index(each.error) for each in outcomes], dtype=np.int64),
+        accuracy=np.array([each.accuracy for each in outcomes], dtype=np.float64),
+        test_accuracy=np.array([_or_nan(each.test_accuracy) for each in outcomes], dtype=np.float64),
+        epochs=np.array(epochs, dtype=np.int64),
+        curve=np.array([[each.curve.get(e, np.nan) for e in epochs] for each in outcomes], dtype=np.float64).reshape(
+            n, len(epochs)
+        ),
+        fidelity=np.array([each.fidelity for each in outcomes], dtype=np.float64),
+        flops=np.array([each.flops for each in outcomes], dtype=np.int64),
+        params=np.array([each.params for each in outcomes], dtype=np.int64),
+        seconds=np.array([each.seconds for each in outcomes], dtype=np.float64),
+        source=np.searchsorted(begins, [trial.number for trial in trials], side="right").astype(np.int64) - 1,
+    )
+
+
+def _or_nan(value: float | None) -> float:
+    return np.nan if value is None else value

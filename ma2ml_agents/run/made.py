@@ -1,0 +1,53 @@
+"""What trained a run: versions and processor. Bits of a training depend on them, so they belong to its numbers."""
+
+import platform
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import ma2ml_env
+from ma2ml_env.store.store import TrialStore
+
+SECTION = "made"
+
+
+def made_with() -> dict[str, str]:
+    """Versions, and the processor with what torch uses of it."""
+    return {
+        "ma2ml": ma2ml_env.__version__,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "processor": f"{_processor()}, {torch.backends.cpu.get_cpu_capability()}",
+    }
+
+
+def note_made(store: TrialStore, trials: int) -> None:
+    """Note it with a run, where it is another than when the run began or was gone on with last.
+
+    Args:
+        store: of the run; nobody else drives it.
+        trials: that it has already.
+    """
+    before, now = sessions(store), made_with()
+    if not before or {name: before[-1].get(name) for name in now} != now:
+        told = [*before, {**now, "from": trials}]
+        store.configure({"sessions": told}, section=SECTION, safe=("sessions",))
+
+
+def sessions(store: TrialStore) -> list[dict[str, Any]]:
+    """What was noted, in order; `from` is the number of trials that were there then. [] of runs of earlier versions."""
+    told = store.section(SECTION).get("sessions", [])
+    return [dict(each) for each in told] if isinstance(told, list) else []
+
+
+def _processor() -> str:
+    """Its name, where the system tells one."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()

@@ -1,0 +1,35 @@
+"""Trio: joint games of AUG, NAS and HPO that are small enough to be trained whole.
+
+Every pipeline takes seconds on a laptop, so a search can be compared with the true optimum, and every number can be measured
+again. Few training images leave augmentation and regularisation something to do.
+"""
+
+from dataclasses import replace
+
+from ma2ml_env.game import Protocol
+from ma2ml_env.games.make import NamedGame
+from ma2ml_env.modules.trio import NasTrio
+from ma2ml_env.recipe import Recipe
+
+_NETWORK = NasTrio().apply(Recipe(), {"operation": "conv_3x3", "cells": 4, "filters": 8}).network
+
+TRIO_DIGITS = NamedGame(
+    id="trio-digits-v0",
+    title="a policy, a cell and two hyper-parameters on 150 digits: all 2,304 pipelines can be trained",
+    data="digits",
+    base=Recipe(
+        network=_NETWORK, crop_padding=0, flip=False, cutout=0, batch_size=32, learning_rate=0.05, drop_path=0.0,
+        auxiliary=0.0,
+    ),
+    protocol=Protocol(budget=240, batch=24, top_k=5, proxy_epochs=20, final_epochs=20, repeats=3),
+    modules=(("aug_trio", {}), ("nas_trio", {}), ("hpo_trio", {})),
+    source={"limit": 150, "validation": 1000},
+)  # fmt: skip
+TRIO_FASHION = replace(
+    TRIO_DIGITS,
+    id="trio-fashion-v0",
+    title="the pipelines of trio-digits-v0 on 500 images of Fashion-MNIST at 14 pixels",
+    data="fashion-mnist",
+    size=14,
+    source={"limit": 500, "validation": 1000},
+)

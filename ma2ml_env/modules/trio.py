@@ -1,0 +1,131 @@
+"""AUG, NAS and HPO of the measured games: few levels, so that every pipeline of the product can be trained.
+
+The levels are chosen so that no agent decides alone. Where nothing else regularises, a gentle policy helps; with mixup and
+dropout the same policy hurts; a strong policy wants a larger network; a high rate wants a deep one. What was measured of this
+stands in docs/trio.md.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ma2ml_env.modules.base import nearest
+from ma2ml_env.recipe import Operation, Recipe, Spec, SubPolicy
+from ma2ml_env.space import Decision, SearchSpace
+
+FAMILIES: dict[str, dict[str, SubPolicy]] = {
+    "shift": {
+        "gentle": (Operation("translate_x", 0.5, 2), Operation("translate_y", 0.5, 2)),
+        "strong": (Operation("translate_x", 0.7, 4), Operation("translate_y", 0.7, 4)),
+    },
+    "warp": {
+        "gentle": (Operation("rotate", 0.5, 3), Operation("shear_x", 0.5, 3)),
+        "strong": (Operation("rotate", 0.7, 5), Operation("shear_x", 0.7, 5)),
+    },
+    "colour": {
+        "gentle": (Operation("contrast", 0.5, 3), Operation("sharpness", 0.5, 3)),
+        "strong": (Operation("invert", 0.3, None), Operation("contrast", 0.7, 5)),
+    },
+    "erase": {
+        "gentle": (Operation("cutout", 0.5, 3), Operation("brightness", 0.5, 3)),
+        "strong": (Operation("cutout", 0.7, 5), Operation("brightness", 0.7, 5)),
+    },
+}
+"""family -> strength -> the one sub-policy that every image goes through"""
+STRENGTHS = ("none", "gentle", "strong")
+OPERATIONS = ("conv_3x3", "sep_conv_3x3", "conv_1x3_3x1", "dil_conv_3x3")
+DEPTHS = (1, 4)
+"""cells; the second one halves the image"""
+WIDTHS = (4, 8)
+"""filters of the first cell"""
+RATES = (0.0125, 0.05, 0.1, 0.2)
+REGULARISERS: dict[str, tuple[float, float]] = {
+    "none": (0.0, 0.0),
+    "dropout": (0.0, 0.2),
+    "mixup": (0.4, 0.0),
+    "both": (0.4, 0.2),
+}
+"""name -> mixup's alpha and the share of features that are dropped"""
+
+
+class AugTrio:
+    """The augmentation agent: one family of operations, and how strong. Without strength all families are the same pipeline.
+
+    Args:
+        name: agent id.
+    """
+
+    def __init__(self, name: str = "aug") -> None:
+        self.name = name
+        self.space = SearchSpace([Decision("family", tuple(FAMILIES)), Decision("strength", STRENGTHS)])
+
+    def apply(self, recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
+        """Writes `augment`: one sub-policy, or none."""
+        if values["strength"] == "none":
+            return recipe.with_slots(augment=())
+        return recipe.with_slots(augment=(FAMILIES[values["family"]][values["strength"]],))
+
+    def base_values(self, base: Recipe) -> dict[str, str]:
+        """The recipe's policy if it is one of these, else none."""
+        for family, strengths in FAMILIES.items():
+            for strength, policy in strengths.items():
+                if base.augment == (policy,):
+                    return {"family": family, "strength": strength}
+        return {"family": next(iter(FAMILIES)), "strength": "none"}
+
+
+class NasTrio:
+    """The architecture agent: the operation of all cells, how many cells, how wide.
+
+    A cell is one block: the operation on either of its inputs, added.
+
+    Args:
+        name: agent id.
+    """
+
+    def __init__(self, name: str = "nas") -> None:
+        self.name = name
+        self.space = SearchSpace(
+            [Decision("operation", OPERATIONS), Decision("cells", DEPTHS), Decision("filters", WIDTHS)]
+        )
+
+    def apply(self, recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
+        """Writes `network`."""
+        cell = ((0, values["operation"], 1, values["operation"], "add"),)
+        reductions = (1,) if values["cells"] > 1 else ()
+        args = {"normal": cell, "reduction": cell, "cells": values["cells"], "reductions": reductions}
+        return recipe.with_slots(network=Spec("nasnet", {**args, "filters": values["filters"]}))
+
+    def base_values(self, base: Recipe) -> dict[str, Any]:
+        """The numbers that are closest to the recipe's, and the operation that its normal cell begins with."""
+        args = base.network.args if base.network.kind == "nasnet" else {}
+        begun = args["normal"][0][1] if args.get("normal") else ""
+        return {
+            "operation": begun if begun in OPERATIONS else OPERATIONS[0],
+            "cells": nearest(DEPTHS, args.get("cells", DEPTHS[-1])),
+            "filters": nearest(WIDTHS, args.get("filters", WIDTHS[-1])),
+        }
+
+
+class HpoTrio:
+    """The hyper-parameter agent: the learning rate, and what else regularises.
+
+    Args:
+        name: agent id.
+    """
+
+    def __init__(self, name: str = "hpo") -> None:
+        self.name = name
+        self.space = SearchSpace([Decision("learning_rate", RATES), Decision("regulariser", tuple(REGULARISERS))])
+
+    def apply(self, recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
+        """Writes `learning_rate`, `mixup` and `dropout`."""
+        mixup, dropout = REGULARISERS[values["regulariser"]]
+        return recipe.with_slots(learning_rate=values["learning_rate"], mixup=mixup, dropout=dropout)
+
+    def base_values(self, base: Recipe) -> dict[str, Any]:
+        """The rate that is closest to the recipe's; of mixup and dropout whether there is any."""
+        told = {(False, False): "none", (False, True): "dropout", (True, False): "mixup", (True, True): "both"}
+        return {
+            "learning_rate": nearest(RATES, base.learning_rate),
+            "regulariser": told[base.mixup > 0.0, base.dropout > 0.0],
+        }
