@@ -170,7 +170,7 @@ def joined(tables: Sequence[Trainings], *, mixed: bool = False) -> Trainings:
                 "unless it is meant: --mixed"
             )
     epochs = np.unique(np.concatenate([table.epochs for table in tables]))
-    columns = {
+    columns: dict[str, Any] = {
         each.name: np.concatenate([getattr(table, each.name) for table in tables])
         for each in fields(Trainings)
         if each.name not in ("about", "epochs", "curve", "source")
