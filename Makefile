@@ -16,9 +16,10 @@ search: install
 test: install-dev
 	$(PYTEST)
 
-# All that `test` leaves out: slow tests, integrations, export into a clean environment, the kill suite. `gpu` needs a device.
+# All that `test` leaves out: slow tests, integrations, export into a clean environment, the kill suite; and what skips there
+# for want of a package. `gpu` needs a device.
 test-full: install-dev lint
-	$(PYTEST) -m "not gpu" --timeout 1800
+	$(PYTEST) -m "(slow or extra) and not gpu" --timeout 1800
 
 check: lint test
 

@@ -80,6 +80,7 @@ def test_env_of_named_game(id):
 
 
 TABLE_GAMES = [id for id in names("games") if resolve("games", id).evaluator == "table"]
+WITH_MARKS = [pytest.param(id, marks=pytest.mark.extra) if "bench" in id else id for id in TABLE_GAMES]
 
 
 def table_game(id: str) -> Game:
@@ -93,7 +94,7 @@ def test_every_table_has_a_game():
     assert {resolve("games", id).data for id in TABLE_GAMES} == set(names("tables"))
 
 
-@pytest.mark.parametrize("id", TABLE_GAMES)
+@pytest.mark.parametrize("id", WITH_MARKS)
 def test_table_of_named_game(id):
     game = table_game(id)
     outcomes = check_evaluator(game.evaluator, jobs_of(game, 30))
@@ -106,7 +107,7 @@ def test_table_of_named_game(id):
     check_env(AutoMLEnv(game), episodes=50)
 
 
-@pytest.mark.parametrize("id", TABLE_GAMES)
+@pytest.mark.parametrize("id", WITH_MARKS)
 def test_different_pipelines_of_a_table_have_different_keys(id):
     game = make_game(id, "surrogate")
     codes = random_codes(game.spec.nvec, 500)

@@ -21,7 +21,13 @@ def blocks(language):
             yield pytest.param(block, id=f"{page.name}-{number}")
 
 
-@pytest.mark.parametrize("code", list(blocks("python")))
+def python_blocks():
+    for block in blocks("python"):
+        marks = [pytest.mark.extra] if block.values[0].startswith("# needs the extra") else []
+        yield pytest.param(*block.values, id=block.id, marks=marks)
+
+
+@pytest.mark.parametrize("code", list(python_blocks()))
 def test_python_block_runs(code, tmp_path):
     """Warnings are errors, but for those of other frameworks: a block says so in its first line."""
     extra = re.match(r"# needs the extra (\w+)\n", code)

@@ -200,6 +200,7 @@ def test_colours_of_16_bits_are_read_by_their_upper_8_or_refused(tmp_path: Path)
         row(path)
 
 
+@pytest.mark.extra
 @pytest.mark.parametrize(("image", "channels"), [(GREY, 1), (COLOUR, 3)], ids=["grey", "colour"])
 def test_a_heic_picture_is_the_same_ramp(tmp_path: Path, image: Image.Image, channels: int) -> None:
     heif = pytest.importorskip("pillow_heif", reason='pillow-heif is not installed: pip install "ma2ml[heif]"')

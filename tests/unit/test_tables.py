@@ -185,6 +185,7 @@ def test_another_version_of_the_package_is_refused(monkeypatch, changes, message
         nasbench201.nasbench201()
 
 
+@pytest.mark.extra
 @pytest.mark.parametrize("id", ["hpobench-australian-v0", "hpobench-credit-g-v0", "nasbench201-cifar10-v0"])
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")  # its file
 def test_values_are_the_packages_own(id):
