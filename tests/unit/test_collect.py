@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from ma2ml_env.store.store import TrialStore
 from ma2ml_env.tables.trainings import Trainings, joined
 from ma2ml_env.training.data.source import DataSource
 
+DOCS = Path(__file__).parents[2] / "docs" / "run.md"
 SUITE = """
 name = "tiny"
 game = "trio-digits-v0"
@@ -161,3 +163,12 @@ def test_what_is_no_table_is_refused(collected, tmp_path, capsys):
     np.savez(tmp_path / "bad.npz", about=np.array([{"format": 1}], dtype=object))
     with pytest.raises(ValueError, match="no table of trainings"):
         Trainings.load(tmp_path / "bad.npz")
+
+
+def test_the_suite_of_the_docs_is_one(tmp_path):
+    (block,) = re.findall(r"^```toml\n(name = .*?)^```$", DOCS.read_text(), re.MULTILINE | re.DOTALL)
+    (tmp_path / "suite.toml").write_text(block)
+    (tmp_path / "best.json").write_text(json.dumps(SOME))
+    suite = Suite.read(tmp_path / "suite.toml")
+    assert len(listed(suite, make_game(suite.game, "surrogate"), tmp_path)) == 2304  # the grid has all the others
+    assert suite.texts == ("curve=[1, 2, 5, 10, 20]", "test=true")
