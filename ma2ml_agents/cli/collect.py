@@ -106,7 +106,7 @@ class Table:
 
     runs: Positional[Annotated[tuple[Path, ...], arg(metavar="RUN|TABLE ...")]]
     """folders of runs of one space, and tables of such"""
-    out: Annotated[Path, arg(metavar="FILE.npz")]
+    out: Annotated[Path, arg(metavar="FILE.npz")] = Path("table.npz")
     """file to write"""
     mixed: bool = False
     """join trainings by several versions of torch or of ma2ml, which may differ in their bits"""
