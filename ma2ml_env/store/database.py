@@ -1,6 +1,5 @@
 """The SQLite file of a run: schema, transactions, and errors in the user's words. `store.py` says what stands in it."""
 
-import ctypes
 import hashlib
 import json
 import os
@@ -58,7 +57,6 @@ class Database:
     def __init__(self, path: Path, write: bool = False, create: bool = False) -> None:
         self.path = path
         self.run = ""
-        self._write = write
         self._folded = time.monotonic()
         with self.errors():
             mode = "rwc" if write else "ro"
@@ -85,12 +83,7 @@ class Database:
             raise
 
     def close(self) -> None:
-        """Close it; the write-ahead log is folded into the file."""
-        if self._write and inode(self.path) != self._inode:
-            # SQLite would delete the log by its name, which may be that of another run's now. So the system closes it, when
-            # the process ends.
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self.connection))
-            return
+        """Close it; the write-ahead log is folded into the file. SQLite leaves that out where the file was moved."""
         self.connection.close()
 
     def fold(self, after: float = 0.0) -> None:
