@@ -28,9 +28,7 @@ def backup(folder: Path, out: Path) -> int:
     """
     run = Files(folder)
     TrialStore(folder, create=False).close()  # says what is wrong with a folder that is none
-    if folder.resolve() in out.expanduser().resolve().parents:
-        raise ValueError(f"{out} lies in {folder} itself; name a folder elsewhere with --out")
-    with new_folder(out) as stage:
+    with new_folder(out, folder) as stage:
         copy_beside(folder, stage)  # first, so that best.json is a trial that the database has
         with closing(Database(run.database)) as source, closing(sqlite3.connect(stage / run.database.name)) as target:
             if not source.is_run():
@@ -79,14 +77,16 @@ def finish(stage: Path) -> None:
 
 
 @contextmanager
-def new_folder(out: Path) -> Iterator[Path]:
+def new_folder(out: Path, source: Path) -> Iterator[Path]:
     """A folder beside `out` that takes its place when all has gone well, and is gone else.
 
     Raises:
-        ValueError: if `out` is there and not an empty folder.
+        ValueError: if `out` is there and not an empty folder, or lies in `source`.
         OSError: if it cannot be made.
     """
     out = out.expanduser().absolute()
+    if source.resolve() in out.resolve().parents:
+        raise ValueError(f"{out} lies in {source} itself; name a folder elsewhere with --out")
     if out.is_symlink() or (out.exists() and (not out.is_dir() or any(out.iterdir()))):
         raise ValueError(f"{out} is there and not an empty folder; name a new one with --out")
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -80,7 +80,7 @@ def salvage(folder: Path, out: Path) -> Salvaged:
     files = Files(folder)
     if not folder.is_dir():
         raise ValueError(f"there is no folder {folder}")
-    with _undriven(files), new_folder(out) as stage:
+    with _undriven(files), new_folder(out, folder) as stage:
         about, (lines, _) = About.read(files.about), read_lines(files.mirror)
         parts = _databases(files)
         run = _whose(folder, parts, about, lines)
