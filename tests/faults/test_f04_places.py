@@ -16,9 +16,11 @@ STOPS = (3, 13, 18, 24)
 """outcomes after which a folder is copied, as a kill leaves it: in the first batch, in a later one, at the ends of batches"""
 
 
-def search(folder, seed, learner="random"):
-    words = f"search digits-v0 --evaluator surrogate --learner {learner} --budget 30 --batch 6 --seed {seed}"
-    assert main([*words.split(), "--run", str(folder)]) == 0
+WORDS = "search digits-v0 --evaluator surrogate --learner random --budget 30 --batch 6"
+
+
+def search(folder, seed):
+    assert main([*WORDS.split(), "--seed", str(seed), "--run", str(folder)]) == 0
 
 
 @pytest.fixture(scope="module")
@@ -170,8 +172,7 @@ def test_f4_a_search_does_not_train_again_what_its_database_has_lost(runs, tmp_p
     shutil.copy(tmp_path / "empty" / "run.sqlite", folder)
     (folder / "run.json").unlink()
     before = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
-    words = "search digits-v0 --evaluator surrogate --learner random --budget 30 --batch 6 --run".split()
-    for command in ([*words, str(folder)], ["resume", str(folder)]):
+    for command in ([*WORDS.split(), "--run", str(folder)], ["resume", str(folder)]):
         capsys.readouterr()
         assert main(command) == 2
         said = capsys.readouterr().err

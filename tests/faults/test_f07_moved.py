@@ -1,4 +1,4 @@
-"""F7: a run's folder is renamed while a search goes on in it, and another run takes its name. Nothing is written into that one."""
+"""F7: a run's folder is renamed while a search goes on in it, and another run takes its name."""
 
 import shutil
 
@@ -11,7 +11,7 @@ from ma2ml_agents.run.tracking import TensorBoard
 from ma2ml_env.store.mirror import Line, Mirror
 from ma2ml_env.store.store import TrialStore
 
-WORDS = "search digits-v0 --evaluator surrogate --learner random --budget 12 --batch 4 --run".split()
+WORDS = [*"search digits-v0 --evaluator surrogate --learner random --budget 12 --batch 4".split(" "), "--run"]
 
 
 def content(folder):

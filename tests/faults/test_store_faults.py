@@ -212,9 +212,15 @@ def limited(code, limit):
 
 
 def test_f6_full_disk_is_a_clear_error_and_the_run_goes_on_when_there_is_space(calm, tmp_path):
-    for limit in (3_000, 20_000, 34_000, 40_000):
+    open_log = "from ma2ml_env.store.database import Database; Database.fold = lambda self, after=0.0: None; "
+    for limit, before in (
+        (3_000, ""),
+        (20_000, ""),
+        (60_000, open_log),
+        (90_000, open_log),
+    ):  # while somebody reads it grows
         folder = tmp_path / str(limit)
-        process = limited(f"from parts import run; run({str(folder)!r})", limit)
+        process = limited(f"{before}from parts import run; run({str(folder)!r})", limit)
         assert b"OSError" in process.communicate(timeout=60)[1].splitlines()[-1]
         assert not list(folder.glob(".*"))
         run(folder)
