@@ -11,7 +11,7 @@ from ma2ml_agents.run.tracking import TensorBoard
 from ma2ml_env.store.mirror import Line, Mirror
 from ma2ml_env.store.store import TrialStore
 
-WORDS = [*"search digits-v0 --evaluator surrogate --learner random --budget 12 --batch 4".split(" "), "--run"]
+WORDS = "search digits-v0 --evaluator surrogate --learner random --budget 12 --batch 4 --run"
 
 
 def content(folder):
@@ -62,7 +62,7 @@ def test_f7_a_folder_whose_name_another_run_took_is_left_alone(tmp_path, killed,
 
 
 def test_f7_the_same_with_ma2ml_is_one_line(tmp_path, monkeypatch, capsys):
-    assert main([*WORDS, str(tmp_path / "other"), "--seed", "1"]) == 0
+    assert main([*WORDS.split(), str(tmp_path / "other"), "--seed", "1"]) == 0
     swap, write = Swap(tmp_path / "run", tmp_path / "other", 6), TrialStore.add_outcome
 
     def moving(self, number, outcome):
@@ -71,7 +71,7 @@ def test_f7_the_same_with_ma2ml_is_one_line(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(TrialStore, "add_outcome", moving)
     capsys.readouterr()
-    assert main([*WORDS, str(tmp_path / "run")]) == 2
+    assert main([*WORDS.split(), str(tmp_path / "run")]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert "its folder was moved or replaced. Nothing was written to the one that is there now" in said

@@ -11,7 +11,7 @@ from ma2ml_env.store.mirror import read_mirror
 from ma2ml_env.store.salvage import salvage
 from ma2ml_env.store.store import TrialStore
 
-WORDS = [*"search digits-v0 --evaluator surrogate --learner random --budget 12 --batch 4".split(" "), "--run"]
+WORDS = "search digits-v0 --evaluator surrogate --learner random --budget 12 --batch 4 --run"
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def copied(tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(TrialStore, "add_outcome", copying)
-        assert main([*WORDS, str(base / "run")]) == 0
+        assert main([*WORDS.split(), str(base / "run")]) == 0
     return base / "run", copies
 
 
