@@ -137,6 +137,7 @@ def test_a_run_of_somebodys_own_shows_its_closed_batches(tmp_path, calm, capsys)
     run = shutil.copytree(calm, tmp_path / "run")
     with TrialStore(run) as store, store._transaction() as db:
         db.execute("DELETE FROM meta WHERE key = 'run'")
+    (run / "run.json").unlink()  # else it is a run that has lost its configuration
     with TrialStore(run) as store:
         found = known_trials(store)
         assert len(found.trials) == 16
