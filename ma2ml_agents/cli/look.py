@@ -13,6 +13,7 @@ from ma2ml_agents.cli.keys import print_settings
 from ma2ml_agents.run.options import OptionalFile, Run
 from ma2ml_env.metrics import metric, value
 from ma2ml_env.registry import names, resolve
+from ma2ml_env.store.check import check
 from ma2ml_env.store.store import TrialStore
 from ma2ml_env.trial import Trial
 
@@ -171,8 +172,7 @@ class Check:
         """Print every problem, or that there is none."""
         if not self.run.is_dir():
             raise ValueError(f"there is no folder {self.run}")
-        with TrialStore(self.run) as store:
-            problems = store.check()
+        problems = check(self.run)
         for problem in problems:
             console.print(problem, markup=False, soft_wrap=True)
         if not problems:

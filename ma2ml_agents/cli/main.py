@@ -19,6 +19,7 @@ from ma2ml_agents.cli.bench import Bench
 from ma2ml_agents.cli.collect import Collect, Table
 from ma2ml_agents.cli.data import Data
 from ma2ml_agents.cli.fidelity import Fidelity
+from ma2ml_agents.cli.keep import Backup, Salvage
 from ma2ml_agents.cli.look import Check, List, Pareto, Report, Show, Trials
 from ma2ml_agents.cli.paper import Paper
 from ma2ml_agents.cli.start import Resume, Search
@@ -38,6 +39,8 @@ COMMANDS: dict[str, type[Any]] = {
     "pareto": Pareto,
     "report": Report,
     "check": Check,
+    "backup": Backup,
+    "salvage": Salvage,
     "bench": Bench,
     "collect": Collect,
     "table": Table,

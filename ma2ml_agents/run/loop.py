@@ -5,9 +5,11 @@ learner's state together when the batch closes. A resumed search loads the state
 get what is stored; then it plays what has no outcome. It ends with the same bytes as if nothing had happened.
 """
 
+import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ma2ml_agents.learner import Learner
@@ -19,6 +21,8 @@ from ma2ml_env.evaluators.deadline import Deadline, NoTime
 from ma2ml_env.playable import OnOutcome, Playable
 from ma2ml_env.store.store import TrialStore
 from ma2ml_env.trial import Code, GameSpec, Outcome, Proposal, Trial, trial_seed
+
+_log = logging.getLogger(__name__)
 
 
 class SomebodysGame(Playable):
@@ -134,7 +138,7 @@ def search(
         first = len(trials)
         n = min(batch - first % batch, budget - first)
         known: dict[int, Outcome] = {}
-        if store is not None and (stored := len(store.stored_proposals(index))):
+        if store is not None and (stored := store.size(index)):
             if first + stored > budget:
                 raise ValueError(
                     f"trials {first} to {first + stored - 1} are proposed already: a budget of {budget} is too small"
@@ -189,7 +193,14 @@ def _resume(
     run = {**protocol, "nvec": nvec, **intervals, "state_dim": game.spec.state_dim, "learner": kind}
     store.configure(run, section="search", safe=("budget",))
     closed = store.learner_state()
-    if closed is None:  # a new run; or its learner was dropped, then all batches are asked and told again
+    if closed is None:  # a new run; or its learner is gone, then all batches are asked and told again
+        if count := store.proposed():
+            _log.warning(
+                "%s: the learner's state is not there; it is asked for its %d proposals again, and told what came of them. "
+                "What is stored is not trained again",
+                store.folder,
+                count,
+            )
         store.close_batch(-1, [], learner.state_dict())
         return [], 0
     try:
@@ -241,7 +252,9 @@ class _Best:
     def _take(self, trial: Trial) -> None:
         self.trial = trial
         if self._store is not None:
-            codes = trial.proposal.codes
+            # A stored trial has its agents in the order of the alphabet, one that was just played in the game's.
+            codes = {agent: trial.proposal.codes[agent] for agent in self._game.spec.nvec}
+            trial = replace(trial, proposal=replace(trial.proposal, codes=codes))
             recipe = self._game.recipe(codes)
             self._store.write_best(trial, None if recipe is None else recipe.to_json(), self._game.values(codes))
 

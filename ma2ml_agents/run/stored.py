@@ -23,8 +23,11 @@ def stored_config(store: TrialStore) -> RunConfig:
     """What `ma2ml search` was told.
 
     Raises:
-        ValueError: if the run was not made by `ma2ml search`; what is missing or of another kind is named.
+        ValueError: if the run was not made by `ma2ml search`, or its database has lost that; what is missing or of another kind
+            is named.
     """
+    if not store.config:
+        store.examine().refuse(store.folder)
     return RunConfig.read(store.config, store.folder)
 
 

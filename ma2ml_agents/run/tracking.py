@@ -17,6 +17,7 @@ from ma2ml_agents.run.loop import Callback
 from ma2ml_agents.run.standing import Key, Standing, mean_reward
 from ma2ml_agents.run.ticker import SILENCE, Ticker
 from ma2ml_env.game import Protocol
+from ma2ml_env.io.files import inode
 from ma2ml_env.reward import Reward
 from ma2ml_env.trial import Outcome, Trial
 
@@ -210,6 +211,7 @@ class TensorBoard(Callback):
         self.folder = folder
         self._standing = Standing(top_k, key)
         self._writer: Any = None
+        self._inode: tuple[int, int] | None = None
 
     def on_start(self, budget: int, trials: Sequence[Trial]) -> None:
         """Open a file that replaces what an interrupted session may have written beyond these trials."""
@@ -217,9 +219,17 @@ class TensorBoard(Callback):
 
         self._standing.add(trials)
         self._writer = SummaryWriter(str(self.folder), purge_step=len(trials) + 1)
+        self._writer.flush()  # a thread of its own writes, by the file's name: nothing is to be left that it writes later
+        self._inode = inode(self.folder)
 
     def on_batch(self, batch: int, trials: Sequence[Trial], metrics: Mapping[str, float]) -> None:
-        """Write one point of every curve."""
+        """Write one point of every curve.
+
+        Raises:
+            OSError: if the folder was moved or replaced; the writer would go on by its name.
+        """
+        if inode(self.folder) != self._inode:
+            raise OSError(f"{self.folder} is not the folder that this search has opened; nothing was written to it")
         self._standing.add(trials)
         best = self._standing.best
         values = {

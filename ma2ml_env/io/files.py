@@ -30,10 +30,20 @@ def write_atomic(path: Path, data: bytes) -> None:
         os.close(folder)
 
 
+def inode(path: Path) -> tuple[int, int] | None:
+    """(device, inode): which file has this name now; None if none has."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 class FolderLock:
     """A lock on a folder that one process holds. The system frees it when the process ends, however it ends.
 
-    The file stays behind; what counts is the lock on it, so a file of a dead process holds nobody up.
+    The file stays behind; what counts is the lock on it, so a file of a dead process holds nobody up. Its first line says who
+    held it last, the second is a note that outlives the holder.
 
     Raises:
         BlockingIOError: if somebody holds it; the message says who.
@@ -45,14 +55,32 @@ class FolderLock:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = os.pread(self._file, 200, 0).decode(errors="replace").strip() or "unknown"
+            holder = self._lines()[0] or "unknown"
             os.close(self._file)
             raise BlockingIOError(
                 f"{path.parent} is in use by another process ({holder}); wait until it ends, or end it"
             ) from None
-        os.ftruncate(self._file, 0)
-        os.pwrite(self._file, f"pid {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+        self._note = self._lines()[1]
+        self._holder = f"pid {os.getpid()} on {socket.gethostname()}"
+        self.note = self._note
         _held.add(self)
+
+    @property
+    def note(self) -> str:
+        """What the last holder has noted: a line; "" if nothing."""
+        return self._note
+
+    @note.setter
+    def note(self, text: str) -> None:
+        """It is not waited for until it is on the disk: it outlives the process, perhaps not the machine."""
+        data = f"{self._holder}\n{text}\n".encode()
+        os.pwrite(self._file, data, 0)
+        os.ftruncate(self._file, len(data))
+        self._note = text
+
+    def _lines(self) -> list[str]:
+        """Holder and note."""
+        return [*os.pread(self._file, 400, 0).decode(errors="replace").split("\n"), "", ""][:2]
 
     def release(self) -> None:
         """Free it; a second time does nothing."""

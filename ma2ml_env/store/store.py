@@ -1,15 +1,18 @@
-"""A run's memory: one folder with `run.sqlite` (the truth), `trials.jsonl` (a readable mirror) and `best.json`.
+"""A run's memory: one folder with `run.sqlite` (the truth), `trials.jsonl` and `run.json` (a readable mirror) and `best.json`.
 
 Proposals are stored before they are evaluated, each outcome the moment it arrives, rewards and the learner's state when a batch
 closes; each in one transaction that is on the disk when the call returns. So a run may be killed at any moment: what was
 acknowledged is there, once, and the rest is asked and evaluated again.
 
-Every row and every line carries a digest of its content. What does not match its digest is never handed out.
+Every row and every line carries a digest of its content and the run's id. What does not match is never handed out. The
+database's log is closed with the configuration, with each batch, and with an outcome that comes a second after the last time.
 """
 
 import json
+import logging
 import math
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,13 +23,15 @@ from typing import Any, NamedTuple, Self
 from ma2ml_env.io.files import FolderLock
 from ma2ml_env.io.reading import read_json
 from ma2ml_env.io.state import pack, unpack
-from ma2ml_env.store.database import Database, digest
-from ma2ml_env.store.mirror import Mirror, best_is_whole, canonical, read_mirror, write_best
+from ma2ml_env.store.check import Files, Found, check, examine
+from ma2ml_env.store.database import OPEN_LOG, Database, salvage_of
+from ma2ml_env.store.mirror import About, Line, Mirror, canonical, write_best
+from ma2ml_env.store.rows import CLOSED, TRIALS, learner_of, trial_of
 from ma2ml_env.trial import Outcome, Proposal, Trial
 
-_TRIALS = """SELECT number, batch, seed, p.json, p.digest, number, o.json, reward, o.digest
-    FROM proposals p JOIN outcomes o USING (number) {where} ORDER BY number"""
-_CLOSED = "WHERE reward IS NOT NULL"
+SALVAGED = "salvaged"
+"""section of a run that was made of another's remains"""
+_log = logging.getLogger(__name__)
 
 
 class LearnerState(NamedTuple):
@@ -57,13 +62,15 @@ class TrialStore:
 
     def __init__(self, folder: str | Path, create: bool = True) -> None:
         self.folder = Path(folder)
-        self._path = self.folder / "run.sqlite"
-        self._mirror_path = self.folder / "trials.jsonl"
-        self._best_path = self.folder / "best.json"
+        self._files = Files(self.folder)
+        self._path = self._files.database
+        self._outcomes = 0  # in the database, while this process writes
         self._database: Database | None = None
         self._lock: FolderLock | None = None
         self._mirror: Mirror | None = None
         if not self._path.exists():
+            if self._files.mirror.exists() or self._files.about.exists():
+                raise ValueError(f"{self.folder} has lost its run.sqlite; {salvage_of(self.folder)}")
             if not create:
                 raise ValueError(f"{self.folder} is not a run: it has no run.sqlite")
             if self.folder.is_dir() and any(not path.name.startswith("run.") for path in self.folder.iterdir()):
@@ -103,10 +110,12 @@ class TrialStore:
         if config != before:
             text = canonical(config)
             with self._transaction() as db:
-                db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?, ?)", (section, text, digest(section, text)))
+                db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?, ?)", (section, text, self._mark(section, text)))
+            self._drive().fold()
+            self._tell_about()
 
     def propose(self, batch: int, first_number: int, proposals: Sequence[Proposal], seeds: Sequence[int]) -> None:
-        """Store a batch's proposals before they are evaluated.
+        """Store a batch's proposals before they are evaluated, those that are not there already.
 
         Raises:
             ValueError: if the batch is there already and not the same byte for byte; the first difference is named.
@@ -114,18 +123,30 @@ class TrialStore:
         rows = []
         for number, (proposal, seed) in enumerate(zip(proposals, seeds, strict=True), first_number):
             fields = (number, batch, seed, canonical(proposal.to_json()))
-            rows.append((*fields, digest(*fields)))
+            rows.append((*fields, self._mark(*fields)))
         stored = self._rows("SELECT * FROM proposals WHERE batch = ? ORDER BY number", (batch,))
-        if not stored:
-            with self._transaction() as db:
-                db.executemany("INSERT INTO proposals VALUES (?, ?, ?, ?, ?)", rows)
-        elif stored != rows:
-            pairs = zip(stored, rows, strict=False)
-            number = next((old[0] for old, new in pairs if old != new), first_number + min(len(stored), len(rows)))
+        if stored == rows:
+            return
+        asked = {row[0]: row for row in rows}
+        whole = not stored or self.size(batch) == len(rows)  # a salvaged batch may lack some
+        different = [row[0] for row in stored if asked.get(row[0]) != row]
+        if different or not whole:
+            number = min(different, default=first_number + min(len(stored), len(rows)))
             raise ValueError(
                 f"{self.folder}: the learner does not propose what it proposed before (first difference: trial {number} of "
                 f"batch {batch}). The learner, its settings or its libraries have changed; start a new run"
             )
+        with self._transaction() as db:
+            there = {row[0] for row in stored}
+            db.executemany("INSERT INTO proposals VALUES (?, ?, ?, ?, ?)", [row for row in rows if row[0] not in there])
+
+    def size(self, batch: int) -> int:
+        """How many trials were proposed in a batch; 0 if none were. A salvaged run may have lost some of them."""
+        sizes, there = self.section(SALVAGED).get("sizes", {}), len(self.stored_proposals(batch))
+        size = sizes.get(str(batch), there) if isinstance(sizes, dict) else None
+        if not isinstance(size, int) or size < there:
+            raise ValueError(f"{self.folder}: the size of batch {batch} was not written by ma2ml: {size!r}")
+        return size
 
     def stored_proposals(self, batch: int) -> list[Proposal]:
         """A batch's proposals in the order of their numbers; [] if there are none."""
@@ -144,6 +165,7 @@ class TrialStore:
         """
         with self._transaction() as db:
             self._insert(db, number, outcome)
+        self._drive().fold(after=OPEN_LOG)
 
     def outcomes(self, batch: int) -> dict[int, Outcome]:
         """Trial number -> outcome of a batch, as far as they have arrived."""
@@ -171,32 +193,34 @@ class TrialStore:
                 stored = self._insert(db, trial.number, trial.outcome)
                 if Outcome.from_json(read_json(stored)) != trial.outcome:
                     raise ValueError(f"{self.folder}: trial {trial.number} has another outcome already")
-                mark = digest(trial.number, stored, trial.reward)
+                mark = self._mark(trial.number, stored, trial.reward)
                 db.execute(
                     "UPDATE outcomes SET reward = ?, digest = ? WHERE number = ?", (trial.reward, mark, trial.number)
                 )
             ((count,),) = db.execute("SELECT COUNT(*) FROM proposals WHERE batch <= ?", (batch,)).fetchall()
             fields = (batch, count, text, blob)
             db.execute("DELETE FROM learner")  # a state is large, and one is enough to go on from
-            db.execute("INSERT INTO learner VALUES (?, ?, ?, ?, ?)", (*fields, digest(*fields)))
-        new = [trial for trial in trials if trial.number not in closed]
+            db.execute("INSERT INTO learner VALUES (?, ?, ?, ?, ?)", (*fields, self._mark(*fields)))
+        database = self._drive()
+        database.fold()
+        new = [Line(trial, database.run, batch, len(trials)) for trial in trials if trial.number not in closed]
         if new and self._mirror is not None:
             self._mirror.append(new)
 
     def learner_state(self) -> LearnerState | None:
         """The learner as it was when the last batch closed, or None if nothing of it is stored."""
-        row = self._learner()
+        row = learner_of(self._rows("SELECT * FROM learner"), self.folder)
         return LearnerState(row[0], row[1], unpack(row[2], row[3])) if row else None
 
     def forget_learner(self) -> None:
-        """Drop the learner's state, say because it is damaged: the next search rebuilds it from the stored trials."""
+        """Drop the learner's state: the next search rebuilds it from the stored trials."""
         with self._transaction() as db:
             db.execute("DELETE FROM learner")
 
     def trials(self) -> Iterator[Trial]:
         """All trials of closed batches, in order: those that a learner was told of."""
-        for row in self._rows(_TRIALS.format(where=_CLOSED)):
-            yield self._trial(row, row[7])
+        for row in self._rows(CLOSED):
+            yield trial_of(row, row[7], self.folder)
 
     def known_trials(self, reward: Callable[[Outcome], float]) -> tuple[list[Trial], list[Trial]]:
         """(trials of closed batches, those of the open batch that have an outcome), both in order, as of one moment.
@@ -208,46 +232,35 @@ class TrialStore:
             ValueError: if a reward is not finite.
         """
         closed, unclosed = [], []
-        for row in self._rows(_TRIALS.format(where="")):
+        for row in self._rows(TRIALS.format(where="")):
             if row[7] is not None:
-                closed.append(self._trial(row, row[7]))
+                closed.append(trial_of(row, row[7], self.folder))
             else:
-                trial = self._trial(row, 0.0)
+                trial = trial_of(row, 0.0, self.folder)
                 unclosed.append(replace(trial, reward=_finite(trial.number, reward(trial.outcome))))
         return closed, unclosed
 
     def write_best(self, trial: Trial, recipe: Any = None, values: Any = None) -> None:
         """Write `best.json`: the trial with its recipe and values (agent -> decision -> choice), for people."""
+        self._drive().check_place()
+        write_best(self._files.best, trial, recipe, values)
+
+    def restore(self) -> int:
+        """Make the readable files what the database says; return the number of outcomes that it holds."""
         self._drive()
-        write_best(self._best_path, trial, recipe, values)
+        return self._outcomes
 
     def check(self) -> list[str]:
         """Everything that is wrong with the folder, one line each; [] if nothing is. Works while a search is going on."""
-        if not self._path.exists():
-            return [f"{self.folder}: run.sqlite is not there"]
-        problems = []
-        lines, damaged = read_mirror(self._mirror_path) if self._mirror_path.exists() else ([], [])
-        try:
-            database = self._reader()
-            problems += [f"run.sqlite: {line}" for line in database.problems()] if database else []
-            stored = {trial.number: trial for trial in self.trials()}
-            learner = self._learner()
-            count = learner[1] if learner else 0
-            if not problems and (sorted(stored) != list(range(len(stored))) or count > len(stored)):
-                problems.append(
-                    f"run.sqlite: of {max([count, *(n + 1 for n in stored)])} finished trials some are missing"
-                )
-            lost = [trial.number for trial in lines if stored.get(trial.number) != trial]
-            if not problems and lost:
-                problems.append(
-                    f"run.sqlite does not hold trials that trials.jsonl holds, or not like that: {_short(lost)}"
-                )
-        except (ValueError, OSError) as error:
-            problems.append(str(error))
-        problems += [f"trials.jsonl: line {line} is damaged; going on with the run writes it anew" for line in damaged]
-        if self._best_path.exists() and not best_is_whole(self._best_path):
-            problems.append("best.json is damaged; going on with the run writes it anew")
-        return problems
+        return check(self.folder)
+
+    def examine(self) -> Found:
+        """What `check` finds, by whether a search goes on all the same.
+
+        Raises:
+            OSError: if the system refuses to read the files.
+        """
+        return examine(self._files)
 
     def close(self) -> None:
         """Close the database and free the lock. A later call opens it again."""
@@ -276,33 +289,16 @@ class TrialStore:
             raise ValueError(f"{self.folder}: its config {section!r} is not a JSON object")
         return config
 
-    def _trial(self, row: tuple[Any, ...], reward: Any) -> Trial:
-        """A row of `_TRIALS`, with a reward."""
-        try:
-            told = {"proposal": read_json(row[3]), "outcome": read_json(row[6])}
-            return Trial.from_json({"number": row[0], "seed": row[2], **told, "reward": reward})
-        except ValueError as error:
-            raise ValueError(f"{self.folder}: trial {row[0]} was not written by ma2ml: {error}") from None
-
-    def _learner(self) -> tuple[int, int, Any, Any] | None:
-        """Batch, number of trials, JSON and blob of the stored learner."""
-        rows = self._rows("SELECT * FROM learner")
-        if not rows:
-            return None
-        batch, trials, text, blob, _ = rows[0]
-        if not isinstance(batch, int) or not isinstance(trials, int):  # SQLite's columns take anything
-            raise ValueError(f"{self.folder}: the learner was not written by ma2ml: batch {batch!r}, {trials!r} trials")
-        return batch, trials, text, blob
-
     def _insert(self, db: sqlite3.Connection, number: int, outcome: Outcome) -> str:
         """The JSON of the number's outcome, which is this one unless there was one."""
         text = canonical(outcome.to_json())
         try:
-            db.execute(
-                "INSERT OR IGNORE INTO outcomes VALUES (?, ?, NULL, ?)", (number, text, digest(number, text, None))
+            done = db.execute(
+                "INSERT OR IGNORE INTO outcomes VALUES (?, ?, NULL, ?)", (number, text, self._mark(number, text, None))
             )
         except sqlite3.IntegrityError:
             raise ValueError(f"{self.folder}: trial {number} was not proposed") from None
+        self._outcomes += max(0, done.rowcount)
         ((stored,),) = db.execute("SELECT json FROM outcomes WHERE number = ?", (number,)).fetchall()
         return str(stored)
 
@@ -310,10 +306,34 @@ class TrialStore:
         database = self._reader()
         return [] if database is None else database.rows(query, values)
 
+    def _mark(self, *fields: Any) -> str:
+        return self._drive().mark(*fields)
+
+    def _lines(self) -> list[Line]:
+        """What should stand in the mirror."""
+        rows, run = self._rows(CLOSED), self._drive().run
+        sizes = Counter(row[1] for row in rows)
+        return [Line(trial_of(row, row[7], self.folder), run, row[1], sizes[row[1]]) for row in rows]
+
+    def _tell_about(self) -> None:
+        """Bring `run.json` to what the database says."""
+        database = self._drive()
+        database.check_place()
+        names = [row[0] for row in self._rows("SELECT * FROM meta WHERE key != 'id' ORDER BY key")]
+        if names:
+            About(database.run, {name: self.section(name) for name in names}).write(self._files.about)
+
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._drive().transaction() as db:
-            yield db
+        database, before = self._drive(), self._outcomes
+        try:
+            with database.transaction() as db:
+                yield db
+        except BaseException:
+            self._outcomes = before
+            raise
+        if self._outcomes != before and self._lock is not None:
+            self._lock.note = str(self._outcomes)  # so that one that is lost with the log is missed
 
     def _reader(self) -> Database | None:
         """The connection, or None where there is no run yet."""
@@ -322,21 +342,30 @@ class TrialStore:
         return self._database if self._database is not None and self._database.is_run() else None
 
     def _drive(self) -> Database:
-        """The connection of the one process that may write."""
+        """The connection of the one process that may write; nothing is written to a folder that is not whole."""
         if self._lock is not None and self._database is not None:
             return self._database
         self.close()
         try:
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
-                self._lock = FolderLock(self.folder / "run.lock")
+                self._lock = FolderLock(self._files.lock)
             except BlockingIOError:
                 raise
             except OSError as error:
                 raise OSError(f"cannot write to the run's folder {self.folder}: {error.strerror or error}") from None
             # the mirror is made after the database: where it is, there was one
-            self._database = Database(self._path, write=True, create=not self._mirror_path.exists())
-            self._mirror = Mirror(self._mirror_path, self.trials())
+            made = self._files.mirror.exists() or self._files.about.exists()
+            if self._path.exists():
+                found = examine(self._files, self._lock.note)
+                found.refuse(self.folder)
+                if found.lost:
+                    _log.warning("%s: %s", self.folder, found.lost)
+            self._database = Database(self._path, write=True, create=not made)
+            self._mirror = Mirror(self._files.mirror, self._lines(), made)
+            self._tell_about()
+            self._outcomes = len(self._rows("SELECT * FROM outcomes"))
+            self._lock.note = str(self._outcomes)
         except BaseException:
             self.close()
             raise
@@ -357,8 +386,3 @@ def _differences(old: Any, new: Any, place: tuple[str, ...] = ()) -> Iterator[tu
             yield from _differences(old.get(key), new.get(key), (*place, key))
     elif old != new:
         yield place[0], f"{'.'.join(place)} is {json.dumps(old)} there and {json.dumps(new)} here"
-
-
-def _short(numbers: Sequence[int]) -> str:
-    shown = ", ".join(map(str, sorted(numbers)[:5]))
-    return shown if len(numbers) <= 5 else f"{shown} and {len(numbers) - 5} more"

@@ -88,9 +88,15 @@ def overwrite(folder, table, row, column, value):
             (stored,) = db.execute(f"SELECT * FROM {table} WHERE {key} IS ?", (place,)).fetchall()  # as SQLite has it
         except (sqlite3.Error, UnicodeError, ValueError):
             return False
-        db.execute(f"UPDATE {table} SET digest = ? WHERE {key} IS ?", (digest(*stored[:-1]), place))
+        db.execute(f"UPDATE {table} SET digest = ? WHERE {key} IS ?", (marked(db, stored), place))
         db.commit()
     return True
+
+
+def marked(db, stored):
+    """The digest of a row, which is of the run's id as well."""
+    ids = db.execute("SELECT json FROM meta WHERE key = 'id'").fetchall()
+    return digest(*stored[:-1]) if not ids or stored[0] == "id" else digest(json.loads(ids[0][0]), *stored[:-1])
 
 
 class Watch:

@@ -82,13 +82,21 @@ def comparable(trial):
 
 
 def result(folder):
-    """All that must be the same in the end: trials, learner to the bit, best pipeline."""
+    """All that must be the same in the end: trials, learner to the bit, best pipeline to the byte.
+
+    Digests in the database and the mirror hold the run's id, which every run has its own of.
+    """
     with TrialStore(folder, create=False) as store:
         assert store.check() == []
         trials = [comparable(trial) for trial in store.trials()]
-        row = store._rows("SELECT batch, trials, json, blob, digest FROM learner")
-    best = json.loads((Path(folder) / "best.json").read_text())
-    return trials, row, best
+        row = [row[:4] for row in store._rows("SELECT * FROM learner")]
+    return trials, row, (Path(folder) / "best.json").read_bytes()
+
+
+def mirrored(folder):
+    """The mirror's lines, but for the run's id and the digests, which hold it."""
+    lines = [json.loads(line) for line in (Path(folder) / "trials.jsonl").read_bytes().splitlines()]
+    return [{key: value for key, value in line.items() if key not in ("run", "digest")} for line in lines]
 
 
 def python(*args, **options):

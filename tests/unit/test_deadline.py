@@ -15,6 +15,7 @@ from ma2ml_env.evaluators.wrap import Cached
 from ma2ml_env.game import Game
 from ma2ml_env.recipe import Recipe
 from ma2ml_env.space import Decision, SearchSpace
+from ma2ml_env.store.mirror import read_mirror
 from ma2ml_env.store.store import TrialStore
 from ma2ml_env.training.data.source import DataSource
 from ma2ml_env.trial import Outcome
@@ -179,7 +180,7 @@ def test_from_the_command_line_it_ends_well_and_goes_on(tmp_path, monkeypatch, c
     assert f"ma2ml resume {run}" in out
     assert main(["resume", str(run), "--hours", "1"]) == 0
     assert "the time is up" not in capsys.readouterr().out
-    assert (run / "trials.jsonl").read_bytes() == (calm / "trials.jsonl").read_bytes()
+    assert read_mirror(run / "trials.jsonl") == read_mirror(calm / "trials.jsonl")
 
 
 def test_a_limit_that_is_over_at_once_loses_nothing(tmp_path, capsys):
@@ -230,7 +231,7 @@ def test_extend_is_a_budget_by_a_difference(tmp_path, capsys):
     assert main(["search", "digits-v0", "--run", str(run), *SURROGATE]) == 0
     assert main(["resume", str(run), "--extend", "8"]) == 0
     assert main(["search", "digits-v0", "--run", str(calm), *SURROGATE[:-1], "20"]) == 0
-    assert (run / "trials.jsonl").read_bytes() == (calm / "trials.jsonl").read_bytes()
+    assert read_mirror(run / "trials.jsonl") == read_mirror(calm / "trials.jsonl")
     with TrialStore(run, create=False) as store:
         assert store.config["budget"] == 20
     for args, message in ((["--extend", "4", "--budget", "30"], "give one of them"), (["--extend", "0"], "at least 1")):

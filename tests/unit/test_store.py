@@ -13,7 +13,8 @@ import torch
 
 from ma2ml_env.io.state import pack, unpack
 from ma2ml_env.store.database import _SCHEMA, Database
-from ma2ml_env.store.store import TrialStore, read_mirror
+from ma2ml_env.store.mirror import read_mirror
+from ma2ml_env.store.store import TrialStore
 from ma2ml_env.trial import Outcome, Proposal, Trial
 
 PROPOSALS = [Proposal({"a": (i, 1)}, {"a": (0.1 * i, -1 / 3)}, {"a": -0.7}, "policy") for i in range(4)]
