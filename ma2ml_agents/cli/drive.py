@@ -13,6 +13,7 @@ from tyro.conf import arg
 from ma2ml_agents.learner import Learner
 from ma2ml_agents.run.config import RunConfig
 from ma2ml_agents.run.data import KnownData
+from ma2ml_agents.run.signals import Loading, Stopped
 from ma2ml_agents.run.ticker import working
 from ma2ml_env.store.store import TrialStore
 from ma2ml_env.training.data.identity import Identity
@@ -55,18 +56,19 @@ def drive(
         accept_changed_data: whether other data than those of before are meant.
     """
     began = time.monotonic()
-    import torch
+    with Loading():
+        import torch
 
-    from ma2ml_agents.reports.tables import print_summary
-    from ma2ml_agents.run.data import same_data
-    from ma2ml_agents.run.forecast import spoken
-    from ma2ml_agents.run.loop import refuse_earlier_learner, search
-    from ma2ml_agents.run.sources import known
-    from ma2ml_agents.run.standing import Standing, recipe_key
-    from ma2ml_agents.run.stop import Interruptible, Stopped, stoppable
-    from ma2ml_agents.run.stored import build, known_trials
-    from ma2ml_agents.run.tracking import SearchProgress, TensorBoard
-    from ma2ml_env.evaluators.deadline import Deadline, NoTime
+        from ma2ml_agents.reports.tables import print_summary
+        from ma2ml_agents.run.data import same_data
+        from ma2ml_agents.run.forecast import spoken
+        from ma2ml_agents.run.loop import refuse_earlier_learner, search
+        from ma2ml_agents.run.sources import known
+        from ma2ml_agents.run.standing import Standing, recipe_key
+        from ma2ml_agents.run.stop import Interruptible, stoppable
+        from ma2ml_agents.run.stored import build, known_trials
+        from ma2ml_agents.run.tracking import SearchProgress, TensorBoard
+        from ma2ml_env.evaluators.deadline import Deadline, NoTime
 
     may_retrain = _check(config, limit)
     torch.set_num_threads(1)  # networks here are small; threads would only wait for each other
