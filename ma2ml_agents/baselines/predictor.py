@@ -63,6 +63,7 @@ class PredictorConfig:
             self,
             at_least_one=("start", "members", "steps", "minibatch", "parents", "candidates", "rounds"),
             not_negative=("lr", "weight_decay", "random"),
+            layers=("hidden",),
             choices={"acquisition": ACQUISITIONS, "targets": TARGETS},
         )
 

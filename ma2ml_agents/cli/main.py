@@ -69,6 +69,20 @@ def _run(argv: Sequence[str], signals: Signals) -> int:
         line = " ".join(str(error).split())  # of a file's own text there may be what no encoding has, as half a pair
         _say(f"ma2ml: error: {line.encode(errors='backslashreplace').decode()}")
         return 2
+    except (MemoryError, RuntimeError) as error:
+        if not _full(error) or os.environ.get("MA2ML_TRACEBACK"):
+            raise
+        _say(f"ma2ml: error: the memory is not enough for what was asked for: {' '.join(str(error).split())[:200]}")
+        return 2
+
+
+def _full(error: Exception) -> bool:
+    """Whether memory ran out: torch, which says so in its own way, has been imported then."""
+    if "torch" not in sys.modules:
+        return isinstance(error, MemoryError)
+    from ma2ml_env.evaluators.faults import out_of_memory
+
+    return out_of_memory(error)
 
 
 def _say(line: str) -> None:

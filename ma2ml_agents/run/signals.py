@@ -47,8 +47,8 @@ def settle() -> None:
 class Signals:
     """The handlers of a whole command; `stop.stoppable` has its own ones for what stores results.
 
-    Before the command begins there is nothing to clean up, and an exception in the middle of an import may be swallowed or turned
-    into another. So a signal ends the process at once then, with a line and its exit code. Later it raises `Stopped`.
+    Before the command begins there is nothing to clean up, and an exception in the middle of an import may be swallowed or
+    turned into another. So a signal ends the process at once then, with a line and its exit code. Later it raises `Stopped`.
 
     Args:
         own: whether the process is the command's alone: elsewhere a signal raises `Stopped` always, and the former handlers

@@ -10,6 +10,7 @@ itself, averaged over the others, therefore takes the other choice, and joining 
 cooperate. Intervals add smooth peaks to z (`peaks.py`), with as much variance each as a decision has on average.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -61,8 +62,13 @@ class Landscape:
             raise ValueError(f"accuracies need 0 <= centre < top <= 1, not {self.centre} and {self.top}")
         if not 0 < self.contested <= 0.5:
             raise ValueError(f"contested is a positive share of at most a half, not {self.contested}")
-        if self.noise < 0 or self.delay < 0 or self.flops < 1 or not -1 <= self.flops_link <= 1:
-            raise ValueError("noise and delay are not negative, flops at least 1, flops_link in [-1, 1]")
+        if not (
+            0 <= self.noise <= 1
+            and 0 <= self.delay < math.inf
+            and 1 <= self.flops <= 1e15
+            and -1 <= self.flops_link <= 1
+        ):
+            raise ValueError("noise lies in [0, 1], delay is not negative, flops in [1, 1e15], flops_link in [-1, 1]")
 
 
 @dataclass(frozen=True, eq=False)
