@@ -1,7 +1,7 @@
 """What a long search costs: `python benchmarks/soak.py OUT` (cifar10-v0, surrogate, default learner, 5,016 trials).
 
-Watches `ma2ml search` from outside, so the numbers are those of the command. At every five hundred trials: memory of the driver,
-processor seconds a batch since the last mark, size of the folder, and processor seconds of `ma2ml show` and `ma2ml trials`.
+Watches `ma2ml search` from outside, so the numbers are those of the command. At every five hundred trials: memory of the
+driver, processor seconds a batch since the last mark, size of the folder, processor seconds of `ma2ml show` and `ma2ml trials`.
 `OUT/soak.json` holds the rows; stopped, it goes on with the run.
 """
 
@@ -64,9 +64,14 @@ def soak(out: Path, budget: int, every: int, learner: str) -> list[dict[str, flo
                 mark, then, began = done - done % every, done, processor(process.pid)
             if then and done >= mark + every:
                 used = processor(process.pid)
-                row = {"trials": done, "driver_mb": round(memory(process.pid), 1),
-                       "seconds_a_batch": round((used - began) / (done - then) * 24, 3), "folder_mb": round(size(run), 2),
-                       "show_seconds": round(opening("show", run), 2), "trials_seconds": round(opening("trials", run), 2)}  # fmt: skip
+                row = {
+                    "trials": done,
+                    "driver_mb": round(memory(process.pid), 1),
+                    "seconds_a_batch": round((used - began) / (done - then) * 24, 3),
+                    "folder_mb": round(size(run), 2),
+                    "show_seconds": round(opening("show", run), 2),
+                    "trials_seconds": round(opening("trials", run), 2),
+                }
                 rows.append(row)
                 print(row, flush=True)
                 mark, then, began = done - done % every, done, used
