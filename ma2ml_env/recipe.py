@@ -6,13 +6,13 @@ trainer reads them; nothing else crosses. Two recipes with the same content have
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from typing import Any, NamedTuple
 
 from ma2ml_env.io.reading import check_fields
+from ma2ml_env.io.settings import LARGEST as HUGE
 from ma2ml_env.io.settings import MOST
 
 # NASNet-A (Zoph et al. 2018, Fig. 4) in this project's words: (input, operation, input, operation, combine) per block;
@@ -191,18 +191,18 @@ def check_slots(recipe: Recipe) -> None:
         "crop_padding": 0 <= recipe.crop_padding <= LARGEST,
         "crop_area": 0.0 <= recipe.crop_area <= 1.0,
         "cutout": 0 <= recipe.cutout <= LARGEST,
-        "mixup": 0.0 <= recipe.mixup < math.inf,
-        "learning_rate": 0.0 < recipe.learning_rate < math.inf,
-        "weight_decay": 0.0 <= recipe.weight_decay < math.inf,
+        "mixup": 0.0 <= recipe.mixup <= HUGE,
+        "learning_rate": 0.0 < recipe.learning_rate <= HUGE,
+        "weight_decay": 0.0 <= recipe.weight_decay <= HUGE,
         "warmup": 0.0 <= recipe.warmup < 1.0,
         "batch_size": 2 <= recipe.batch_size <= MOST,  # batch norm has no variance of one image
-        "clip_norm": 0.0 <= recipe.clip_norm < math.inf,
+        "clip_norm": 0.0 <= recipe.clip_norm <= HUGE,
         "precision": recipe.precision in PRECISIONS,
         "ema": 0.0 <= recipe.ema < 1.0,
         "dropout": 0.0 <= recipe.dropout < 1.0,
         "stochastic_depth": 0.0 <= recipe.stochastic_depth < 1.0,
         "drop_path": 0.0 <= recipe.drop_path < 1.0,
-        "auxiliary": 0.0 <= recipe.auxiliary < math.inf,
+        "auxiliary": 0.0 <= recipe.auxiliary <= HUGE,
         "epochs": 1 <= recipe.epochs <= MOST,
     }
     for name, fits in ranges.items():

@@ -10,7 +10,6 @@ itself, averaged over the others, therefore takes the other choice, and joining 
 cooperate. Intervals add smooth peaks to z (`peaks.py`), with as much variance each as a decision has on average.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -24,6 +23,8 @@ Floats = NDArray[np.float64]
 Keys = NDArray[np.uint64]
 Pair = tuple[int, int]
 """two decisions, by their places in a joint code"""
+DAY = 86_400
+"""seconds"""
 
 
 @dataclass(frozen=True)
@@ -63,12 +64,9 @@ class Landscape:
         if not 0 < self.contested <= 0.5:
             raise ValueError(f"contested is a positive share of at most a half, not {self.contested}")
         if not (
-            0 <= self.noise <= 1
-            and 0 <= self.delay < math.inf
-            and 1 <= self.flops <= 1e15
-            and -1 <= self.flops_link <= 1
+            0 <= self.noise <= 1 and 0 <= self.delay <= DAY and 1 <= self.flops <= 1e15 and -1 <= self.flops_link <= 1
         ):
-            raise ValueError("noise lies in [0, 1], delay is not negative, flops in [1, 1e15], flops_link in [-1, 1]")
+            raise ValueError("noise lies in [0, 1], delay in [0, a day], flops in [1, 1e15], flops_link in [-1, 1]")
 
 
 @dataclass(frozen=True, eq=False)

@@ -35,6 +35,8 @@ CONTEXT = {"cpu": 1 << 29, "cuda": 3 << 30}
 """bytes that a process holds beside what it trains: torch; on a GPU CUDA's context, kernels, the convolutions' workspaces"""
 AUGMENTED = 16
 """bytes a value of the images that are augmented at once: indices of int64, the values in and out, and in float32"""
+THREADS = 1024
+"""of one training, at most"""
 KEEP_EVERY = 600.0
 """seconds between two checkpoints of a training under way"""
 SAFETY = 1.5
@@ -81,8 +83,8 @@ class Train(Evaluator):
         class_weights: ClassWeights = "none",
         progress: str | None = None,
     ) -> None:
-        if threads < 1:
-            raise ValueError(f"threads is at least 1, not {threads}")
+        if not 1 <= threads <= THREADS:
+            raise ValueError(f"threads is at least 1 and at most {THREADS}, not {threads}")
         weights_of_classes(class_weights, torch.zeros(1, dtype=torch.int64), 1)  # an unknown name is an error here
         self.source = source
         self.device = device

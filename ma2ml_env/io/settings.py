@@ -21,6 +21,8 @@ _WORDS: dict[Any, str] = {
 
 MOST = 1_000_000
 """largest count that a setting takes unless it says another: more is a slip of the pen, and would end in a full memory"""
+LARGEST = 1e9
+"""largest number beside counts: a step size, a weight or a norm above it is no number that anybody means"""
 WIDEST = 10_000
 """units of a hidden layer"""
 DEEPEST = 100
@@ -80,7 +82,7 @@ def check_ranges(
         f"is at most {WIDEST:,}": {name: values[name] <= WIDEST for name in units},
         "is above 0": {name: values[name] > 0 for name in positive},
         "is at least 0": {name: values[name] >= 0 for name in not_negative},
-        "is finite": {name: values[name] < math.inf for name in (*positive, *not_negative)},
+        f"is at most {LARGEST:g}": {name: values[name] <= LARGEST for name in (*positive, *not_negative)},
         "lies in [0, 1]": {name: 0 <= values[name] <= 1 for name in shares},
         f"has at most {DEEPEST} layers of 1 to {WIDEST:,} units": {
             name: len(values[name]) <= DEEPEST and all(1 <= width <= WIDEST for width in values[name])
