@@ -124,7 +124,8 @@ class _Counts:
         before = len(self._rows)
         if not before or before > len(rows) or not torch.equal(rows[:before], self._rows):  # the oldest were forgotten
             before, self._gram = 0, torch.zeros(self._choices, self._choices)
-        for new in rows[before:].split(_AT_ONCE):
+        for first in range(before, len(rows), _AT_ONCE):
+            new = rows[first : first + _AT_ONCE]
             x = torch.zeros(len(new), self._choices).scatter_(1, new, 1.0)
             self._gram += x.T @ x
         self._rows = rows.clone()

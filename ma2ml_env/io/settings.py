@@ -124,7 +124,7 @@ def fits(value: Any, kind: Any) -> bool:
 
 def _bearable(number: Any) -> bool:
     """Whether computing can bear a number: it is finite, and a whole one has 64 bits."""
-    return abs(number) < 1 << 63 if isinstance(number, Integral) else math.isfinite(number)
+    return abs(int(number)) < 1 << 63 if isinstance(number, Integral) else math.isfinite(number)
 
 
 def words(kind: Any) -> str:
