@@ -27,7 +27,7 @@ class MA2MLConfig:
     """Adam's step size of the policies, eta_theta"""
     updates: int = 8
     """updates U of the policies after each batch of trials, and after each 24 of a larger one; Algorithm 1 read to the letter
-    has one per trial"""
+    has one per trial; 0 is no learning"""
     minibatch: int = 16
     """experiences in an update's minibatch B"""
     samples: int = 4

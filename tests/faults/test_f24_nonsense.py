@@ -81,7 +81,7 @@ def number_is_nonsense(setting, value, least=0):
         return "no count"
     if value > 1e15 and setting.name not in BELOW_ZERO:
         return "too large"
-    return "too small" if value < least and setting.name not in ("reductions",) else ""
+    return "too small" if least and value < least and setting.name != "reductions" else ""
 
 
 @cache
