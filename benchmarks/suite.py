@@ -25,6 +25,7 @@ from ma2ml_env.evaluators.surrogate import Surrogate
 from ma2ml_env.game import Game
 from ma2ml_env.games.make import make_game
 from ma2ml_env.io.files import write_atomic
+from ma2ml_env.io.settings import MOST
 from ma2ml_env.modules.base import Module
 from ma2ml_env.recipe import Recipe
 from ma2ml_env.space import Decision, SearchSpace
@@ -33,7 +34,7 @@ SMALL = 50_000
 """below so many pipelines a landscape is judged by its best pipeline, from there on by the mean of the top k"""
 DRAWN = 200_000
 """so many pipelines stand for all of a landscape that has more"""
-MOST = 1_000_000
+RUNS = 100_000
 """about so many runs a suite may have: a file of a few lines shall not fill the memory"""
 HERE = Path(__file__).parent
 
@@ -66,6 +67,15 @@ class Landscape:
     budget: int = 0
     """pipelines; 0 is the suite's"""
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.game, str) or bool(self.game) == bool(self.nvec):
+            raise ValueError(f"landscape {self.name!r} has either a game or nvec")
+        for agent, sizes in self.nvec.items():
+            for size in sizes:
+                count(f"nvec of {agent}: a number of choices", size)
+        if self.budget != 0 or isinstance(self.budget, bool):
+            count("budget", self.budget)
+
     def make(self) -> Game:
         """The game, ready to play."""
         if self.game:
@@ -88,6 +98,14 @@ class Run:
     batch: int
     top_k: int
 
+    def __post_init__(self) -> None:
+        for name in ("budget", "batch", "top_k"):
+            count(name, vars(self)[name])
+        names = {"suite": self.suite, "landscape": self.landscape.name, "arm": self.arm}
+        for what, name in names.items():  # they are parts of a path
+            if not isinstance(name, str) or not name or name in (".", "..") or {"/", "\\", "\0"} & set(name):
+                raise ValueError(f"the name of the {what} cannot be that of a file: {str(name)[:50]!r}")
+
     def file(self, folder: Path) -> Path:
         return folder / self.suite / self.landscape.name / self.arm / f"{self.seed}.json"
 
@@ -98,6 +116,17 @@ class Run:
             "landscape": asdict(self.landscape), "learner": self.learner, "config": full, "seed": self.seed,
             "budget": self.budget, "batch": self.batch, "top_k": self.top_k,
         }  # fmt: skip
+
+
+def count(name: str, value: Any) -> int:
+    """A number of something.
+
+    Raises:
+        ValueError: if it is none, or none that anybody means.
+    """
+    if type(value) is not int or not 1 <= value <= MOST:
+        raise ValueError(f"{name} is a whole number, at least 1 and at most {MOST:,}, not {str(value)[:50]}")
+    return value
 
 
 @dataclass(frozen=True)
@@ -136,7 +165,7 @@ def load(name: str) -> Suite:
         data = tomllib.loads(path.read_text())
         landscapes = tuple(Landscape(**entry) for entry in data["landscapes"])
         runs = tuple(_runs(path.stem, data, landscapes))
-        for run in runs:
+        for run in {(run.landscape.name, run.arm, run.learner): run for run in runs}.values():
             run.settings()  # an unknown learner or setting is an error here, and not in the middle of a suite
         pairs = tuple((first, second) for first, second in data.get("pairs", ()))
         return Suite(
@@ -149,16 +178,16 @@ def load(name: str) -> Suite:
             pairs=pairs,
             siblings=tuple(data.get("siblings", ())),
         )
-    except (KeyError, TypeError, AttributeError, RecursionError, tomllib.TOMLDecodeError) as error:
+    except (KeyError, TypeError, AttributeError, RecursionError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from None
 
 
 def _runs(suite: str, data: Mapping[str, Any], landscapes: Sequence[Landscape]) -> Iterator[Run]:
     """Seed by seed, so that a suite that is stopped has something of everything."""
     arms = data["arms"]
-    seeds = max(arm["seeds"] for arm in arms)
-    if seeds * (1 + len(landscapes)) * (1 + sum(len(arm["learners"]) for arm in arms)) > MOST:
-        raise ValueError(f"seeds, landscapes and learners make more than {MOST:,} runs")
+    seeds = max(count("seeds", arm["seeds"]) for arm in arms)
+    if seeds * (1 + len(landscapes)) * (1 + sum(len(arm["learners"]) for arm in arms)) > RUNS:
+        raise ValueError(f"seeds, landscapes and learners make more than {RUNS:,} runs")
     for seed in range(seeds):
         for landscape in landscapes:
             for arm in arms:

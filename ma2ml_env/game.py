@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ma2ml_env.actions import Action, Row, row_of
 from ma2ml_env.evaluators.base import Evaluates, Evaluator, Job, MayStart, VectorEvaluator, as_evaluator, closing
+from ma2ml_env.io.settings import MOST
 from ma2ml_env.modules.base import Module, code_like
 from ma2ml_env.playable import OnOutcome, Playable
 from ma2ml_env.recipe import Recipe
@@ -42,8 +43,8 @@ class Protocol:
 
     def __post_init__(self) -> None:
         for name, value in self.__dict__.items():
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} is at least 1, a whole number, not {value!r}")
+            if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MOST:
+                raise ValueError(f"{name} is at least 1 and at most {MOST:,}, a whole number, not {str(value)[:50]}")
         if self.proxy_epochs > self.final_epochs:
             raise ValueError(
                 f"the proxy has {self.proxy_epochs} epochs, more than the final training's {self.final_epochs}"

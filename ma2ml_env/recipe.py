@@ -12,6 +12,8 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from ma2ml_env.io.reading import check_fields
+from ma2ml_env.io.settings import LARGEST as HUGE
+from ma2ml_env.io.settings import MOST
 
 # NASNet-A (Zoph et al. 2018, Fig. 4) in this project's words: (input, operation, input, operation, combine) per block;
 # input 0 is the cell before the previous one, 1 the previous one, 2.. the blocks of this cell.
@@ -29,6 +31,10 @@ NASNET_A_REDUCTION = (
     (1, "max_pool_3x3", 2, "sep_conv_3x3", "add"),
     (2, "avg_pool_3x3", 3, "identity", "add"),
 )
+
+PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+LARGEST = 10_000
+"""side of an image in pixels"""
 
 
 class Operation(NamedTuple):
@@ -172,6 +178,36 @@ class Recipe:
 
 
 _SLOTS = frozenset(f.name for f in fields(Recipe))
+
+
+def check_slots(recipe: Recipe) -> None:
+    """Refuse numbers that no training can use.
+
+    Raises:
+        ValueError: if a slot is out of its range; it is named.
+    """
+    ranges = {
+        "resolution": 0 <= recipe.resolution <= LARGEST,
+        "crop_padding": 0 <= recipe.crop_padding <= LARGEST,
+        "crop_area": 0.0 <= recipe.crop_area <= 1.0,
+        "cutout": 0 <= recipe.cutout <= LARGEST,
+        "mixup": 0.0 <= recipe.mixup <= HUGE,
+        "learning_rate": 0.0 < recipe.learning_rate <= HUGE,
+        "weight_decay": 0.0 <= recipe.weight_decay <= HUGE,
+        "warmup": 0.0 <= recipe.warmup < 1.0,
+        "batch_size": 2 <= recipe.batch_size <= MOST,  # batch norm has no variance of one image
+        "clip_norm": 0.0 <= recipe.clip_norm <= HUGE,
+        "precision": recipe.precision in PRECISIONS,
+        "ema": 0.0 <= recipe.ema < 1.0,
+        "dropout": 0.0 <= recipe.dropout < 1.0,
+        "stochastic_depth": 0.0 <= recipe.stochastic_depth < 1.0,
+        "drop_path": 0.0 <= recipe.drop_path < 1.0,
+        "auxiliary": 0.0 <= recipe.auxiliary <= HUGE,
+        "epochs": 1 <= recipe.epochs <= MOST,
+    }
+    for name, fits in ranges.items():
+        if not fits:
+            raise ValueError(f"recipe field {name!r} is out of its range: {str(vars(recipe)[name])[:50]}")
 
 
 def content_key(content: Any) -> str:

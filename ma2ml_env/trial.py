@@ -134,6 +134,10 @@ class Outcome:
             raise ValueError(f"rungs: an accuracy lies in [0, 1], not {self.rungs}")
         if self.flops < 0 or self.params < 0 or self.attempts < 0 or self.batch_end < 0:
             raise ValueError("flops, params, attempts and batch_end are not negative")
+        if not 0.0 <= self.seconds < math.inf or not 0.0 <= self.fidelity <= 1.0:
+            raise ValueError(
+                f"seconds are not negative, fidelity lies in [0, 1]; not {self.seconds!r}, {self.fidelity!r}"
+            )
         if self.metrics and not all(math.isfinite(value) for value in self.metrics.values()):
             raise ValueError(f"metrics are finite: {dict(self.metrics)}")
 
@@ -199,9 +203,13 @@ class Trial:
         try:
             if not is_number(data["reward"]):
                 raise ValueError(f"rewards are finite numbers, not {data['reward']!r}")
+            if not all(type(data[name]) is int and data[name] >= 0 for name in ("number", "seed")):
+                raise ValueError(
+                    f"number and seed are whole, from 0; not {data['number']!r:.50} and {data['seed']!r:.50}"
+                )
             return cls(
-                number=int(data["number"]),
-                seed=int(data["seed"]),
+                number=data["number"],
+                seed=data["seed"],
                 proposal=Proposal.from_json(data["proposal"]),
                 outcome=Outcome.from_json(data["outcome"]),
                 reward=float(data["reward"]),
@@ -235,8 +243,14 @@ def _of_metrics(metrics: Mapping[str, float]) -> dict[str, Any]:
 
 
 def _number(entry: Any) -> int | float:
-    """An index or a position, as JSON tells them apart."""
-    return entry if isinstance(entry, float) else int(entry)
+    """An index or a position, as JSON tells them apart.
+
+    Raises:
+        TypeError: if it is neither, as a text or a switch.
+    """
+    if type(entry) is int or type(entry) is float:
+        return entry
+    raise TypeError(f"a code holds numbers, not {str(entry)[:50]!r}")
 
 
 _MASK = (1 << 64) - 1

@@ -61,14 +61,14 @@ class IPPOConfig:
     def __post_init__(self) -> None:
         check_ranges(
             self,
-            at_least_one=("hidden", "embedding", "epochs"),
+            at_least_one=("epochs",),
             positive=("policy_lr", "clip", "grad_clip", "critic_lr"),
             not_negative=("entropy_weight",),
+            units=("hidden", "embedding"),
+            layers=("critic_hidden",),
         )
         if not 0 <= self.decay < 1:
             raise ValueError(f"decay must be in [0, 1), not {self.decay}")
-        if any(width < 1 for width in self.critic_hidden):
-            raise ValueError(f"critic_hidden needs widths of at least 1, not {self.critic_hidden}")
 
 
 class IPPO:

@@ -19,7 +19,7 @@ from ma2ml_agents.baselines.ippo import behaviour, near
 from ma2ml_agents.joint import Joint, only_decisions
 from ma2ml_agents.learner import States
 from ma2ml_agents.saving import load_optimizer, optimizer_state, seeded
-from ma2ml_env.io.settings import check_ranges
+from ma2ml_env.io.settings import MOST, check_ranges
 from ma2ml_env.trial import GameSpec, Proposal, Trial
 
 ACTIVATIONS: dict[str, type[torch.nn.Module]] = {
@@ -69,13 +69,11 @@ class PPOConfig:
             at_least_one=("n_epochs",),
             positive=("learning_rate", "clip_range", "max_grad_norm", "target_kl"),
             not_negative=("ent_coef", "vf_coef"),
+            layers=("net_arch",),
+            choices={"activation": ACTIVATIONS},
         )
-        if self.batch_size < 2:
-            raise ValueError(f"batch_size must be at least 2, not {self.batch_size}")
-        if self.activation not in ACTIVATIONS:
-            raise ValueError(f"activation is one of {', '.join(ACTIVATIONS)}, not {self.activation!r}")
-        if any(width < 1 for width in self.net_arch):
-            raise ValueError(f"net_arch needs widths of at least 1, not {self.net_arch}")
+        if not 2 <= self.batch_size <= MOST:
+            raise ValueError(f"batch_size is at least 2 and at most {MOST:,}, not {self.batch_size}")
 
 
 class PPO:

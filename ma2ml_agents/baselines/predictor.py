@@ -53,7 +53,7 @@ class PredictorConfig:
     rounds: int = 5
     """of mutations before the candidates are judged; 1: candidates are neighbours of the best trials, as in BANANAS"""
     random: int = 100
-    """random candidates beside them"""
+    """random candidates beside them; 0 is none"""
     acquisition: str = "member"
     """member: proposals follow the predictors in turn; independent: a draw from N(mean, variance) of the predictions for each
     candidate, as in BANANAS; mean: the ensemble's mean"""
@@ -63,6 +63,7 @@ class PredictorConfig:
             self,
             at_least_one=("start", "members", "steps", "minibatch", "parents", "candidates", "rounds"),
             not_negative=("lr", "weight_decay", "random"),
+            layers=("hidden",),
             choices={"acquisition": ACQUISITIONS, "targets": TARGETS},
         )
 

@@ -16,6 +16,7 @@ from ma2ml_agents.run.options import (
     Run,
     amounts,
 )
+from ma2ml_agents.run.signals import Stopped
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Retrain:
         """Retrain, then print the table."""
         from ma2ml_agents.after.retrain import retrain
         from ma2ml_agents.reports.finished import print_retrained
-        from ma2ml_agents.run.stop import Stopped, stoppable
+        from ma2ml_agents.run.stop import stoppable
 
         with stoppable() as stop:
             try:

@@ -13,6 +13,7 @@ from tyro.conf import arg
 from ma2ml_agents.learner import Learner
 from ma2ml_agents.run.config import RunConfig
 from ma2ml_agents.run.data import KnownData
+from ma2ml_agents.run.signals import Loading, Stopped
 from ma2ml_agents.run.ticker import working
 from ma2ml_env.store.store import TrialStore
 from ma2ml_env.training.data.identity import Identity
@@ -55,19 +56,20 @@ def drive(
         accept_changed_data: whether other data than those of before are meant.
     """
     began = time.monotonic()
-    import torch
+    with Loading():
+        import torch
 
-    from ma2ml_agents.reports.tables import print_summary
-    from ma2ml_agents.run.data import same_data
-    from ma2ml_agents.run.forecast import spoken
-    from ma2ml_agents.run.loop import refuse_earlier_learner, search
-    from ma2ml_agents.run.made import note_made
-    from ma2ml_agents.run.sources import known
-    from ma2ml_agents.run.standing import Standing, recipe_key
-    from ma2ml_agents.run.stop import Interruptible, Stopped, stoppable
-    from ma2ml_agents.run.stored import build, known_trials
-    from ma2ml_agents.run.tracking import SearchProgress, TensorBoard
-    from ma2ml_env.evaluators.deadline import Deadline, NoTime
+        from ma2ml_agents.reports.tables import print_summary
+        from ma2ml_agents.run.data import same_data
+        from ma2ml_agents.run.forecast import spoken
+        from ma2ml_agents.run.loop import refuse_earlier_learner, search
+        from ma2ml_agents.run.made import note_made
+        from ma2ml_agents.run.sources import known
+        from ma2ml_agents.run.standing import Standing, recipe_key
+        from ma2ml_agents.run.stop import Interruptible, stoppable
+        from ma2ml_agents.run.stored import build, known_trials
+        from ma2ml_agents.run.tracking import SearchProgress, TensorBoard
+        from ma2ml_env.evaluators.deadline import Deadline, NoTime
 
     may_retrain = _check(config, limit)
     torch.set_num_threads(1)  # networks here are small; threads would only wait for each other
@@ -135,18 +137,30 @@ def drive(
 
 
 def _check(config: RunConfig, limit: Limit) -> bool:
-    """Refuse numbers that make no search; whether it is known what a retraining would take.
+    """Refuse what makes no search, whoever plays, before anything is stored; whether the time of a retraining is known.
 
     Raises:
         ValueError: if one is impossible.
     """
+    from ma2ml_agents.registry import learner_class, make_config
+    from ma2ml_env.evaluators.train import device_named
+    from ma2ml_env.games.make import NamedGame
+    from ma2ml_env.io.settings import MOST, fits
     from ma2ml_env.registry import resolve
+    from ma2ml_env.training.data.source import check_size
 
+    named: NamedGame = resolve("games", config.game)
     for name, value in (("budget", config.budget), ("batch", config.batch)):
-        if value < 1:
-            raise ValueError(f"--{name} is at least 1, not {value}")
+        if not 1 <= value <= MOST:
+            raise ValueError(f"--{name} is at least 1 and at most {MOST:,}, not {str(value)[:50]}")
+    if not fits(config.seed, int):
+        raise ValueError(f"--seed is an integer of 64 bits, not {str(config.seed)[:50]}")
+    config.placement()
+    device_named(config.device)
+    check_size(config.size)
+    make_config(learner_class(config.learner).Config, config.learner_set, config.learner)
     # Another data set takes another time.
-    may_retrain = config.evaluator == "train" and not resolve("games", config.game).final_source
+    may_retrain = config.evaluator == "train" and not named.final_source
     if limit.room_for_retrain and not may_retrain:
         raise ValueError(
             f"--room-for-retrain: how long retraining takes is not known of {config.game} with the evaluator "

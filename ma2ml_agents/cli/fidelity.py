@@ -9,6 +9,7 @@ from tyro.conf import arg
 
 from ma2ml_agents.cli.command_line import ElsewhereOptions
 from ma2ml_agents.run.options import Number, Run
+from ma2ml_agents.run.signals import Stopped
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Fidelity:
         """Train, then print the correlations."""
         from ma2ml_agents.after.fidelity import compare
         from ma2ml_agents.reports.tables import table
-        from ma2ml_agents.run.stop import Stopped, stoppable
+        from ma2ml_agents.run.stop import stoppable
         from ma2ml_env.metrics import metric
 
         with stoppable() as stop:

@@ -47,9 +47,9 @@ class Trials:
             for trial in found.trials:
                 print(json.dumps(found.to_json(trial)))
         else:
-            from ma2ml_agents.reports.tables import trials_table
+            from ma2ml_agents.reports.tables import print_trials
 
-            console.print(trials_table(found.trials, chosen, found.open))
+            print_trials(console, found.trials, chosen, found.open)
         return 0
 
 

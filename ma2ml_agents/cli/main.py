@@ -1,52 +1,15 @@
-"""The command line. Commands are frozen dataclasses; this file reads the arguments and turns errors into one line.
+"""The entry of the command line: signals are heard before anything heavy is imported, and errors become one line.
 
-Exit codes: 0 done; 1 `check` found something; 2 bad input, nothing was lost; 75 stopped by SIGTERM or SIGUSR1, 130 by Ctrl-C.
+Exit codes: 0 done; 1 `check` found something; 2 bad input, nothing was lost; 75 stopped by SIGTERM, SIGUSR1 or SIGHUP, 130 by
+Ctrl-C. All that takes long to import (tyro, rich, numpy, torch) is imported below, inside of functions.
 """
 
-import contextlib
-import io
 import os
-import re
 import sys
 from collections.abc import Sequence
-from typing import Annotated, Any, Union
+from contextlib import suppress
 
-import tyro
-from rich.console import Console
-
-from ma2ml_agents.cli.after import Export, Retrain
-from ma2ml_agents.cli.bench import Bench
-from ma2ml_agents.cli.collect import Collect, Table
-from ma2ml_agents.cli.data import Data
-from ma2ml_agents.cli.fidelity import Fidelity
-from ma2ml_agents.cli.keep import Backup, Salvage
-from ma2ml_agents.cli.look import Check, List, Pareto, Report, Show, Trials
-from ma2ml_agents.cli.paper import Paper
-from ma2ml_agents.cli.start import Resume, Search
-from ma2ml_env.evaluators.base import NoWorker
-from ma2ml_env.registry import closest
-
-COMMANDS: dict[str, type[Any]] = {
-    "data": Data,
-    "search": Search,
-    "resume": Resume,
-    "retrain": Retrain,
-    "export": Export,
-    "fidelity": Fidelity,
-    "list": List,
-    "trials": Trials,
-    "show": Show,
-    "pareto": Pareto,
-    "report": Report,
-    "check": Check,
-    "backup": Backup,
-    "salvage": Salvage,
-    "bench": Bench,
-    "collect": Collect,
-    "table": Table,
-    "paper": Paper,
-}
-_Command: Any = Union[tuple(Annotated[command, tyro.conf.subcommand(name)] for name, command in COMMANDS.items())]  # noqa: UP007
+from ma2ml_agents.run.signals import Loading, Signals, Stopped, stopped_by
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -54,71 +17,78 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Bad input is one line on stderr and exit code 2. Errors of the program itself keep their traceback, and so do all with
     `MA2ML_TRACEBACK=1` in the environment.
+
+    Args:
+        argv: the words after `ma2ml`; None takes those of this process, which is then the command's alone.
     """
+    with Signals(own=argv is None) as signals:
+        try:
+            code = signals.done(_run(sys.argv[1:] if argv is None else argv, signals))
+        except SystemExit:  # a help text was asked for
+            signals.done(0)
+            raise
+        except Stopped as stopped:
+            _say(f"ma2ml: stopped by {stopped.name}")
+            code = signals.done(stopped.exit_code)
+        except KeyboardInterrupt:
+            _say("ma2ml: stopped")
+            code = signals.done(130)
+        if argv is None and code in (75, 130):
+            with suppress(OSError):
+                sys.stdout.flush()
+            os._exit(code)  # all is stored and closed; taking torch apart takes seconds that a scheduler may not give
+    return code
+
+
+def _run(argv: Sequence[str], signals: Signals) -> int:
+    """The exit code of a command.
+
+    Raises:
+        SystemExit: with 0, after printing a help text that was asked for.
+        Stopped: by a signal.
+    """
+    with Loading():
+        from rich.console import Console
+
+        from ma2ml_agents.cli.commands import parse
+        from ma2ml_env.evaluators.base import NoWorker
     try:
-        command = parse(sys.argv[1:] if argv is None else list(argv))
+        command = parse(argv)
+        signals.begun = True
         code: int = command.execute(Console(highlight=False, markup=False))
         sys.stdout.flush()
-        if argv is None and code in (75, 130):
-            os._exit(code)  # all is stored and closed; taking torch apart takes seconds that a scheduler may not give
         return code
     except BrokenPipeError:  # the reader, `head` say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except KeyboardInterrupt:
-        print("ma2ml: stopped", file=sys.stderr)
-        return 130
     except (ValueError, OSError, ImportError, NoWorker) as error:
+        if stopped := stopped_by(error):  # a signal came first, as when the terminal was closed, and nobody reads this
+            raise stopped from None
         if os.environ.get("MA2ML_TRACEBACK"):
             raise
         line = " ".join(str(error).split())  # of a file's own text there may be what no encoding has, as half a pair
-        print(f"ma2ml: error: {line.encode(errors='backslashreplace').decode()}", file=sys.stderr)
+        _say(f"ma2ml: error: {line.encode(errors='backslashreplace').decode()}")
+        return 2
+    except (MemoryError, RuntimeError) as error:
+        if not _full(error) or os.environ.get("MA2ML_TRACEBACK"):
+            raise
+        _say(f"ma2ml: error: the memory is not enough for what was asked for: {' '.join(str(error).split())[:200]}")
         return 2
 
 
-def parse(argv: Sequence[str]) -> Any:
-    """The command that the arguments name, with its options.
+def _full(error: Exception) -> bool:
+    """Whether memory ran out: torch, which says so in its own way, has been imported then."""
+    if "torch" not in sys.modules:
+        return isinstance(error, MemoryError)
+    from ma2ml_env.evaluators.faults import out_of_memory
 
-    Raises:
-        ValueError: if they name none; the message is one line.
-        SystemExit: with 0, after printing a help text that was asked for.
-    """
-    if not argv:
-        raise ValueError(f"which command? One of {', '.join(COMMANDS)}; `ma2ml --help` explains them")
-    if argv[0] not in COMMANDS and not argv[0].startswith("-"):
-        raise ValueError(f"unknown command {argv[0]!r}{closest(argv[0], COMMANDS)}")
-    told = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(told):
-            return tyro.cli(
-                _Command,
-                prog="ma2ml",
-                description="Search training pipelines for image classification with cooperating agents (MA2ML).",
-                args=list(argv),
-                config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes),
-            )
-    except SystemExit as stop:
-        if not stop.code:
-            raise
-        raise ValueError(_one_line(told.getvalue(), argv[0])) from None
+    return out_of_memory(error)
 
 
-def _one_line(box: str, command: str) -> str:
-    """What tyro says in a box of several paragraphs: the first one, and what it offers instead."""
-    lines = [line.strip("│ ") for line in box.splitlines() if not line.startswith(("╭", "╰"))]
-    if (
-        len(lines) > 1 and lines[1] and set(lines[1]) <= {"-"}
-    ):  # without characters for a box its title is a line, and ruled
-        lines = lines[2:]
-    first: list[str] = []
-    for line in lines:
-        if not line or set(line) <= set("─-"):
-            break
-        first.append(line)
-    offered = re.search(r"Perhaps you meant:\s*(--[\w-]+)", " ".join(lines))
-    hint = f"; did you mean {offered[1]}?" if offered else ""
-    message = re.sub(r"^Error parsing __\S+: ", "", " ".join(first)) or "the arguments cannot be read"
-    return f"{message.rstrip('.')}{hint} (see ma2ml {command} --help)"
+def _say(line: str) -> None:
+    """Where there is still somebody to hear it."""
+    with suppress(OSError):
+        print(line, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -35,6 +35,10 @@ class Search:
         from ma2ml_agents.run.data import identify, run_name
 
         config = RunConfig.told(vars(self.told))
+        if unread := config.unread():
+            console.print(
+                f"the evaluator {config.evaluator} trains nothing, and reads no {', '.join(unread)}", soft_wrap=True
+            )
         with working(console, "reading the data"):
             identity = identify(config.beside(self.run or Path("runs") / "any"))
         folder = self.run or Path("runs") / run_name(config, identity)

@@ -28,6 +28,8 @@ _STEP = 0.35
 _LOWEST, _HIGHEST = math.log(0.1), math.log(1e5)
 _GRID = 65
 """positions of an interval that are compared"""
+_AT_ONCE = 1024
+"""trials that are counted at a time: what that takes does not grow"""
 _MOST = 2000
 """choices, above which a system of trials is solved while there are fewer of these"""
 
@@ -38,7 +40,8 @@ class Additive:
     Args:
         nvec: number of choices of every decision of the joint action, L entries; 0 stands for an interval.
 
-    `log_ratio` is log r, and all that is kept; r is found by the marginal likelihood, and s in closed form.
+    `log_ratio` is log r, and all that has to be kept; r is found by the marginal likelihood, and s in closed form. How often
+    choices came together is counted on from the trials of before, not anew in each batch.
     """
 
     def __init__(self, nvec: Sequence[int]) -> None:
@@ -52,6 +55,7 @@ class Additive:
         self.rows = torch.where(choice < torch.from_numpy(sizes)[:, None], self.offsets[:, None] + choice, self.choices)
         self.grid = torch.linspace(0.0, 1.0, _GRID, dtype=torch.float64)
         self.log_ratio = math.log(max(len(nvec), 1))
+        self._counts = _Counts(self.choices)
 
     def learn(self, codes: Tensor, targets: Tensor, steps: int = 1) -> None:
         """Some steps of log r towards where it makes all trials likeliest: codes (N, L), targets (N,)."""
@@ -81,7 +85,7 @@ class Additive:
         rows = codes[:, self.decisions].long() + self.offsets
         if self.choices > _MOST and len(codes) < self.choices:
             return _OfTrials(rows, features, self.choices, targets.double())
-        return _OfChoices(rows, features, self.choices, targets.double())
+        return _OfChoices(rows, features, self.choices, targets.double(), self._counts)
 
     def _best(self, w: Tensor, like: Tensor) -> Tensor:
         """The best choice of every decision, and position of every interval, by each column of w (F, n): (n, L)."""
@@ -105,6 +109,29 @@ class _Fitted(NamedTuple):
     deviations: Callable[[int, torch.Generator], Tensor]
 
 
+class _Counts:
+    """How often two choices stand in one trial, X^T X: whole numbers, so counting on gives the same bits as counting anew."""
+
+    def __init__(self, choices: int) -> None:
+        self._choices = choices
+        self._rows = torch.empty(0, 0, dtype=torch.int64)
+        self._gram = torch.empty(
+            0, 0
+        )  # (choices, choices) in single precision: exact below 2^24 trials, and twice as fast
+
+    def gram(self, rows: Tensor) -> Tensor:
+        """(choices, choices) float64, of trials (N, decisions)."""
+        before = len(self._rows)
+        if not before or before > len(rows) or not torch.equal(rows[:before], self._rows):  # the oldest were forgotten
+            before, self._gram = 0, torch.zeros(self._choices, self._choices)
+        for first in range(before, len(rows), _AT_ONCE):
+            new = rows[first : first + _AT_ONCE]
+            x = torch.zeros(len(new), self._choices).scatter_(1, new, 1.0)
+            self._gram += x.T @ x
+        self._rows = rows.clone()
+        return self._gram.double()
+
+
 class _OfChoices:
     """X^T X, X^T y, y^T y and N: a system with a row for every choice.
 
@@ -113,14 +140,14 @@ class _OfChoices:
         features: of the intervals (N, K), or None.
         choices: rows of w that stand for choices.
         y: targets (N,).
+        counts: of the trials of before.
     """
 
-    def __init__(self, rows: Tensor, features: Tensor | None, choices: int, y: Tensor) -> None:
+    def __init__(self, rows: Tensor, features: Tensor | None, choices: int, y: Tensor, counts: _Counts) -> None:
         x = torch.zeros(len(rows), choices, dtype=torch.float64).scatter_(1, rows, 1.0)
         if features is not None:
             x = torch.cat([x, features], dim=1)
-        # Counts are exact in single precision, which is twice as fast; cosines are not, and are few.
-        self.gram = x.T @ x if features is not None else (x.float().T @ x.float()).double()
+        self.gram = x.T @ x if features is not None else counts.gram(rows)  # cosines are no counts
         self.b, self.total, self.n = x.T @ y, float(y @ y), len(x)
 
     def fit(self, log_ratio: float) -> _Fitted:

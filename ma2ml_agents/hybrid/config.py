@@ -8,6 +8,7 @@ from ma2ml_agents.ma2ml.learner import MA2ML
 from ma2ml_agents.registry import make_config
 from ma2ml_agents.variants.entropy import Entropy
 from ma2ml_agents.variants.single_agent import SingleAgent
+from ma2ml_env.io.settings import check_ranges
 
 POLICIES: dict[str, type[MA2ML]] = {"ma2ml": MA2ML, "entropy": Entropy, "single_agent": SingleAgent}
 """the MARL learners that may stand inside, by their names in the registry"""
@@ -41,16 +42,12 @@ class HybridConfig:
     """generations of these before a pipeline is trained"""
 
     def __post_init__(self) -> None:
-        if self.policies not in POLICIES:
-            raise ValueError(f"policies is one of {', '.join(POLICIES)}, not {self.policies!r}")
-        settings = vars(self)
-        for name in ("candidates", "parents", "rounds"):
-            if settings[name] < 1:
-                raise ValueError(f"{name} is at least 1, not {settings[name]}")
-        if self.response_spread < 0:
-            raise ValueError(f"response_spread is not negative; it is {self.response_spread}")
-        for name in ("response_share", "policy_share", "mutant_share"):
-            if not 0 <= settings[name] <= 1:
-                raise ValueError(f"{name} lies in [0, 1], not {settings[name]}")
+        check_ranges(
+            self,
+            at_least_one=("candidates", "parents", "rounds"),
+            not_negative=("response_spread",),
+            shares=("response_share", "policy_share", "mutant_share"),
+            choices={"policies": POLICIES},
+        )
         inner = make_config(POLICIES[self.policies].Config, self.policy_settings, self.policies)
         object.__setattr__(self, "policy_settings", asdict(inner))

@@ -1,10 +1,14 @@
 """Settings of MA2ML. The paper publishes none of them; what deviates from its letter says how to switch it back."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from ma2ml_agents.returns import TARGETS
+from ma2ml_env.io.settings import check_ranges
 
 CREDITS = ("counterfactual", "shared")
+HEAVIEST = 100_000_000
+"""weights of all critics between their hidden layers"""
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,7 @@ class MA2MLConfig:
     """Adam's step size of the policies, eta_theta"""
     updates: int = 8
     """updates U of the policies after each batch of trials, and after each 24 of a larger one; Algorithm 1 read to the letter
-    has one per trial"""
+    has one per trial; 0 is no learning"""
     minibatch: int = 16
     """experiences in an update's minibatch B"""
     samples: int = 4
@@ -58,24 +62,17 @@ class MA2MLConfig:
     """newest trials that critic and policies are trained on, the buffer D; by default all of a search of the paper"""
 
     def __post_init__(self) -> None:
-        settings = vars(self)
-        for name, known in {"targets": tuple(TARGETS), "credit": CREDITS}.items():
-            if settings[name] not in known:
-                raise ValueError(f"{name} is one of {', '.join(known)}, not {settings[name]!r}")
-        for name in (
-            "hidden",
-            "embedding",
-            "minibatch",
-            "samples",
-            "critic_steps",
-            "critic_minibatch",
-            "ensemble",
-            "capacity",
-        ):
-            if settings[name] < 1:
-                raise ValueError(f"{name} is at least 1, not {settings[name]}")
-        for name in ("updates", "lambda_", "policy_lr", "critic_lr"):
-            if settings[name] < 0:
-                raise ValueError(f"{name} is not negative; it is {settings[name]}")
+        check_ranges(
+            self,
+            at_least_one=("minibatch", "samples", "critic_steps", "critic_minibatch", "ensemble", "capacity"),
+            positive=("grad_clip",),
+            not_negative=("updates", "lambda_", "policy_lr", "critic_lr"),
+            units=("hidden", "embedding"),
+            layers=("critic_hidden",),
+            choices={"targets": TARGETS, "credit": CREDITS},
+        )
+        weights = self.ensemble * sum(one * other for one, other in pairwise(self.critic_hidden))
+        if weights > HEAVIEST:
+            raise ValueError(f"ensemble and critic_hidden make {weights:,} weights, more than {HEAVIEST:,}")
         if not 0 < self.tau <= 1:
             raise ValueError(f"tau lies in (0, 1], not {self.tau}")

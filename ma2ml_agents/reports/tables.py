@@ -14,6 +14,8 @@ from ma2ml_env.trial import Trial
 
 ROWS = 10
 """most rows of the table of batches"""
+LONG = 300
+"""most rows of the table of trials"""
 
 
 def amount(number: float) -> str:
@@ -90,24 +92,35 @@ def mark(number: int, unclosed: Collection[int]) -> str:
     return f"{number} (open)" if number in unclosed else str(number)
 
 
-def trials_table(trials: Sequence[Trial], metric: str = "accuracy", unclosed: Collection[int] = ()) -> Table:
-    """One row a trial; those of an open batch are marked."""
-    more = metric_column(metric)
-    made = table("trials", "trial", "status", "reward", "accuracy", *more, "MACs", "params", "seconds", "error")
-    for trial in trials:
-        outcome = trial.outcome
-        made.add_row(
+def print_trials(
+    console: Console, trials: Sequence[Trial], metric: str = "accuracy", unclosed: Collection[int] = ()
+) -> None:
+    """One row a trial; those of an open batch are marked. More than `LONG` are plain columns: a table takes 2 ms a row."""
+    columns = ("trial", "status", "reward", "accuracy", *metric_column(metric), "MACs", "params", "seconds", "error")
+    rows = [
+        (
             mark(trial.number, unclosed),
-            outcome.status,
+            trial.outcome.status,
             f"{trial.reward:.4f}",
-            f"{outcome.accuracy:.4f}",
+            f"{trial.outcome.accuracy:.4f}",
             *metric_cell(trial, metric),
-            amount(outcome.flops),
-            amount(outcome.params),
-            f"{outcome.seconds:.1f}",
-            outcome.error,
+            amount(trial.outcome.flops),
+            amount(trial.outcome.params),
+            f"{trial.outcome.seconds:.1f}",
+            trial.outcome.error,
         )
-    return made
+        for trial in trials
+    ]
+    if len(rows) > LONG:
+        widths = [max(map(len, cells)) for cells in zip(columns, *rows, strict=True)]
+        for row in (columns, *rows):
+            line = "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+            console.file.write(f"{line.rstrip()}\n")
+        return
+    made = table("trials", *columns)
+    for row in rows:
+        made.add_row(*row)
+    console.print(made)
 
 
 def print_summary(console: Console, standing: Standing, game: Game, batch: int, metric: str = "accuracy") -> None:

@@ -195,14 +195,17 @@ class RunConfig:
         """What the options of `ma2ml search` say; what is the game's own is filled in.
 
         Raises:
-            ValueError: unknown game, or a setting that cannot be read or is of the wrong kind.
+            ValueError: unknown game, an option that is empty, or a setting that cannot be read or is of the wrong kind.
         """
+        for name, value in options.items():
+            if value == "" or (isinstance(value, (list, tuple)) and "" in value):
+                raise ValueError(f"--{name.replace('_', '-')} is empty: leave it out, or say which")
         told = {each.name: said(each).read(options[each.name]) for each in fields(cls)}
         named: NamedGame = resolve("games", told["game"])
         changes = {name: value for name, value in told["set"].items() if name in get_type_hints(Protocol)}
         check_settings(Protocol, changes, "option")
         protocol = replace(named.protocol, **changes)
-        trained = (told["evaluator"] or named.evaluator) == "train"
+        trained = told["evaluator"] in ("train", None) and named.evaluator == "train"
         own = {
             "evaluator": named.evaluator,
             "budget": protocol.budget,
@@ -262,6 +265,16 @@ class RunConfig:
     def of(self, *where: Where) -> dict[str, Any]:
         """What one of them is told, as arguments."""
         return {name: value for name, value in vars(self).items() if name in self.names(*where)}
+
+    def unread(self) -> list[str]:
+        """Options that were told and that nobody reads, as an evaluator that does not train needs no images."""
+        if self.evaluator == "train":
+            return []
+        idle = [name for name in self.names("source", "placement") if name != "size"]  # recipes depend on the size
+        if self.evaluator == "table":
+            idle.remove("data")
+        usual = {each.name: _default(each) for each in fields(self)}
+        return [f"--{name.replace('_', '-')}" for name in idle if vars(self)[name] != usual[name]]
 
     def overrides(self) -> dict[str, Any]:
         """`--set`, as arguments of `make_game`.

@@ -44,6 +44,8 @@ def settings(texts: Sequence[str], flag: str) -> dict[str, Any]:
             raise ValueError(f"{flag} {key} is given twice")
         try:
             read[key] = json.loads(value)
+        except RecursionError:
+            raise ValueError(f"{flag} {key}: its lists or objects are nested too deeply") from None
         except ValueError:
             read[key] = PYTHONS.get(value, value)
     return read

@@ -1,4 +1,4 @@
-"""Stopping on a signal: SIGINT (Ctrl-C), SIGTERM and SIGUSR1, which schedulers send before they kill."""
+"""Stopping what stores results on a signal: nothing is cut short that would be half done (`signals.py` has the others)."""
 
 import signal
 import threading
@@ -7,22 +7,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from ma2ml_agents.run.loop import Callback
+from ma2ml_agents.run.signals import Stopped, heard, settle
 from ma2ml_env.evaluators.base import Evaluates, Evaluator, Job, Wrapper, closing
 from ma2ml_env.trial import Outcome, Trial
-
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-GRACE = 30
-"""seconds that clean-up may take after a signal"""
-AGAIN_LATER = 75  # EX_TEMPFAIL of sysexits.h: the job is to be started again
-
-
-class Stopped(KeyboardInterrupt):
-    """A signal asked this process to stop. What was acknowledged is stored."""
-
-    def __init__(self, signum: int) -> None:
-        super().__init__(signum)
-        self.name = signal.Signals(signum).name
-        self.exit_code = 128 + signum if signum == signal.SIGINT else AGAIN_LATER
 
 
 class Stop(Callback):
@@ -58,9 +45,7 @@ class Stop(Callback):
 
     def handle(self, signum: int, frame: Any) -> None:
         """Signal handler. Further signals are ignored: cleaning up takes seconds and must not be cut short."""
-        for each in SIGNALS:
-            signal.signal(each, signal.SIG_IGN)
-        signal.alarm(GRACE)
+        settle()
         self.signum = signum
         if self.at_once:
             self.check()
@@ -95,7 +80,7 @@ def stoppable() -> Iterator[Stop]:
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    before = {each: signal.signal(each, stop.handle) for each in SIGNALS}
+    before = {each: signal.signal(each, stop.handle) for each in heard()}
     try:
         yield stop
     finally:

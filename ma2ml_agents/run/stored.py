@@ -139,8 +139,8 @@ def build(config: RunConfig, checkpoints: Path | None = None, digest: str | None
         options |= {**config.of("trainer"), "placement": config.placement(), "digest": digest}
     try:
         game = make_game(config.game, config.evaluator, **{**options, **overrides})
-        if config.evaluator == "train":
-            _try_one(game, config.class_weights)
+        if game_trains(config.game):
+            _try_one(game, config)
     except (TypeError, AttributeError) as error:  # a text where a number belongs
         if not overrides:
             raise
@@ -177,7 +177,14 @@ def training_options(config: RunConfig) -> tuple[Any, dict[str, Any]]:
     return told.source, {**config.of("trainer"), **told.trainer}
 
 
-def _try_one(game: Game, class_weights: str) -> None:
+def game_trains(id: str) -> bool:
+    """Whether a game's pipelines can be trained: those of a table cannot."""
+    named: NamedGame = resolve("games", id)
+    return named.evaluator == "train"
+
+
+def _try_one(game: Game, config: RunConfig) -> None:
+    """Where a landscape stands for the training, only what needs no memory: its pipelines shall make sense as well."""
     import torch
 
     from ma2ml_env.training import parts
@@ -187,6 +194,9 @@ def _try_one(game: Game, class_weights: str) -> None:
         {agent: (0,) * (len(sizes) + game.spec.intervals.get(agent, 0)) for agent, sizes in game.spec.nvec.items()}
     )
     parts.check(recipe)
-    parts.loss(recipe.loss, None if class_weights == "none" else torch.ones(10))
+    parts.loss(recipe.loss, None if config.class_weights == "none" else torch.ones(10))
+    parts.check_network(recipe.network)
+    if config.evaluator != "train":
+        return
     network = parts.network(recipe.network, Image(10))
     parts.optimizer(recipe, network.parameters())

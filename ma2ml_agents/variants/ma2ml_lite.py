@@ -13,12 +13,17 @@ from ma2ml_agents.learner import States
 from ma2ml_agents.policies.controllers import act, chosen, controller, entropy
 from ma2ml_agents.returns import MovingAverage
 from ma2ml_agents.saving import load_optimizer, optimizer_state, seeded
+from ma2ml_env.io.settings import check_ranges
 from ma2ml_env.trial import GameSpec, Proposal, Trial
 
 
 @dataclass(frozen=True)
 class MA2MLLiteConfig:
-    """Settings of `MA2MLLite`. The paper publishes none of them."""
+    """Settings of `MA2MLLite`. The paper publishes none of them.
+
+    Raises:
+        ValueError: if a setting is out of its range.
+    """
 
     hidden: int = 100
     """LSTM units of a controller (NASNet, AutoAugment)"""
@@ -30,6 +35,11 @@ class MA2MLLiteConfig:
     """of the moving average of rewards that is the baseline b (NASNet, AutoAugment, TuNAS)"""
     grad_clip: float = 10.0
     """largest norm of a policy's gradient"""
+
+    def __post_init__(self) -> None:
+        check_ranges(self, positive=("policy_lr", "grad_clip"), units=("hidden", "embedding"))
+        if not 0 <= self.decay < 1:
+            raise ValueError(f"decay lies in [0, 1), not {self.decay}")
 
 
 class MA2MLLite:

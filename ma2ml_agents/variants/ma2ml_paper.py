@@ -11,7 +11,8 @@ class MA2MLPaperConfig(MA2MLConfig):
     """Settings of `MA2MLPaper`. The paper publishes none of them; one configuration serves all games."""
 
     updates: int = 8
-    """updates U after each batch of 24: one for each trial (lines 5 to 12) settles the policies within a few batches"""
+    """updates U after each batch of 24: one for each trial (lines 5 to 12) settles the policies within a few batches;
+    0 is no learning"""
     minibatch: int = 64
     """experiences in a minibatch B"""
     critic_minibatch: int = 64

@@ -13,7 +13,8 @@ class OnPolicyConfig(MA2MLConfig):
     """Settings of `OnPolicy`: those of MA2ML, but for these."""
 
     updates: int = 4
-    """updates U of the policies after each batch of trials; every one draws its actions from the current policies"""
+    """updates U of the policies after each batch of trials; every one draws its actions from the current policies;
+    0 is no learning"""
     minibatch: int = 32
     """experiences in an update's minibatch B"""
     tau: float = 0.05

@@ -23,6 +23,8 @@ Floats = NDArray[np.float64]
 Keys = NDArray[np.uint64]
 Pair = tuple[int, int]
 """two decisions, by their places in a joint code"""
+DAY = 86_400
+"""seconds"""
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,10 @@ class Landscape:
             raise ValueError(f"accuracies need 0 <= centre < top <= 1, not {self.centre} and {self.top}")
         if not 0 < self.contested <= 0.5:
             raise ValueError(f"contested is a positive share of at most a half, not {self.contested}")
-        if self.noise < 0 or self.delay < 0 or self.flops < 1 or not -1 <= self.flops_link <= 1:
-            raise ValueError("noise and delay are not negative, flops at least 1, flops_link in [-1, 1]")
+        if not (
+            0 <= self.noise <= 1 and 0 <= self.delay <= DAY and 1 <= self.flops <= 1e15 and -1 <= self.flops_link <= 1
+        ):
+            raise ValueError("noise lies in [0, 1], delay in [0, a day], flops in [1, 1e15], flops_link in [-1, 1]")
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,10 +1,12 @@
 """Where trainings run: in this process, in several of this machine, or on a Ray cluster."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from ma2ml_env.evaluators.base import Evaluator
 from ma2ml_env.evaluators.workers.schedule import Schedule
+from ma2ml_env.io.settings import MOST
 
 Engine = Literal["local", "pool", "ray"]
 
@@ -14,7 +16,7 @@ class Placement:
     """Where trainings run. What they come to does not depend on it.
 
     Raises:
-        ValueError: if there are no workers, or what belongs to a cluster is given without one.
+        ValueError: if there are no workers, the limit is no time, or what belongs to a cluster is given without one.
     """
 
     workers: int = 1
@@ -30,8 +32,10 @@ class Placement:
     """seconds after which a training is ended and counts as failed; None is no limit"""
 
     def __post_init__(self) -> None:
-        if self.workers < 1:
-            raise ValueError(f"workers is at least 1, not {self.workers}")
+        if not 1 <= self.workers <= MOST:
+            raise ValueError(f"workers is at least 1 and at most {MOST:,}, not {str(self.workers)[:50]}")
+        if self.time_limit is not None and not 0.0 < self.time_limit < math.inf:
+            raise ValueError(f"the time limit is a positive number of seconds, not {self.time_limit!r}")
         if self.engine != "ray" and (self.address is not None or self.gpus is not None):
             raise ValueError("address and gpus are of the evaluator ray_pool (--engine ray)")
 

@@ -35,6 +35,8 @@ CONTEXT = {"cpu": 1 << 29, "cuda": 3 << 30}
 """bytes that a process holds beside what it trains: torch; on a GPU CUDA's context, kernels, the convolutions' workspaces"""
 AUGMENTED = 16
 """bytes a value of the images that are augmented at once: indices of int64, the values in and out, and in float32"""
+THREADS = 1024
+"""of one training, at most"""
 KEEP_EVERY = 600.0
 """seconds between two checkpoints of a training under way"""
 SAFETY = 1.5
@@ -83,8 +85,8 @@ class Train(Evaluator):
         curve: tuple[int, ...] = (),
         progress: str | None = None,
     ) -> None:
-        if threads < 1:
-            raise ValueError(f"threads is at least 1, not {threads}")
+        if not 1 <= threads <= THREADS:
+            raise ValueError(f"threads is at least 1 and at most {THREADS}, not {threads}")
         if any(epoch < 1 for epoch in curve):
             raise ValueError(f"curve names epochs, which are counted from 1, not {list(curve)}")
         weights_of_classes(class_weights, torch.zeros(1, dtype=torch.int64), 1)  # an unknown name is an error here
@@ -305,17 +307,26 @@ class Train(Evaluator):
         return None if self.checkpoints is None else Path(self.checkpoints) / job.checkpoint_name
 
     def _resolve_device(self) -> torch.device:
-        if self.device == "auto":
-            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        try:
-            device = torch.device(self.device)
-        except RuntimeError:
-            raise ValueError(f"unknown device {self.device!r}; it is auto, cpu, cuda or cuda:N") from None
-        if device.type not in ("cpu", "cuda"):
-            raise ValueError(f"device {self.device!r} is not supported; it is auto, cpu, cuda or cuda:N")
-        if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-            raise ValueError(f"device {self.device!r} is not on this machine; use --device cpu or auto")
-        return device
+        return device_named(self.device)
+
+
+def device_named(name: str) -> torch.device:
+    """The device of a name: auto, cpu, cuda or cuda:N.
+
+    Raises:
+        ValueError: if there is no such device, or not on this machine.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ValueError(f"unknown device {name!r}; it is auto, cpu, cuda or cuda:N") from None
+    if device.type not in ("cpu", "cuda") or (device.type == "cpu" and device.index is not None):
+        raise ValueError(f"device {name!r} is not supported; it is auto, cpu, cuda or cuda:N")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f"device {name!r} is not on this machine; use --device cpu or auto")
+    return device
 
 
 def _tell(path: Path, epochs: int, loss: float) -> None:

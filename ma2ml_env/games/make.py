@@ -18,7 +18,7 @@ from ma2ml_env.game import Game, Protocol
 from ma2ml_env.io.settings import check_kind
 from ma2ml_env.metrics import check
 from ma2ml_env.modules.base import Module
-from ma2ml_env.recipe import Recipe
+from ma2ml_env.recipe import Recipe, check_slots
 from ma2ml_env.registry import closest, resolve
 from ma2ml_env.reward import Accuracy, FlopsReward, Reward
 
@@ -143,6 +143,7 @@ def make_game(
     """
     named: NamedGame = resolve("games", id)
     evaluator = evaluator_of(named, evaluator)
+    check_kind("seed", seed, int, "option")
     if halving and evaluator not in TRAINED:
         raise ValueError(f"halving is for what is trained; the evaluator {evaluator} has nothing to stop early")
     if metric != "accuracy" and evaluator in ("surrogate", "table"):
@@ -215,6 +216,7 @@ def sort_options(
     protocol = replace(named.protocol, **routed["protocol"])
     base = replace(named.base, **routed["recipe"], epochs=protocol.final_epochs)
     base = replace(base, network=base.network.with_args(**routed["network"]))
+    check_slots(base)
     if size is not None and named.data == "own":  # the base recipes are for 32 pixels
         scaled: dict[str, Any] = {
             name: round(usual * size / 32)
@@ -315,7 +317,7 @@ def evaluator_of(named: NamedGame, wanted: str | None) -> str:
     Raises:
         ValueError: if the game has not the one that is wanted.
     """
-    evaluator = wanted or named.evaluator
+    evaluator = named.evaluator if wanted is None else wanted
     if named.evaluator == "table" and evaluator in TRAINED:
         raise ValueError(
             f"{named.id} looks results up, there is nothing to train: its evaluators are table and surrogate"
@@ -375,7 +377,7 @@ def _reward(reward: str | Reward | None, limit: float | None, metric: str) -> Re
         )
     if reward is not None and not isinstance(reward, str):
         return reward
-    name = reward or ("accuracy" if limit is None else "flops")
+    name = ("accuracy" if limit is None else "flops") if reward is None else reward
     if name == "accuracy":
         return Accuracy(metric)
     if name in ("flops", "hard"):

@@ -3,6 +3,7 @@
 A text in place of a switch would count as true. A fraction in place of a number of images would fail in every training.
 """
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from numbers import Integral, Real
 from types import NoneType, UnionType
@@ -16,6 +17,16 @@ _WORDS: dict[Any, str] = {
     NoneType: "none",
     tuple: "a list",
 }
+
+
+MOST = 1_000_000
+"""largest count that a setting takes unless it says another: more is a slip of the pen, and would end in a full memory"""
+LARGEST = 1e9
+"""largest number beside counts: a step size, a weight or a norm above it is no number that anybody means"""
+WIDEST = 10_000
+"""units of a hidden layer"""
+DEEPEST = 100
+"""hidden layers"""
 
 
 def check_settings(home: type, given: Mapping[str, Any], what: str) -> None:
@@ -42,16 +53,20 @@ def check_ranges(
     positive: Sequence[str] = (),
     not_negative: Sequence[str] = (),
     shares: Sequence[str] = (),
+    units: Sequence[str] = (),
+    layers: Sequence[str] = (),
     choices: Mapping[str, Collection[str]] = {},
 ) -> None:
     """Refuse settings that are out of their ranges.
 
     Args:
         config: an instance of a dataclass.
-        at_least_one: names of its fields that are at least 1.
+        at_least_one: names of its fields that are counts, at least 1 and at most `MOST`.
         positive: above 0.
         not_negative: at least 0.
         shares: in [0, 1].
+        units: width of a layer, at least 1 and at most `WIDEST`.
+        layers: widths of hidden layers, at most `DEEPEST` of them; none is no hidden layer.
         choices: field -> what it may be.
 
     Raises:
@@ -62,20 +77,29 @@ def check_ranges(
         if values[name] not in known:
             raise ValueError(f"{name} is one of {', '.join(known)}, not {values[name]!r}")
     fits = {
-        "is at least 1": {name: values[name] >= 1 for name in at_least_one},
+        "is at least 1": {name: values[name] >= 1 for name in (*at_least_one, *units)},
+        f"is at most {MOST:,}": {name: values[name] <= MOST for name in at_least_one},
+        f"is at most {WIDEST:,}": {name: values[name] <= WIDEST for name in units},
         "is above 0": {name: values[name] > 0 for name in positive},
         "is at least 0": {name: values[name] >= 0 for name in not_negative},
+        f"is at most {LARGEST:g}": {name: values[name] <= LARGEST for name in (*positive, *not_negative)},
         "lies in [0, 1]": {name: 0 <= values[name] <= 1 for name in shares},
+        f"has at most {DEEPEST} layers of 1 to {WIDEST:,} units": {
+            name: len(values[name]) <= DEEPEST and all(1 <= width <= WIDEST for width in values[name])
+            for name in layers
+        },
     }
     for words, fitting in fits.items():
         for name, fit in fitting.items():
             if not fit:
-                raise ValueError(f"{name} {words}, not {values[name]}")
+                raise ValueError(f"{name} {words}, not {str(values[name])[:50]}")
 
 
 def check_kind(name: str, value: Any, kind: Any, what: str) -> None:
     """One value against one annotation; see `check_settings`."""
     if not fits(value, kind):
+        if isinstance(value, Real) and not isinstance(value, bool) and not _bearable(value):
+            raise ValueError(f"{what} {name!r} is a finite number, and a whole one has 64 bits, not {str(value)[:50]}")
         raise ValueError(f"{what} {name!r} is {words(kind)}, not {str(value)[:50]!r}")
 
 
@@ -87,14 +111,20 @@ def fits(value: Any, kind: Any) -> bool:
     if origin in (Union, UnionType):
         return any(fits(value, part) for part in parts)
     if origin is Literal:
-        return value in parts
+        return any(type(value) is type(part) and value == part for part in parts)
     if kind is tuple or origin is tuple:
         same = parts[0] if len(parts) == 2 and parts[1] is ... else Any
         return isinstance(value, (tuple, list)) and all(fits(item, same) for item in value)
     if kind in (int, float):  # numpy's numbers are numbers, and a whole one will do for any
-        return isinstance(value, Integral if kind is int else Real) and not isinstance(value, bool)
+        number = isinstance(value, Integral if kind is int else Real) and not isinstance(value, bool)
+        return number and _bearable(value)
     expected = origin or kind
     return not isinstance(expected, type) or isinstance(value, expected)
+
+
+def _bearable(number: Any) -> bool:
+    """Whether computing can bear a number: it is finite, and a whole one has 64 bits."""
+    return abs(int(number)) < 1 << 63 if isinstance(number, Integral) else math.isfinite(number)
 
 
 def words(kind: Any) -> str:

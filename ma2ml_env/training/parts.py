@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from ma2ml_env.recipe import Recipe, Spec
+from ma2ml_env.recipe import Recipe, Spec, check_slots
 from ma2ml_env.registry import names, resolve, singular
 from ma2ml_env.training.images import augment
 from ma2ml_env.training.losses import Focal, Poly, Weighted
@@ -32,6 +32,8 @@ LOSSES: dict[str, Callable[..., nn.Module]] = {"cross_entropy": nn.CrossEntropyL
 RECORDABLE: set[type[nn.Module]] = {NASNet, Mobile, ResNetCifar, Plain, nn.CrossEntropyLoss, Focal, Poly}
 """networks and losses whose steps a GPU may replay: they do the same at each call, with no state and no draws of Python's, and
 change buffers in place"""
+HEAVIEST = 1_000_000_000
+"""weights of a network"""
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 """autocast's type, None is none; beside these a recipe may say auto"""
 
@@ -53,6 +55,20 @@ def network(spec: Spec, image: Image, drops: Drops = Drops(), auxiliary: bool = 
         InvalidRecipe: if the kind is unknown or does not take these arguments.
     """
     return _build("networks", NETWORKS, spec, image=image, drops=drops, auxiliary=auxiliary)
+
+
+def check_network(spec: Spec) -> None:
+    """Refuse a network that is far too large for any memory, before it takes that. Of the kinds of `NETWORKS` alone.
+
+    Raises:
+        InvalidRecipe: if it cannot be built, or has more than `HEAVIEST` weights.
+    """
+    if spec.kind in NETWORKS:
+        with torch.device("meta"):  # sizes alone, no memory
+            weights = sum(each.numel() for each in network(spec, Image(10)).parameters())
+        if weights > HEAVIEST:
+            told = ", ".join(f"{name} {value}" for name, value in spec.args.items() if isinstance(value, int))
+            raise InvalidRecipe(f"the network has {weights:,} weights, more than {HEAVIEST:,} ({spec.kind}: {told})")
 
 
 def network_class(kind: str) -> Callable[..., nn.Module]:
@@ -115,28 +131,12 @@ def check(recipe: Recipe) -> None:
     Raises:
         InvalidRecipe: if a slot is out of its range; it is named.
     """
-    ranges = {
-        "resolution": type(recipe.resolution) is int and recipe.resolution >= 0,
-        "crop_padding": recipe.crop_padding >= 0,
-        "crop_area": 0.0 <= recipe.crop_area <= 1.0,
-        "cutout": recipe.cutout >= 0,
-        "learning_rate": 0.0 < recipe.learning_rate < float("inf"),
-        "weight_decay": 0.0 <= recipe.weight_decay < float("inf"),
-        "warmup": 0.0 <= recipe.warmup < 1.0,
-        "batch_size": recipe.batch_size >= 2,  # batch norm has no variance of one image
-        "clip_norm": recipe.clip_norm >= 0.0,
-        "mixup": 0.0 <= recipe.mixup < float("inf"),
-        "precision": recipe.precision in ("auto", *PRECISIONS),
-        "ema": 0.0 <= recipe.ema < 1.0,
-        "dropout": 0.0 <= recipe.dropout < 1.0,
-        "stochastic_depth": 0.0 <= recipe.stochastic_depth < 1.0,
-        "drop_path": 0.0 <= recipe.drop_path < 1.0,
-        "auxiliary": recipe.auxiliary >= 0.0,
-        "epochs": recipe.epochs >= 1,
-    }
-    for name, fits in ranges.items():
-        if not fits:
-            raise InvalidRecipe(f"recipe field {name!r} is out of its range: {vars(recipe)[name]}")
+    try:
+        check_slots(recipe)
+    except (ValueError, TypeError) as error:
+        raise InvalidRecipe(str(error)) from None
+    if type(recipe.resolution) is not int:
+        raise InvalidRecipe(f"recipe field 'resolution' is out of its range: {recipe.resolution}")
     try:
         augment.check(recipe.augment)
     except (ValueError, TypeError) as error:

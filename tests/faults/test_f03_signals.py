@@ -1,16 +1,31 @@
 """F3: SIGTERM, SIGUSR1 or Ctrl-C stops a search cleanly, and it goes on to the same end."""
 
 import os
+import pty
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import pytest
 
 from ma2ml_agents.cli.main import main
 from ma2ml_env.store.store import TrialStore
 
+CODES = {signal.SIGTERM: 75, signal.SIGUSR1: 75, signal.SIGHUP: 75, signal.SIGINT: 130}
+BEGUN = """
+import os, sys
+from ma2ml_agents.cli import main
+class Told(main.Signals):
+    def __enter__(self):
+        super().__enter__()
+        os.write(1, b".")
+        return self
+main.Signals = Told
+sys.exit(main.main())
+"""
+"""what the installed script does, and a sign at the command's own first line: who sends a signal before meets Python's start"""
 SURROGATE = ["--evaluator", "surrogate", "--learner", "random", "--batch", "4"]
 
 
@@ -20,7 +35,9 @@ def trials(run):
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGTERM, 75), (signal.SIGUSR1, 75), (signal.SIGINT, 130)], ids=["TERM", "USR1", "INT"]
+    ("number", "code"),
+    [(signal.SIGTERM, 75), (signal.SIGUSR1, 75), (signal.SIGHUP, 75), (signal.SIGINT, 130)],
+    ids=["TERM", "USR1", "HUP", "INT"],
 )
 def test_f3_a_signal_stops_cleanly_and_resume_ends_as_a_calm_run(number, code, tmp_path, capsys):
     run, calm = tmp_path / "run", tmp_path / "calm"
@@ -50,3 +67,86 @@ def test_f3_a_signal_stops_cleanly_and_resume_ends_as_a_calm_run(number, code, t
         for trial in (stopped, undisturbed):
             del trial["outcome"]["seconds"]
         assert stopped == undisturbed
+
+
+def early(number, delay, run, before=lambda: None):
+    """A search that gets a signal so many seconds after its first line."""
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a shell's background job ignores it, and so would children
+    process = subprocess.Popen(
+        [sys.executable, "-c", BEGUN, "search", "digits-v0", *SURROGATE, "--set", "delay=0.2", "--run", str(run)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=before,
+    )
+    try:
+        assert os.read(process.stdout.fileno(), 1) == b"."
+        time.sleep(delay)
+        process.send_signal(number)
+        out, told = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.communicate()
+    assert b"Traceback" not in out + told
+    assert b"ignored in" not in told
+    return process.returncode, (out + told).decode().strip()
+
+
+FAST = [(signal.SIGTERM, 0.0), (signal.SIGINT, 0.05), (signal.SIGHUP, 0.5)]
+GRID = [(number, delay) for number in CODES for delay in (0.0, 0.05, 0.5, 1.5, 3.0)]
+
+
+@pytest.mark.parametrize(("number", "delay"), [
+    case if case in FAST else pytest.param(*case, marks=pytest.mark.slow) for case in GRID
+])  # fmt: skip
+def test_f3_a_signal_soon_after_the_start(number, delay, tmp_path):
+    code, told = early(number, delay, tmp_path / "run")
+    assert code == CODES[number], told
+    assert f"stopped by {number.name}" in told
+
+
+def test_f3_a_hangup_that_nohup_ignores_stays_ignored(tmp_path):
+    def nohup():
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ma2ml_agents.cli.main", "search", "digits-v0", *SURROGATE, "--budget", "8", "--run",
+         str(tmp_path / "run"), "--set", "delay=0.1"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=nohup,
+    )  # fmt: skip
+    try:
+        while process.poll() is None:
+            process.send_signal(signal.SIGHUP)
+            time.sleep(0.2)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 0
+    assert len(trials(tmp_path / "run")) == 8
+
+
+def test_f3_a_closed_terminal_stops_the_search_as_sigterm_does(tmp_path):
+    """Nobody reads the last words then, and writing them fails."""
+    run = tmp_path / "run"
+    words = ["search", "digits-v0", *SURROGATE, "--set", "delay=0.1", "--run", str(run)]
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(sys.executable, [sys.executable, "-m", "ma2ml_agents.cli.main", *words])
+    try:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and not (run.exists() and trials(run)):
+            os.read(terminal, 10_000)  # what is not read would hold it up
+        os.close(terminal)  # the kernel sends SIGHUP
+        _, status = os.waitpid(pid, 0)
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    assert os.waitstatus_to_exitcode(status) == 75
+    assert trials(run)
+
+
+def test_f3_the_entry_imports_nothing_heavy():
+    code = "import sys; import ma2ml_agents.cli.main; print(*{name.partition('.')[0] for name in sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"numpy", "torch", "tyro", "rich", "gymnasium", "ma2ml_env"} & set(done.stdout.split())

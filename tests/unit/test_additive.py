@@ -169,3 +169,28 @@ def test_many_trials_at_once_are_learned_from_as_if_they_had_come_in_batches() -
     assert once.behaviour.additive.log_ratio < first_step - 1.0
     assert once.behaviour.additive.log_ratio == pytest.approx(seldom.behaviour.additive.log_ratio, abs=2.0)
     assert metrics["entropy/a"] < 0.9 * 6 * math.log(4)
+
+
+def test_counting_on_gives_the_bits_of_counting_anew():
+    """Trials come batch by batch; in the end the oldest are forgotten, and a learner that was loaded has counted nothing."""
+    sizes = [3, 5, 2, 4]
+    codes = torch.stack([torch.randint(size, (3000,), generator=seeded(0)) for size in sizes], dim=1)
+    targets = torch.randn(3000, generator=seeded(1), dtype=torch.float64)
+    going = Additive(sizes)
+    for rows in (slice(0, 24), slice(0, 48), slice(0, 48), slice(0, 2500), slice(10, 3000), slice(0, 24)):
+        anew = Additive(sizes)
+        anew.log_ratio = going.log_ratio
+        proposals = []
+        for critic in (going, anew):
+            critic.learn(codes[rows], targets[rows])
+            proposals.append(critic.responses(codes[rows], targets[rows], 8, 1.0, seeded(2)))
+        hot = torch.cat(
+            [torch.nn.functional.one_hot(codes[rows, i], size) for i, size in enumerate(sizes)], dim=1
+        ).double()
+        assert torch.equal(going._system(codes[rows], targets[rows]).gram, hot.T @ hot)
+        assert torch.equal(*proposals)
+        assert going.log_ratio == anew.log_ratio
+
+
+def seeded(seed):
+    return torch.Generator().manual_seed(seed)

@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ma2ml_agents.cli.main import COMMANDS, main, parse
+from ma2ml_agents.cli.commands import COMMANDS, parse
+from ma2ml_agents.cli.main import main
 from ma2ml_agents.run.config import RunConfig
 from ma2ml_agents.run.options import settings
 from ma2ml_agents.run.stored import build_without_evaluator, stored_config

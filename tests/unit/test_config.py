@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from ma2ml_agents.cli.main import main, parse
+from ma2ml_agents.cli.commands import parse
+from ma2ml_agents.cli.main import main
 from ma2ml_agents.run.config import RunConfig, said
 from ma2ml_agents.run.stored import build, build_without_evaluator, stored_config, trained_run, training_options
 from ma2ml_env.evaluators.placement import Placement

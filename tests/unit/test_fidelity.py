@@ -11,7 +11,7 @@ import pytest
 from ma2ml_agents.after import fidelity
 from ma2ml_agents.after.correlation import bootstrap, kendall, ranks, spearman
 from ma2ml_agents.cli.main import main
-from ma2ml_agents.run.stop import Stopped
+from ma2ml_agents.run.signals import Stopped
 from ma2ml_agents.run.stored import stored_config
 from ma2ml_env.evaluators.placement import Placement
 from ma2ml_env.store.store import TrialStore

@@ -8,7 +8,8 @@ import pytest
 
 from ma2ml_agents.after.export import export
 from ma2ml_agents.after.retrain import retrain
-from ma2ml_agents.cli.main import main, parse
+from ma2ml_agents.cli.commands import parse
+from ma2ml_agents.cli.main import main
 from ma2ml_agents.run.config import RunConfig
 from ma2ml_agents.run.forecast import Forecast
 from ma2ml_agents.run.stored import build_without_evaluator, known_trials, trained_run

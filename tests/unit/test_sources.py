@@ -5,7 +5,8 @@ import shutil
 
 import pytest
 
-from ma2ml_agents.cli.main import main, parse
+from ma2ml_agents.cli.commands import parse
+from ma2ml_agents.cli.main import main
 from ma2ml_agents.run.config import RunConfig
 from ma2ml_agents.run.informed import check_room
 from ma2ml_agents.run.known import pipeline_key

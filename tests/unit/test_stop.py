@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from ma2ml_agents.run.stop import Interruptible, Stopped, stoppable
+from ma2ml_agents.run.signals import SIGNALS, Stopped
+from ma2ml_agents.run.stop import Interruptible, stoppable
 from ma2ml_env.evaluators.base import Evaluator
 from ma2ml_env.trial import Outcome
 
@@ -36,7 +37,7 @@ class Signalled(Evaluator):
         self.heard.append("close")
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75), (signal.SIGUSR1, 75)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), *((each, 75) for each in SIGNALS[1:])])
 def test_an_evaluator_is_stopped_in_its_work(number, code):
     inner = Signalled()
     with stoppable() as stop:
@@ -91,8 +92,8 @@ def test_what_is_inside_can_be_reached():
 def test_clean_up_that_hangs_is_ended_by_the_alarm(grace):
     code = f"""
 import os, signal, threading
-from ma2ml_agents.run import stop
-stop.GRACE = {grace}
+from ma2ml_agents.run import signals, stop
+signals.GRACE = {grace}
 with stop.stoppable():
     try:
         os.kill(os.getpid(), signal.SIGINT)

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ma2ml_env.recipe import content_key
+from ma2ml_env.recipe import LARGEST, content_key
 from ma2ml_env.training.data import imagenet
 from ma2ml_env.training.data.dataset import Dataset, statistics
 from ma2ml_env.training.data.groups import read_groups
@@ -32,6 +32,16 @@ VALIDATION = {"digits": 500, "fashion-mnist": 5000, "cifar10": 5000, "cifar100":
 """validation images by default; the user's own data give a tenth"""
 OWN_SHARE = 0.1
 """of the user's own images for validation, and for test, where the data come without"""
+
+
+def check_size(size: int | None) -> None:
+    """Refuse a side of images that is no number of pixels; None leaves them as they are.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    if size is not None and not 1 <= size <= LARGEST:
+        raise ValueError(f"size is a number of pixels, at least 1 and at most {LARGEST:,}, not {str(size)[:50]}")
 
 
 @dataclass(frozen=True)
@@ -156,6 +166,11 @@ class DataSource:
             raise ValueError(
                 f"{self._place}: a classifier needs at least 2 classes, the data have {len(raw.class_names)}"
             )
+        if 2 * len(raw.class_names) > len(raw.y["train"]) and self.name in ("images", "npz"):
+            tell(
+                f"{self._place}: {len(raw.class_names)} classes for {len(raw.y['train'])} training images: many have one "
+                "image, from which nothing can be learned. Are these the labels?"
+            )
         return raw, self._split(raw)
 
     def _split(self, raw: Raw) -> Split:
@@ -184,8 +199,11 @@ class DataSource:
             raise ValueError(f"groups are for your own images, not for {self.name}, whose parts are published")
         if self.name != "images" and self.skip_bad:
             raise ValueError(f"skip_bad is for a folder of your own images; {self.name} is none")
-        if self.size is not None and self.size < 1:
-            raise ValueError(f"size is a number of pixels, at least 1, not {self.size}")
+        check_size(self.size)
+        if self.validation is not None and self.validation < 1:
+            raise ValueError(f"validation is at least 1 image, not {self.validation}")
+        if not self.cache_limit >= 0.0:
+            raise ValueError(f"cache_limit is a number of bytes, not {self.cache_limit}")
         if self.limit is not None and self.limit < 2:
             raise ValueError(f"limit is at least 2 training images, not {self.limit}")
         if self.validation_limit is not None and self.validation_limit < 1:

@@ -1,0 +1,86 @@
+"""The commands, which are frozen dataclasses, and how arguments become one of them."""
+
+import contextlib
+import io
+import re
+from collections.abc import Sequence
+from typing import Annotated, Any, Union
+
+import tyro
+
+from ma2ml_agents.cli.after import Export, Retrain
+from ma2ml_agents.cli.bench import Bench
+from ma2ml_agents.cli.collect import Collect, Table
+from ma2ml_agents.cli.data import Data
+from ma2ml_agents.cli.fidelity import Fidelity
+from ma2ml_agents.cli.keep import Backup, Salvage
+from ma2ml_agents.cli.look import Check, List, Pareto, Report, Show, Trials
+from ma2ml_agents.cli.paper import Paper
+from ma2ml_agents.cli.start import Resume, Search
+from ma2ml_env.registry import closest
+
+COMMANDS: dict[str, type[Any]] = {
+    "data": Data,
+    "search": Search,
+    "resume": Resume,
+    "retrain": Retrain,
+    "export": Export,
+    "fidelity": Fidelity,
+    "list": List,
+    "trials": Trials,
+    "show": Show,
+    "pareto": Pareto,
+    "report": Report,
+    "check": Check,
+    "backup": Backup,
+    "salvage": Salvage,
+    "bench": Bench,
+    "collect": Collect,
+    "table": Table,
+    "paper": Paper,
+}
+_Command: Any = Union[tuple(Annotated[command, tyro.conf.subcommand(name)] for name, command in COMMANDS.items())]  # noqa: UP007
+
+
+def parse(argv: Sequence[str]) -> Any:
+    """The command that the arguments name, with its options.
+
+    Raises:
+        ValueError: if they name none; the message is one line.
+        SystemExit: with 0, after printing a help text that was asked for.
+    """
+    if not argv:
+        raise ValueError(f"which command? One of {', '.join(COMMANDS)}; `ma2ml --help` explains them")
+    if argv[0] not in COMMANDS and not argv[0].startswith("-"):
+        raise ValueError(f"unknown command {argv[0]!r}{closest(argv[0], COMMANDS)}")
+    told = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(told):
+            config = (tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes)
+            if argv[0] in COMMANDS:  # the options of all the others need not be made
+                command, words = COMMANDS[argv[0]], list(argv[1:])
+                return tyro.cli(command, prog=f"ma2ml {argv[0]}", args=words, config=config)
+            title = "Search training pipelines for image classification with cooperating agents (MA2ML)."
+            return tyro.cli(_Command, prog="ma2ml", description=title, args=list(argv), config=config)
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        raise ValueError(_one_line(told.getvalue(), argv[0])) from None
+
+
+def _one_line(box: str, command: str) -> str:
+    """What tyro says in a box of several paragraphs: the first one, and what it offers instead."""
+    lines = [line.strip("│ ") for line in box.splitlines() if not line.startswith(("╭", "╰"))]
+    if (
+        len(lines) > 1 and lines[1] and set(lines[1]) <= {"-"}
+    ):  # without characters for a box its title is a line, and ruled
+        lines = lines[2:]
+    first: list[str] = []
+    for line in lines:
+        if not line or set(line) <= set("─-"):
+            break
+        first.append(line)
+    offered = re.search(r"Perhaps you meant:\s*(--[\w-]+)", " ".join(lines))
+    hint = f"; did you mean {offered[1]}?" if offered else ""
+    message = re.sub(r"^Error parsing __\S+: ", "", " ".join(first)) or "the arguments cannot be read"
+    return f"{message.rstrip('.')}{hint} (see ma2ml {command} --help)"
