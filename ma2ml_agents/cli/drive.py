@@ -14,6 +14,7 @@ from ma2ml_agents.learner import Learner
 from ma2ml_agents.run.config import RunConfig
 from ma2ml_agents.run.data import KnownData
 from ma2ml_agents.run.ticker import working
+from ma2ml_env.evaluators.base import NoWorker
 from ma2ml_env.store.store import TrialStore
 from ma2ml_env.training.data.identity import Identity
 from ma2ml_env.trial import GameSpec
@@ -111,6 +112,8 @@ def drive(
                 soft_wrap=True,
             )
             return stopped.exit_code
+        except NoWorker as error:
+            raise NoWorker(f"{error}. Every outcome is stored; go on with: ma2ml resume {shlex.quote(str(folder))}") from error
         finally:
             if game is not None:
                 game.evaluator.close()

@@ -66,7 +66,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if os.environ.get("MA2ML_TRACEBACK"):
             raise
         line = " ".join(str(error).split())  # of a file's own text there may be what no encoding has, as half a pair
-        print(f"ma2ml: error: {line.encode(errors='backslashreplace').decode()}", file=sys.stderr)
+        print(f"ma2ml: error: {line.encode(errors='backslashreplace').decode()}", file=sys.stderr, flush=True)
+        if argv is None and isinstance(error, NoWorker):
+            sys.stdout.flush()
+            os._exit(2)  # what was to run jobs may be dead, and hold up or kill who takes leave of it
         return 2
 
 
