@@ -50,6 +50,12 @@ class Mirror:
             os.fsync(file.fileno())
             self._size = file.tell()
 
+    def rewrite(self, trials: Iterable[Trial]) -> None:
+        """Write all of it anew, because trials have other outcomes."""
+        wanted = _lines(trials)
+        write_atomic(self._path, wanted)
+        self._size = len(wanted)
+
 
 def read_mirror(path: str | Path) -> tuple[list[Trial], list[int]]:
     """(intact trials, numbers of damaged lines from 1) of a `trials.jsonl`, to salvage a run whose database is damaged.

@@ -21,6 +21,7 @@ from ma2ml_env.io.files import FolderLock
 from ma2ml_env.io.reading import read_json
 from ma2ml_env.io.state import pack, unpack
 from ma2ml_env.store.database import Database, digest
+from ma2ml_env.store.earlier import SECTION, Earlier, read_earlier, replace_row, told
 from ma2ml_env.store.mirror import Mirror, best_is_whole, canonical, read_mirror, write_best
 from ma2ml_env.trial import Outcome, Proposal, Trial
 
@@ -146,11 +147,33 @@ class TrialStore:
             self._insert(db, number, outcome)
 
     def outcomes(self, batch: int) -> dict[int, Outcome]:
-        """Trial number -> outcome of a batch, as far as they have arrived."""
+        """Trial number -> outcome of a batch, as far as they have arrived; as the learner was told, if it was."""
         rows = self._rows(
             "SELECT o.* FROM outcomes o JOIN proposals USING (number) WHERE batch = ? ORDER BY number", (batch,)
         )
-        return {row[0]: Outcome.from_json(read_json(row[1])) for row in rows}
+        earlier = self.earlier()
+        return {row[0]: told(earlier.get(row[0], ())) or Outcome.from_json(read_json(row[1])) for row in rows}
+
+    def earlier(self) -> dict[int, tuple[Earlier, ...]]:
+        """Trial number -> what had come of it before it was played again, oldest first; others are left out."""
+        return read_earlier(self.section(SECTION))
+
+    def replace_outcome(self, number: int, outcome: Outcome | None, reward: float | None) -> None:
+        """Put what came of a trial when it was played again in the place of its outcome, which is kept as an earlier one.
+
+        Args:
+            number: of a trial that has an outcome.
+            outcome: the new one; None where its batch is open: the search plays it again then.
+            reward: of the new one; None with no outcome.
+
+        Raises:
+            ValueError: if the trial has none, the reward is not finite, or the batch is open or closed and should not be.
+        """
+        section = self.section(SECTION)
+        with self._transaction() as db:
+            replace_row(db, section, number, outcome, None if reward is None else _finite(number, reward))
+        if outcome is not None and self._mirror is not None:
+            self._mirror.rewrite(self.trials())
 
     def close_batch(self, batch: int, trials: Sequence[Trial], learner_state: Mapping[str, Any]) -> None:
         """Store the rewards of a whole batch and the learner's state after it, together; then add to the mirror.
@@ -165,9 +188,14 @@ class TrialStore:
         """
         text, blob = pack(learner_state)
         trials = [replace(trial, reward=_finite(trial.number, trial.reward)) for trial in trials]
+        replaced = {
+            number for number, rows in self.earlier().items() if told(rows)
+        }  # a learner is told anew what it was
         with self._transaction() as db:
             closed = {number for (number,) in db.execute("SELECT number FROM outcomes WHERE reward IS NOT NULL")}
             for trial in trials:
+                if trial.number in replaced:
+                    continue
                 stored = self._insert(db, trial.number, trial.outcome)
                 if Outcome.from_json(read_json(stored)) != trial.outcome:
                     raise ValueError(f"{self.folder}: trial {trial.number} has another outcome already")
@@ -197,6 +225,12 @@ class TrialStore:
         """All trials of closed batches, in order: those that a learner was told of."""
         for row in self._rows(_TRIALS.format(where=_CLOSED)):
             yield self._trial(row, row[7])
+
+    def as_it_stands(self, trials: Sequence[Trial]) -> list[Trial]:
+        """Trials of closed batches, those that were played again since with what came of them then."""
+        earlier = self.earlier()
+        new = {trial.number: trial for trial in self.trials() if trial.number in earlier} if earlier else {}
+        return [new.get(trial.number, trial) for trial in trials]
 
     def known_trials(self, reward: Callable[[Outcome], float]) -> tuple[list[Trial], list[Trial]]:
         """(trials of closed batches, those of the open batch that have an outcome), both in order, as of one moment.

@@ -137,7 +137,9 @@ class Link:
         while not over.wait(EVERY):
             if self._silent is not None and time.monotonic() - self._silent > LAST:
                 lost = self._lost() or "Ray does not answer"
-                print(f"ma2ml: error: {lost}; the command can be started again and goes on", file=sys.stderr, flush=True)
+                print(
+                    f"ma2ml: error: {lost}; the command can be started again and goes on", file=sys.stderr, flush=True
+                )
                 os._exit(2)
 
 

@@ -31,6 +31,7 @@ _ALONE = {
     "RAY_AUTH_MODE": "token",
     "RAY_AUTH_TOKEN": secrets.token_hex(32),
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # on every system it is this that puts Ray's ports on 127.0.0.1
+    "RAY_DEDUP_LOGS_SKIP_REGEX": "^Raylet is terminated",  # twenty lines of its log; `Link` says it in one
 }
 _LOCAL = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -156,7 +157,9 @@ class RayPool(Evaluator):
         there, gpus = self._link.resources.get("GPU", 0.0), self._share()
         if gpus > there:
             raise NoWorker(f"each job asks for {gpus:g} GPUs and the cluster has {there:g}")
-        if self._remote is None:  # once: Ray's GCS has to hear of it. Ray starts none again by itself, it does not say why
+        if (
+            self._remote is None
+        ):  # once: Ray's GCS has to hear of it. Ray starts none again by itself, it does not say why
             self._remote = self._ray.remote(num_cpus=1, num_gpus=gpus, max_retries=0)(_evaluate)
         return self._remote
 
