@@ -38,8 +38,8 @@ def read_earlier(section: Mapping[str, Any]) -> dict[int, tuple[Earlier, ...]]:
     """
     try:
         return {int(number): tuple(map(_read, rows)) for number, rows in section.items()}
-    except (TypeError, KeyError, AttributeError) as error:
-        raise ValueError(f"earlier outcomes were not written by ma2ml: {error!r}") from None
+    except (TypeError, KeyError, AttributeError, ValueError) as error:
+        raise ValueError(f"the run's earlier outcomes were not written by ma2ml: {error}") from None
 
 
 def _read(row: Any) -> Earlier:

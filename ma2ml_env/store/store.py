@@ -170,6 +170,7 @@ class TrialStore:
             ValueError: if the trial has none, the reward is not finite, or the batch is open or closed and should not be.
         """
         section = self.section(SECTION)
+        read_earlier(section)  # nothing is added to what is not ours
         with self._transaction() as db:
             replace_row(db, section, number, outcome, None if reward is None else _finite(number, reward))
         if outcome is not None and self._mirror is not None:
@@ -228,8 +229,9 @@ class TrialStore:
 
     def as_it_stands(self, trials: Sequence[Trial]) -> list[Trial]:
         """Trials of closed batches, those that were played again since with what came of them then."""
-        earlier = self.earlier()
-        new = {trial.number: trial for trial in self.trials() if trial.number in earlier} if earlier else {}
+        if self.earlier().keys().isdisjoint(trial.number for trial in trials):
+            return list(trials)
+        new = {trial.number: trial for trial in self.trials()}
         return [new.get(trial.number, trial) for trial in trials]
 
     def known_trials(self, reward: Callable[[Outcome], float]) -> tuple[list[Trial], list[Trial]]:

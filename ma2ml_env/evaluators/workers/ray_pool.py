@@ -31,7 +31,6 @@ _ALONE = {
     "RAY_AUTH_MODE": "token",
     "RAY_AUTH_TOKEN": secrets.token_hex(32),
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # on every system it is this that puts Ray's ports on 127.0.0.1
-    "RAY_DEDUP_LOGS_SKIP_REGEX": "^Raylet is terminated",  # twenty lines of its log; `Link` says it in one
 }
 _LOCAL = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -195,6 +194,7 @@ class RayPool(Evaluator):
 
 
 def _import_ray(local: bool) -> Any:
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "^Raylet is terminated")  # twenty lines; `Link` says it in one
     if local:
         for variable, value in (_LOCAL if "ray" in sys.modules else {**_LOCAL, **_ALONE}).items():
             os.environ.setdefault(variable, value)  # inherited by all that Ray starts
