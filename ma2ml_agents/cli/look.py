@@ -25,7 +25,8 @@ class Trials:
     run: Run
     """folder of the run"""
     json: bool = False
-    """one JSON object a line: number, seed, proposal, outcome, reward; `open` is true in those of the open batch"""
+    """one JSON object a line: number, seed, proposal, outcome, reward; `open` is true in those of the open batch; `earlier` are
+    the outcomes that a trial had before it was played again"""
     csv: bool = False
     """comma-separated, one row a trial: number, seed, origin, status, reward, accuracy, MACs, ... and what was decided"""
 
@@ -50,6 +51,9 @@ class Trials:
             from ma2ml_agents.reports.tables import print_trials
 
             print_trials(console, found.trials, chosen, found.open)
+            for number in sorted(found.earlier):
+                for line in found.played_again(number):
+                    console.print(line, soft_wrap=True)
         return 0
 
 
@@ -107,6 +111,8 @@ class Show:
             console.print(", ".join(f"{metric(name).title} {each:.4f}" for name, each in measured.items()))
         if outcome.note:
             console.print(outcome.note)
+        for line in found.played_again(trial.number):
+            console.print(line, soft_wrap=True)
         for agent, chosen in values.items():
             console.print(f"{agent} code {list(trial.proposal.codes[agent])}", style="bold")
             for name, choice in chosen.items():

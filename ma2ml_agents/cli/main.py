@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     with Signals(own=argv is None) as signals:
         try:
-            code = signals.done(_run(sys.argv[1:] if argv is None else argv, signals))
+            code = signals.done(_run(sys.argv[1:] if argv is None else argv, signals, own=argv is None))
         except SystemExit:  # a help text was asked for
             signals.done(0)
             raise
@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def _run(argv: Sequence[str], signals: Signals) -> int:
+def _run(argv: Sequence[str], signals: Signals, own: bool) -> int:
     """The exit code of a command.
 
     Raises:
@@ -68,6 +68,9 @@ def _run(argv: Sequence[str], signals: Signals) -> int:
             raise
         line = " ".join(str(error).split())  # of a file's own text there may be what no encoding has, as half a pair
         _say(f"ma2ml: error: {line.encode(errors='backslashreplace').decode()}")
+        if own and isinstance(error, NoWorker):
+            sys.stdout.flush()
+            os._exit(2)  # what was to run jobs may be dead, and hold up or kill who takes leave of it
         return 2
     except (MemoryError, RuntimeError) as error:
         if not _full(error) or os.environ.get("MA2ML_TRACEBACK"):

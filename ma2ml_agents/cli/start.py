@@ -55,6 +55,9 @@ class Resume:
     """what is another from here on"""
     extend: OptionalNumber = None
     """pipelines more than the run's budget"""
+    retry_failed: Annotated[str | None, arg(metavar="CLASS", help_behavior_hint="(default: none)")] = None
+    """play stored failures again first, each under its own seed: failed (all of them), or one kind: oom, nan, timeout, crash,
+    invalid. Their earlier outcomes are kept; `ma2ml trials` tells them"""
     limit: Limit = field(default_factory=Limit)
     """of this command"""
     accept_changed_data: bool = False
@@ -62,10 +65,12 @@ class Resume:
 
     def execute(self, console: Console) -> int:
         """Resume, then print what came of it."""
+        from ma2ml_agents.run.again import chosen
         from ma2ml_agents.run.data import identify
         from ma2ml_agents.run.stored import stored_config
         from ma2ml_env.store.store import TrialStore
 
+        again = None if self.retry_failed is None else chosen(self.retry_failed)
         with TrialStore(self.run, create=False) as store:
             before = stored_config(store)
         config = before.changed(vars(self.told))
@@ -77,4 +82,5 @@ class Resume:
             config = replace(config, budget=before.budget + self.extend)
         with working(console, "reading the data"):
             identity = identify(config.beside(self.run))
-        return drive(self.run, config, identity, console, self.limit, accept_changed_data=self.accept_changed_data)
+        accept = self.accept_changed_data
+        return drive(self.run, config, identity, console, self.limit, accept_changed_data=accept, again=again)

@@ -169,6 +169,7 @@ def search(
         metrics = {**known_metrics, **tell(learner, played)}
         if store is not None:
             store.close_batch(index, played, learner.state_dict())
+            played = store.as_it_stands(played)
         trials += played
         best.settle(trials)
         for callback in callbacks:

@@ -2,8 +2,8 @@
 
 import json
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from ma2ml_env.games.make import NamedGame, Told, evaluator_of, make_game, sort_
 from ma2ml_env.recipe import Recipe
 from ma2ml_env.registry import resolve
 from ma2ml_env.reward import Accuracy, FlopsReward
+from ma2ml_env.store.earlier import Earlier
 from ma2ml_env.store.store import TrialStore
 from ma2ml_env.trial import Outcome, Trial
 
@@ -52,14 +53,30 @@ class Known:
     """of closed batches and of the open one, in order"""
     open: frozenset[int]
     """numbers of those of the open batch"""
+    earlier: Mapping[int, Sequence[Earlier]] = field(default_factory=dict)
+    """number -> what had come of a trial before it was played again, oldest first"""
 
     def to_json(self, trial: Trial) -> dict[str, Any]:
         """A JSON object of one of the trials."""
         return trial.to_json() | self.said(trial)
 
     def said(self, trial: Trial) -> dict[str, Any]:
-        """What JSON says of a trial of the open batch; nothing of others."""
-        return {"open": True} if trial.number in self.open else {}
+        """What JSON says of a trial of the open batch, and of one that was played again; nothing of others."""
+        earlier = [each.to_json() for each in self.earlier.get(trial.number, ())]
+        return ({"open": True} if trial.number in self.open else {}) | ({"earlier": earlier} if earlier else {})
+
+    def played_again(self, number: int) -> list[str]:
+        """A line for people on each earlier outcome of a trial."""
+        return [
+            f"trial {number} was played again; before it was {each.outcome.status} {each.outcome.error}".rstrip()
+            + (
+                ", in an open batch"
+                if each.reward is None
+                else f", and the learner was told a reward of {each.reward:.4f}"
+            )
+            + (f": {each.outcome.note}" if each.outcome.note else "")
+            for each in self.earlier.get(number, ())
+        ]
 
     def count(self, budget: int) -> str:
         """How many there are, for people."""
@@ -76,7 +93,7 @@ def known_trials(store: TrialStore) -> Known:
         ValueError: if the run is damaged.
     """
     if not store.config:
-        return Known(list(store.trials()), frozenset())
+        return Known(list(store.trials()), frozenset(), store.earlier())
     game: list[Game] = []  # is built where a batch is open
 
     def reward(outcome: Outcome) -> float:
@@ -85,7 +102,7 @@ def known_trials(store: TrialStore) -> Known:
         return game[0].reward(outcome)
 
     closed, unclosed = store.known_trials(reward)
-    return Known(closed + unclosed, frozenset(trial.number for trial in unclosed))
+    return Known(closed + unclosed, frozenset(trial.number for trial in unclosed), store.earlier())
 
 
 def trained_run(run: Path, where: Mapping[str, Any]) -> tuple[RunConfig, list[Trial]]:

@@ -92,6 +92,12 @@ class Mirror:
             os.fsync(file.fileno())
             self._size = file.tell()
 
+    def rewrite(self, lines: Sequence[Line]) -> None:
+        """Write all of it anew, because trials have other outcomes."""
+        wanted = _bytes(lines)
+        write_atomic(self._path, wanted)
+        self._size, self._inode = len(wanted), inode(self._path)
+
 
 def read_lines(path: Path) -> tuple[list[Line], list[int]]:
     """(intact lines, numbers of damaged lines from 1) of a `trials.jsonl`; nothing of a file that is not there.

@@ -25,6 +25,7 @@ from ma2ml_env.io.reading import read_json
 from ma2ml_env.io.state import pack, unpack
 from ma2ml_env.store.check import Files, Found, check, examine
 from ma2ml_env.store.database import OPEN_LOG, Database, salvage_of
+from ma2ml_env.store.earlier import SECTION, Earlier, read_earlier, replace_row, told
 from ma2ml_env.store.mirror import About, Line, Mirror, canonical, write_best
 from ma2ml_env.store.rows import CLOSED, TRIALS, learner_of, trial_of
 from ma2ml_env.trial import Outcome, Proposal, Trial
@@ -168,11 +169,38 @@ class TrialStore:
         self._drive().fold(after=OPEN_LOG)
 
     def outcomes(self, batch: int) -> dict[int, Outcome]:
-        """Trial number -> outcome of a batch, as far as they have arrived."""
+        """Trial number -> outcome of a batch, as far as they have arrived; as the learner was told, if it was."""
         rows = self._rows(
             "SELECT o.* FROM outcomes o JOIN proposals USING (number) WHERE batch = ? ORDER BY number", (batch,)
         )
-        return {row[0]: Outcome.from_json(read_json(row[1])) for row in rows}
+        earlier = self.earlier()
+        return {row[0]: told(earlier.get(row[0], ())) or Outcome.from_json(read_json(row[1])) for row in rows}
+
+    def earlier(self) -> dict[int, tuple[Earlier, ...]]:
+        """Trial number -> what had come of it before it was played again, oldest first; others are left out."""
+        return read_earlier(self.section(SECTION))
+
+    def replace_outcome(self, number: int, outcome: Outcome | None, reward: float | None) -> None:
+        """Put what came of a trial when it was played again in the place of its outcome, which is kept as an earlier one.
+
+        Args:
+            number: of a trial that has an outcome.
+            outcome: the new one; None where its batch is open: the search plays it again then.
+            reward: of the new one; None with no outcome.
+
+        Raises:
+            ValueError: if the trial has none, the reward is not finite, or the batch is open or closed and should not be.
+        """
+        section = self.section(SECTION)
+        read_earlier(section)  # nothing is added to what is not ours
+        with self._transaction() as db:
+            reward = None if reward is None else _finite(number, reward)
+            replace_row(db, self._mark, section, number, outcome, reward)
+            self._outcomes -= outcome is None
+        self._drive().fold()
+        self._tell_about()
+        if outcome is not None and self._mirror is not None:
+            self._mirror.rewrite(self._lines())
 
     def close_batch(self, batch: int, trials: Sequence[Trial], learner_state: Mapping[str, Any]) -> None:
         """Store the rewards of a whole batch and the learner's state after it, together; then add to the mirror.
@@ -187,9 +215,14 @@ class TrialStore:
         """
         text, blob = pack(learner_state)
         trials = [replace(trial, reward=_finite(trial.number, trial.reward)) for trial in trials]
+        replaced = {
+            number for number, rows in self.earlier().items() if told(rows)
+        }  # a learner is told anew what it was
         with self._transaction() as db:
             closed = {number for (number,) in db.execute("SELECT number FROM outcomes WHERE reward IS NOT NULL")}
             for trial in trials:
+                if trial.number in replaced:
+                    continue
                 stored = self._insert(db, trial.number, trial.outcome)
                 if Outcome.from_json(read_json(stored)) != trial.outcome:
                     raise ValueError(f"{self.folder}: trial {trial.number} has another outcome already")
@@ -221,6 +254,13 @@ class TrialStore:
         """All trials of closed batches, in order: those that a learner was told of."""
         for row in self._rows(CLOSED):
             yield trial_of(row, row[7], self.folder)
+
+    def as_it_stands(self, trials: Sequence[Trial]) -> list[Trial]:
+        """Trials of closed batches, those that were played again since with what came of them then."""
+        if self.earlier().keys().isdisjoint(trial.number for trial in trials):
+            return list(trials)
+        new = {trial.number: trial for trial in self.trials()}
+        return [new.get(trial.number, trial) for trial in trials]
 
     def known_trials(self, reward: Callable[[Outcome], float]) -> tuple[list[Trial], list[Trial]]:
         """(trials of closed batches, those of the open batch that have an outcome), both in order, as of one moment.

@@ -270,7 +270,13 @@ SUMMARY = {
     "classes": {"trainings": 1, "rows": [{"name": "a", "images": 3, "precision": 0.5, "recall": 0.5, "f1": 0.5}] * 2,
                 "confusion": [[1, 2], [2, 1]]},
 }  # fmt: skip
-IDENTITY = {"name": "digits", "digest": "", "class_names": ["a", "b"], "counts": {"train": [1, 2]}, "pixels": {"size": 8}}
+IDENTITY = {
+    "name": "digits",
+    "digest": "",
+    "class_names": ["a", "b"],
+    "counts": {"train": [1, 2]},
+    "pixels": {"size": 8},
+}
 DATA = {
     "name": "digits",
     "classes": 2,

@@ -149,6 +149,7 @@ class TestOnRay:
         pool = make(partial(Dies, str(tmp_path)), 2)
         found = dict(pool.evaluate([job(0), job(1)]))
         assert [found[i].status for i in (0, 1)] == ["ok", "ok"]
+        assert sorted(found[i].attempts for i in (0, 1)) == [1, 2]
         assert (tmp_path / "died").exists()
         assert Faulty is not None
 
@@ -164,17 +165,19 @@ class TestOnRay:
         with pytest.raises(RuntimeError, match="asks for 8 GPUs"):
             list(make(Faulty, 2, gpus=8.0).evaluate([job(0)]))
 
-    def test_strangers_are_refused_and_there_is_no_dashboard(self, make):
-        """In a process of its own: Ray reads whether to ask for a token when it is first imported."""
+    def test_strangers_are_refused_ports_are_on_loopback_and_there_is_no_dashboard(self, make):
+        """In a process of its own: Ray reads its settings when it is first imported."""
         code = """
 import os, subprocess, sys
-from parts import Faulty, job
+from parts import Faulty, job, listening
 from ma2ml_env.evaluators.workers.ray_pool import RayPool
 if __name__ == "__main__":
     pool = RayPool(Faulty, 1)
     assert len(list(pool.evaluate([job(0)]))) == 1
     import ray
     assert not ray._private.worker._global_node.webui_url
+    places = listening(os.getpid())
+    assert len(places) >= 5 and all(place.startswith("127.0.0.1:") for place in places), places
     address = ray.get_runtime_context().gcs_address
     knock = [sys.executable, "-c", f"import ray; ray.init(address={address!r})"]
     stranger = {k: v for k, v in os.environ.items() if not k.startswith("RAY_AUTH")}
@@ -249,6 +252,7 @@ if __name__ == "__main__":
     began = time.monotonic()
     found = dict(pool.evaluate([job(0, sleep=8), job(1, sleep=8)]))
     assert [found[i].status for i in (0, 1)] == ["ok", "ok"], found
+    assert sorted(found[i].attempts for i in (0, 1)) == [1, 2], found
     assert sum(node["Alive"] for node in ray.nodes()) == 1
     assert time.monotonic() - began > 14  # one after the other: the control, without a loss they take 8 s
     pool.close()
