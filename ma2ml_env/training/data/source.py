@@ -30,6 +30,7 @@ from ma2ml_env.training.data.telling import tell
 NAMES = ("digits", "fashion-mnist", "cifar10", "cifar100", "images", "npz", "imagenet")
 VALIDATION = {"digits": 500, "fashion-mnist": 5000, "cifar10": 5000, "cifar100": 5000, "imagenet": 10_000}
 """validation images by default; the user's own data give a tenth"""
+MOST_IMAGES = 1_000_000_000
 OWN_SHARE = 0.1
 """of the user's own images for validation, and for test, where the data come without"""
 
@@ -202,8 +203,15 @@ class DataSource:
         check_size(self.size)
         if self.validation is not None and self.validation < 1:
             raise ValueError(f"validation is at least 1 image, not {self.validation}")
-        if not self.cache_limit >= 0.0:
-            raise ValueError(f"cache_limit is a number of bytes, not {self.cache_limit}")
+        for name, number in (
+            ("validation", self.validation),
+            ("limit", self.limit),
+            ("validation_limit", self.validation_limit),
+        ):
+            if number is not None and number > MOST_IMAGES:
+                raise ValueError(f"{name} is a number of images, at most {MOST_IMAGES:,}, not {str(number)[:50]}")
+        if not 0.0 <= self.cache_limit <= 1e15:
+            raise ValueError(f"cache_limit is a number of bytes, at most 1e15, not {self.cache_limit}")
         if self.limit is not None and self.limit < 2:
             raise ValueError(f"limit is at least 2 training images, not {self.limit}")
         if self.validation_limit is not None and self.validation_limit < 1:
