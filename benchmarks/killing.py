@@ -125,7 +125,9 @@ def draw(rng: random.Random, calm: Ended) -> dict[str, Any]:
     return {"trap": Trap(name, rng.choice(("before", "after")), rng.randint(1, calm.passes[name]))}
 
 
-def _child(words: Sequence[str], acks: Path, told: Path, left: Path, trap: Trap | None, control: Control | None) -> None:
+def _child(
+    words: Sequence[str], acks: Path, told: Path, left: Path, trap: Trap | None, control: Control | None
+) -> None:
     """The driver's whole life."""
     code = 70
     try:

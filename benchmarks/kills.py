@@ -32,8 +32,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ[name] = "1"  # also: libraries that start threads when they are imported could not be forked
+os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
+os.environ["OPENBLAS_NUM_THREADS"] = (
+    "1"  # whose threads start when it is imported, and a process with threads is not forked
+)
 
 import numpy as np
 from killing import Control, Ended, Trap, acknowledged, draw, drive, prepare
@@ -45,6 +47,7 @@ from ma2ml_env.store.store import TrialStore
 from ma2ml_env.training.data.known import read_digits
 
 RESULTS = Path(__file__).parent / "results"
+KINDS = ("search", "resume", "retrain", "export")
 MOST = 200
 """kills of one command before it is said that it gets nowhere"""
 _SYNTHETIC = "search digits-v0 --evaluator surrogate --budget 8 --batch 4 --learner"
@@ -226,9 +229,9 @@ def table(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in (*SCENARIOS, "all"):
         if some := [row for row in played if name in ("all", row["scenario"])]:
-            by = {kind: sum(row["kills"].get(kind, 0) for row in some) for kind in ("search", "resume", "retrain", "export")}
+            by = {kind: sum(row["kills"].get(kind, 0) for row in some) for kind in KINDS}
             wrong = {key: sum(len(row[key]) for row in some) for key in ("lost", "changed", "again", "differences")}
-            sums = {"at_points": sum(row["at_points"] for row in some), "acknowledged": sum(row["acknowledged"] for row in some)}
+            sums = {key: sum(row[key] for row in some) for key in ("at_points", "acknowledged")}
             found[name] = {"storms": len(some), "kills": sum(map(count, some)), **by, **sums, **wrong}
     kinds = sorted({line for row in played for line in faults(row)})
     controls = {row["control"]: (faults(row) or ["NOT FOUND"])[0] for row in rows if row["control"]}
@@ -237,13 +240,13 @@ def table(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def as_markdown(found: dict[str, Any], version: str) -> str:
-    keys = ["storms", "kills", "search", "resume", "retrain", "export", "at_points", "acknowledged", "lost", "changed",
-            "again", "differences"]  # fmt: skip
+    keys = ["storms", "kills", *KINDS, "at_points", "acknowledged", "lost", "changed", "again", "differences"]
     lines = ["# Kills", "", "`python benchmarks/kills.py`: what is counted stands in its first lines.", ""]
     lines += [f"{version}, commit {', '.join(each[:10] for each in found['commits'])}.", ""]
     lines += [f"| scenario | {' | '.join(key.replace('_', ' ') for key in keys)} |", "|---" * (len(keys) + 1) + "|"]
     lines += [f"| {name} | {' | '.join(f'{row[key]:,}' for key in keys)} |" for name, row in found["scenarios"].items()]
-    lines += ["", "What was wrong: " + ("; ".join(found["faults"]) or "nothing") + ".", "", "| control | found |", "|---|---|"]
+    wrong = "; ".join(found["faults"]) or "nothing"
+    lines += ["", f"What was wrong: {wrong}.", "", "| control | found |", "|---|---|"]
     lines += [f"| {name} | {line} |" for name, line in found["controls"].items()]
     return "\n".join(lines) + "\n"
 
@@ -287,10 +290,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=1000, help="play until there are so many (1000)")
     parser.add_argument("--part", default="1/1", metavar="K/N", help="play the k-th of n parts")
-    parser.add_argument("--only", nargs="*", choices=list(SCENARIOS), default=list(SCENARIOS), help="these scenarios alone")
+    parser.add_argument(
+        "--only", nargs="*", choices=list(SCENARIOS), default=list(SCENARIOS), help="these scenarios alone"
+    )
     parser.add_argument("--seeds", type=int, default=2, help="seeds 0 to N - 1 of each scenario (2)")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "runs" / "kills", help="folder of runs")
-    parser.add_argument("--results", type=Path, default=RESULTS / "kills.jsonl", help="a line a storm; .json and .md beside it")
+    parser.add_argument(
+        "--results", type=Path, default=RESULTS / "kills.jsonl", help="a line a storm; .json and .md beside it"
+    )
     args = parser.parse_args(argv)
     play(args)
     rows = stored(args.results)
