@@ -117,10 +117,14 @@ def prepare(modules: Sequence[str]) -> None:
     gc.freeze()  # else a child's collector writes to, and so copies, all that it shares
 
 
-def draw(rng: random.Random, calm: Ended) -> dict[str, Any]:
-    """When the next kill comes: at any moment of the calm command's duration, or, one in three, at a named point."""
+def draw(rng: random.Random, calm: Ended, attempt: int) -> dict[str, Any]:
+    """When the next kill comes: at any moment of the calm command's duration, or, one in three, at a named point.
+
+    The machine may be slower than it was in calm, so the duration is taken to be longer attempt by attempt, or a command that
+    cannot go on where it stood, as `export`, would never come to its end.
+    """
     if rng.random() < 2 / 3:
-        return {"after": rng.uniform(0.0, calm.seconds)}
+        return {"after": rng.uniform(0.0, calm.seconds * (1 + attempt / 5))}
     name = rng.choice(sorted(name for name, count in calm.passes.items() if count))
     return {"trap": Trap(name, rng.choice(("before", "after")), rng.randint(1, calm.passes[name]))}
 

@@ -152,7 +152,11 @@ def storm(scenario: str, seed: int, still: Calm, rng: random.Random, beside: Pat
         for attempt in range(MOST + 1):
             again = attempt and name == "search" and acknowledged(beside) and rng.random() < 0.5
             told = ["resume", str(folder)] if again else words(command, folder, seed, still.npz)
-            how = {"trap": Trap("add_outcome", "after", 2)} if control and not kills["search"] else draw(rng, quiet)
+            how = (
+                {"trap": Trap("add_outcome", "after", 2)}
+                if control and not kills["search"]
+                else draw(rng, quiet, attempt)
+            )
             ended = drive(told, beside, **how, control=CONTROLS.get(control))
             if ended.code != -9:
                 break
