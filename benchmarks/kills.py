@@ -164,7 +164,7 @@ def storm(scenario: str, seed: int, still: Calm, rng: random.Random, beside: Pat
             points += "trap" in how
             if name == "export" and (folder / "export").exists():
                 seen = {path: data for path, data in files(folder).items() if path.startswith("export/")}
-                faults += ["a kill left half of an export"] * (seen != whole)
+                faults += ["after a kill the export is not the calm one"] * (seen != whole)
         if ended.code:
             faults.append(f"{name}: exit code {ended.code}: {ended.said}")
             break
