@@ -192,3 +192,43 @@ def _set(trap: Trap | None) -> dict[str, int]:
     for name, owner in POINTS.items():
         setattr(owner, name, watched(name, getattr(owner, name)))
     return passes
+
+
+def _uncommitted() -> None:
+    """Outcomes are acknowledged and not committed."""
+
+    class Undo(Exception):
+        pass
+
+    def add_outcome(self: Any, number: int, outcome: Any) -> None:
+        with suppress(Undo), self._transaction() as db:
+            self._insert(db, number, outcome)
+            raise Undo
+
+    TrialStore.add_outcome = add_outcome  # type: ignore[method-assign]
+
+
+def _dropped() -> None:
+    """A search that goes on drops an outcome of its open batch."""
+    original = TrialStore.outcomes
+
+    def outcomes(self: Any, batch: int) -> dict[int, Any]:
+        if found := original(self, batch):
+            with self._transaction() as db:
+                db.execute("DELETE FROM outcomes WHERE number = ?", (max(found),))
+        return original(self, batch)
+
+    TrialStore.outcomes = outcomes  # type: ignore[method-assign]
+
+
+def _other_weights() -> None:
+    """Weights of a retraining have a bit that is another."""
+    original = ma2ml_env.evaluators.train.write_atomic
+
+    def write(path: Path, data: bytes) -> None:
+        original(path, data[:-1] + bytes([data[-1] ^ 1]) if path.suffix == ".safetensors" else data)
+
+    ma2ml_env.evaluators.train.write_atomic = write
+
+
+CONTROLS: dict[str, Control] = {"not committed": _uncommitted, "dropped": _dropped, "other weights": _other_weights}

@@ -27,7 +27,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,12 +37,10 @@ os.environ["OPENBLAS_NUM_THREADS"] = (
 )
 
 import numpy as np
-from killing import Control, Ended, Trap, acknowledged, draw, drive, prepare
+from killing import CONTROLS, Ended, Trap, acknowledged, draw, drive, prepare
 from provenance import header
 from same_run import differences, files, lost_or_changed
 
-import ma2ml_env.evaluators.train
-from ma2ml_env.store.store import TrialStore
 from ma2ml_env.training.data.known import read_digits
 
 RESULTS = Path(__file__).parent / "results"
@@ -177,46 +174,6 @@ def storm(scenario: str, seed: int, still: Calm, rng: random.Random, beside: Pat
     }  # fmt: skip
 
 
-def _uncommitted() -> None:
-    """Outcomes are acknowledged and not committed."""
-
-    class Undo(Exception):
-        pass
-
-    def add_outcome(self: Any, number: int, outcome: Any) -> None:
-        with suppress(Undo), self._transaction() as db:
-            self._insert(db, number, outcome)
-            raise Undo
-
-    TrialStore.add_outcome = add_outcome  # type: ignore[method-assign]
-
-
-def _dropped() -> None:
-    """A search that goes on drops an outcome of its open batch."""
-    original = TrialStore.outcomes
-
-    def outcomes(self: Any, batch: int) -> dict[int, Any]:
-        if found := original(self, batch):
-            with self._transaction() as db:
-                db.execute("DELETE FROM outcomes WHERE number = ?", (max(found),))
-        return original(self, batch)
-
-    TrialStore.outcomes = outcomes  # type: ignore[method-assign]
-
-
-def _other_weights() -> None:
-    """Weights of a retraining have a bit that is another."""
-    original = ma2ml_env.evaluators.train.write_atomic
-
-    def write(path: Path, data: bytes) -> None:
-        original(path, data[:-1] + bytes([data[-1] ^ 1]) if path.suffix == ".safetensors" else data)
-
-    ma2ml_env.evaluators.train.write_atomic = write
-
-
-CONTROLS: dict[str, Control] = {"not committed": _uncommitted, "dropped": _dropped, "other weights": _other_weights}
-
-
 def faults(row: dict[str, Any]) -> list[str]:
     """All that is wrong with a storm."""
     return [line for key in ("lost", "changed", "again", "differences") for line in row[key]]
@@ -267,12 +224,12 @@ def play(args: argparse.Namespace) -> None:
     index = part - 1
     while True:
         rows = [row for row in stored(args.results) if row["storm"] % parts == part - 1]
-        done = {(row["storm"], row["control"]) for row in rows}
+        done = {(row["storm"], row["control"], row["scenario"]) for row in rows}
         if not wanted and sum(count(row) for row in rows if not row["control"]) * parts >= args.kills:
             return
         scenario, number, control = wanted.pop(0) if wanted else (args.only[index // parts % len(args.only)], index, "")
         index += parts if not control else 0
-        if (number, control) in done:
+        if (number, control, scenario) in done:
             continue
         seed = number // (parts * len(args.only)) % args.seeds
         if (scenario, seed) not in stills:
