@@ -118,12 +118,13 @@ def prepare(modules: Sequence[str]) -> None:
 
 
 def draw(rng: random.Random, calm: Ended, attempt: int) -> dict[str, Any]:
-    """When the next kill comes: at any moment of the calm command's duration, or, one in three, at a named point.
+    """When the next kill comes: at any moment of the calm command's duration, or at a named point, one in three.
 
+    The first attempt of a command meets a point, which it is sure to pass: so no command of a storm is left out.
     The machine may be slower than it was in calm, so the duration is taken to be longer attempt by attempt, or a command that
     cannot go on where it stood, as `export`, would never come to its end.
     """
-    if rng.random() < 2 / 3:
+    if attempt and rng.random() < 2 / 3:
         return {"after": rng.uniform(0.0, calm.seconds * (1 + attempt / 5))}
     name = rng.choice(sorted(name for name, count in calm.passes.items() if count))
     return {"trap": Trap(name, rng.choice(("before", "after")), rng.randint(1, calm.passes[name]))}

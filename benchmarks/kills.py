@@ -1,9 +1,9 @@
 """What a thousand kills lose: `python benchmarks/kills.py --kills 1000`. Nothing, it is to be shown.
 
 A storm is one run: `search`, `resume` with a larger budget, and where pipelines are trained `retrain`, `export`, and `export`
-over the export that is there. Each command is killed (SIGKILL) at a random moment of the time that it takes in calm, or, one in
-three, just before or after a random pass of a named point (a write, fsync, rename, commit); then it is started again, a search
-also by `resume`, and killed again, until it ends. What is looked at then:
+over the export that is there. Each command is killed (SIGKILL) just before or after a random pass of a named point (a write,
+fsync, rename, commit); then it is started again, a search also by `resume`, and killed again, at a random moment of the time that
+it takes in calm, or, one in three, at a point, until it ends. What is looked at then:
 
 - lost: an outcome that was acknowledged (the store's call had returned) and is not there;
 - changed: one that is there otherwise, its seconds included;
@@ -202,7 +202,7 @@ def table(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def as_markdown(found: dict[str, Any], version: str) -> str:
     keys = ["storms", "kills", *KINDS, "at_points", "acknowledged", "lost", "changed", "again", "differences"]
-    lines = ["# Kills", "", "`python benchmarks/kills.py`: what is counted stands in its first lines.", ""]
+    lines = ["# Kills", "", "`python benchmarks/kills.py`; its docstring says what is counted.", ""]
     lines += [f"{version}, commit {', '.join(each[:10] for each in found['commits'])}.", ""]
     lines += [f"| scenario | {' | '.join(key.replace('_', ' ') for key in keys)} |", "|---" * (len(keys) + 1) + "|"]
     lines += [f"| {name} | {' | '.join(f'{row[key]:,}' for key in keys)} |" for name, row in found["scenarios"].items()]

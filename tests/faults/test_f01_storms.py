@@ -67,9 +67,10 @@ def test_a_kill_comes_at_a_moment_or_at_a_point_that_is_passed():
             return high
 
     calm = Ended(0, 2.0, {"fsync": 3, "rename": 0})
-    assert draw(First(0.1), calm, 0) == {"after": 2.0}
-    trap = draw(First(0.9), calm, 0)["trap"]
-    assert (trap.name, trap.when, trap.n) == ("fsync", "after", 3)
+    assert draw(First(0.1), calm, 5) == {"after": 4.0}
+    for share, attempt in ((0.1, 0), (0.9, 5)):
+        trap = draw(First(share), calm, attempt)["trap"]
+        assert (trap.name, trap.when, trap.n) == ("fsync", "after", 3)
 
 
 def test_what_was_acknowledged_is_looked_for_to_the_last_digit(tmp_path):
