@@ -33,7 +33,7 @@ program = torch.export.export(model.load(), (images,), dynamic_shapes=({0: torch
 torch.export.save(program, "model.pt2")  # torch.export.load("model.pt2").module()(images)
 ```
 
-ONNX needs the packages `onnx` and `onnxscript` beside torch (`pip install onnx onnxscript`):
+ONNX is written by `ma2ml export --onnx`, or here with the packages `onnx` and `onnxscript` (`pip install onnx onnxscript`):
 
 ```python
 import model, torch
@@ -42,6 +42,9 @@ torch.onnx.export(model.load(), (images,), "model.onnx", dynamo=True, input_name
                   dynamic_shapes=({0: torch.export.Dim("batch")},))
 ```
 """
+
+BY_HAND = "ONNX is written"
+"""so begins what `USE` says of ONNX"""
 
 
 def card_of(
@@ -161,7 +164,17 @@ def card_text(card: Mapping[str, Any], classes: PerClass | None) -> str:
         lines += [f"The pipeline itself was chosen by test {chosen}, so all test figures are optimistic.", ""]
     elif card["metric"] != "accuracy":
         lines += [f"The pipeline was searched and chosen by its {chosen} on validation images.", ""]
-    return "\n".join([*lines, *_classes(classes), *card_pixels.text(card["pixels"])]) + USE
+    use = USE if "onnx" not in card else USE[: USE.index(BY_HAND)] + _onnx(card["onnx"])
+    return "\n".join([*lines, *_classes(classes), *card_pixels.text(card["pixels"])]) + use
+
+
+def _onnx(told: Mapping[str, Any]) -> str:
+    """How to use `model.onnx`, which lies beside the card."""
+    return (
+        f"`model.onnx` (opset {told['opset']}) needs no torch. It takes `{told['input']}` and gives `{told['output']}`; what "
+        "`preprocess` does to such images is part of it. When it was written its logits differed from this folder's model by "
+        f"at most {told['largest_difference']:.1e}.\n"
+    )
 
 
 def _classes(classes: PerClass | None) -> list[str]:

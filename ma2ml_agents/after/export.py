@@ -5,6 +5,7 @@
     model.py               the network's source, `load`, `preprocess`, `classify`; needs torch and torchvision
     card.json, card.md     what it is and how good, for programs and for people
     logits.json            logits of two fixed images; `python model.py` compares
+    model.onnx             if wanted: the network and what `preprocess` does to images of the data's size, as ONNX
 
 The folder is written beside its place, checked by loading it, and renamed: a half-written export has another name.
 """
@@ -15,6 +16,7 @@ import inspect
 import json
 import os
 import shutil
+import socket
 import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -22,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from ma2ml_agents.after.card import card_of, card_text
+from ma2ml_agents.after.onnx import check_installed, write_onnx
 from ma2ml_agents.after.per_class import per_class, short_rows
 from ma2ml_agents.run.data import data_of_export
 from ma2ml_agents.run.stored import stored_config
@@ -40,6 +43,7 @@ def export(
     out: str | Path | None = None,
     number: int | None = None,
     accept_changed_data: bool = False,
+    onnx: bool = False,
     **where: Any,
 ) -> tuple[Path, dict[str, Any]]:
     """Export a retrained model of a run.
@@ -49,17 +53,21 @@ def export(
         out: folder to write; an earlier export there is replaced. None is `RUN/export`.
         number: trial whose full training on the training images is exported; None is the best repeat of the winner.
         accept_changed_data: export although the data are no longer those that the network was trained on; the card tells it.
+        onnx: also write `model.onnx`, which has to give the same logits; the extra `onnx`.
         **where: `data`, the folder or file of the data, if they have moved. Without them the export is made all the same.
 
     Returns:
         (folder, card).
 
     Raises:
-        ValueError: the run was not retrained, or not that trial; `out` holds something else; the export does not load;
-            the data have changed.
+        ImportError: ONNX is wanted and a package is missing; the extra is named.
+        ValueError: the run was not retrained, or not that trial; `out` holds something else; the export does not load, or
+            cannot be written as ONNX; the data have changed.
         OSError: a file cannot be read or written.
     """
     run = Path(run)
+    if onnx:
+        check_installed()
     with TrialStore(run, create=False) as store:
         config = stored_config(store).changed(where).beside(run)
     summary, data = (_read(run, name) for name in ("summary.json", "data.json"))
@@ -73,15 +81,14 @@ def export(
         recipe = Recipe.from_json(row["recipe"])
         classes = per_class([weights], data["class_names"])
         card = card_of(config, summary, data, row, classes, number is None and bool(summary["repeats"]), known)
-        told = card_text(card, classes)
-    texts = {"model.py": model_source(recipe.network.kind), "card.md": told}
+        texts = {"model.py": model_source(recipe.network.kind), "card.md": card_text(card, classes)}
     folder = (Path(out) if out is not None else run / "export").absolute()
     if folder.exists() and any(folder.iterdir()) and not (folder / "card.json").exists():
         raise ValueError(f"{folder} holds something else than an export; name another folder")
     if not weights.exists():
         raise ValueError(f"{weights} is not there any more: run `ma2ml retrain {run}` again")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    partial = _beside(folder, "partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     try:
@@ -91,9 +98,14 @@ def export(
         for name, text in texts.items():
             write_atomic(partial / name, text.encode())
         write_atomic(partial / "logits.json", _json(_logits(partial, recipe)))
+        if onnx:
+            card["onnx"] = write_onnx(load_model_file(partial / "model.py"), partial)
+            write_atomic(partial / "card.json", _json(card))
+            write_atomic(partial / "card.md", card_text(card, classes).encode())
         _replace(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+    _sweep(folder)
     return folder, card
 
 
@@ -176,7 +188,7 @@ def _logits(folder: Path, recipe: Recipe) -> list[list[float]]:
 
 def _replace(partial: Path, folder: Path) -> None:
     """Put the new folder in the old one's place."""
-    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    old = _beside(folder, "old")
     if folder.exists():
         folder.rename(old)
     try:
@@ -186,6 +198,30 @@ def _replace(partial: Path, folder: Path) -> None:
             old.rename(folder)
         raise
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _beside(folder: Path, what: str) -> Path:
+    """The name of what is not the export yet, or no more: it tells the machine and the process."""
+    return folder.with_name(f".{folder.name}.{socket.gethostname()}.{os.getpid()}.{what}")
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what exports to this place left when they were killed: their processes are gone."""
+    prefix = f".{folder.name}.{socket.gethostname()}."
+    for path in folder.parent.iterdir():
+        pid, _, what = path.name.removeprefix(prefix).partition(".")
+        if path.name.startswith(prefix) and pid.isdecimal() and what in ("partial", "old") and _gone(int(pid)):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _gone(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return True
+    except PermissionError:  # somebody else's
+        return False
+    return False
 
 
 def _read(run: Path, name: str) -> Any:

@@ -96,6 +96,8 @@ class Export:
     """trial whose full training is exported; the winner's best repeat unless told"""
     data: OptionalFolder = None
     """where the data lie, if they have moved: they are looked at, so that the names of the classes are right"""
+    onnx: bool = False
+    """also write model.onnx, which takes uint8 images and is compared with the model; needs the extra onnx"""
     accept_changed_data: bool = False
     """go on although the data are not those that the run began with; exports tell it"""
 
@@ -108,10 +110,13 @@ class Export:
             out=self.out,
             number=self.number,
             accept_changed_data=self.accept_changed_data,
+            onnx=self.onnx,
             data=self.data,
         )
         console.print(
             f"exported trial {card['trial']}: test accuracy {card['test_accuracy']:.4f}, {card['flops']:,} MACs"
         )
+        if self.onnx:
+            console.print(f"model.onnx gives the same logits to within {card['onnx']['largest_difference']:.1e}")
         console.print(f"in {folder}; check it with: python {shlex.quote(str(folder / 'model.py'))}", soft_wrap=True)
         return 0

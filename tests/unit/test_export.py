@@ -2,7 +2,9 @@
 
 import importlib
 import json
+import os
 import shutil
+import socket
 import subprocess
 import sys
 
@@ -346,3 +348,18 @@ def test_reader_of_weights_agrees_with_safetensors(tmp_path):
     for name, tensor in tensors.items():
         assert read[name].dtype == tensor.dtype
         assert torch.equal(read[name], tensor)
+
+
+def test_what_a_killed_export_left_is_removed_and_what_one_under_way_has_is_not(run, tmp_path):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    host, folder = socket.gethostname(), tmp_path / "out"
+    left = [tmp_path / f".out.{host}.{gone.pid}.{what}" for what in ("partial", "old")]
+    others = [
+        tmp_path / name for name in (f".out.{host}.{os.getppid()}.partial", f".out.elsewhere.{gone.pid}.old", "x")
+    ]
+    for path in (*left, *others):
+        path.mkdir()
+        (path / "card.json").touch()
+    export(run, out=folder)
+    assert sorted(tmp_path.iterdir()) == sorted([folder, *others])
