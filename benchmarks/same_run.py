@@ -1,10 +1,12 @@
 """Two run folders side by side: what differs beyond what time alone may change. For `kills.py`.
 
-Compared are all files, byte for byte, and all rows of `run.sqlite`. Three things are let through, each because it tells the
-time and not a result:
+Compared are all files, byte for byte, and all rows of `run.sqlite`. Four things are let through, each because it tells the
+time or the place and not a result:
 
 - the seconds that a training took, and the digests over them: in `trials.jsonl`, in the outcomes of `run.sqlite`, and in
   `retrain/results.jsonl` and `retrain/summary.json`. The rest of these files is compared byte for byte;
+- the run's id, which is drawn when it begins, and the digests over it: in `trials.jsonl`, `run.json` and `run.sqlite`. That they
+  are right is what the run's own check says;
 - `run.lock` and `retrain/retrain.lock`, which hold the number of the last process;
 - TensorBoard's files: each session writes one of its own, with the times of day.
 """
@@ -18,15 +20,16 @@ from typing import Any
 from ma2ml_env.store.database import TABLES
 from ma2ml_env.store.store import TrialStore
 
-TIMED = ("trials.jsonl", "retrain/results.jsonl", "retrain/summary.json")
+TIMED = ("trials.jsonl", "run.json", "retrain/results.jsonl", "retrain/summary.json")
 LEFT_OUT = ("run.lock", "retrain/retrain.lock", "run.sqlite", "run.sqlite-wal", "run.sqlite-shm", "tensorboard/")
 _SECONDS = re.compile(rb'"seconds": ?[-+.\de]+')
+_RUN = re.compile(rb'"run": ?"[0-9a-f]+"')
 _DIGEST = re.compile(rb'"digest": ?"[0-9a-f]+"')
 
 
 def timeless(text: bytes) -> bytes:
-    """JSON without what time changes: seconds, and digests over them."""
-    return _DIGEST.sub(b'"digest":""', _SECONDS.sub(b'"seconds":0', text))
+    """JSON without what is a run's alone: seconds, its id, and digests over them."""
+    return _DIGEST.sub(b'"digest":""', _RUN.sub(b'"run":""', _SECONDS.sub(b'"seconds":0', text)))
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -40,13 +43,15 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def rows(folder: Path) -> dict[str, list[tuple[Any, ...]]]:
-    """Table -> rows of `run.sqlite`, in the order of their keys."""
+    """Table -> rows of `run.sqlite`, in the order of their keys, without their digests."""
     found = {}
     with sqlite3.connect(f"file:{folder / 'run.sqlite'}?mode=ro", uri=True) as database:
         for table in TABLES:
             all_of_it = database.execute(f"SELECT * FROM {table} ORDER BY 1").fetchall()
             if table == "outcomes":  # number, outcome, reward, digest
                 all_of_it = [(row[0], timeless(row[1].encode()), row[2]) for row in all_of_it]
+            else:
+                all_of_it = [row[:-1] for row in all_of_it if row[0] != "id"]
             found[table] = all_of_it
     database.close()
     return found
