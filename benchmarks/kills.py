@@ -2,8 +2,8 @@
 
 A storm is one run: `search`, `resume` with a larger budget, and where pipelines are trained `retrain`, `export`, and `export`
 over the export that is there. Each command is killed (SIGKILL) just before or after a random pass of a named point (a write,
-fsync, rename, commit); then it is started again, a search also by `resume`, and killed again, at a random moment of the time that
-it takes in calm, or, one in three, at a point, until it ends. What is looked at then:
+fsync, rename, commit); then it is started again, a search also by `resume`, and killed again, at a random moment of the time
+that it takes in calm, or, one in three, at a point, until it ends. What is looked at then:
 
 - lost: an outcome that was acknowledged (the store's call had returned) and is not there;
 - changed: one that is there otherwise, its seconds included;

@@ -5,8 +5,8 @@ time or the place and not a result:
 
 - the seconds that a training took, and the digests over them: in `trials.jsonl`, in the outcomes of `run.sqlite`, and in
   `retrain/results.jsonl` and `retrain/summary.json`. The rest of these files is compared byte for byte;
-- the run's id, which is drawn when it begins, and the digests over it: in `trials.jsonl`, `run.json` and `run.sqlite`. That they
-  are right is what the run's own check says;
+- the run's id, which is drawn when it begins, and the digests over it: in `trials.jsonl`, `run.json` and `run.sqlite`. The
+  run's own check says that they are right;
 - `run.lock` and `retrain/retrain.lock`, which hold the number of the last process;
 - TensorBoard's files: each session writes one of its own, with the times of day.
 """
