@@ -23,8 +23,8 @@ from typing import Any
 import ma2ml_env.evaluators.train
 from ma2ml_agents.after.results import Results
 from ma2ml_agents.cli.main import main as ma2ml
-from ma2ml_env.store.mirror import Mirror
-from ma2ml_env.store.store import TrialStore, canonical
+from ma2ml_env.store.mirror import Mirror, canonical
+from ma2ml_env.store.store import TrialStore
 
 Control = Callable[[], None]
 POINTS: dict[str, Any] = {

@@ -53,7 +53,7 @@ def write_onnx(model: Any, folder: Path) -> dict[str, Any]:
     opset = _export(_whole(model, network, folder, images), images, path)
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     largest = 0.0
-    for batch in (images, *noise.split(list(BATCHES))):
+    for batch in (images, *torch.split(noise, list(BATCHES))):
         with torch.inference_mode():
             wanted = network(model.preprocess(batch, folder)).numpy()
         (found,) = session.run(["logits"], {"images": batch.numpy()})
@@ -95,14 +95,11 @@ def _whole(model: Any, network: Any, folder: Path, images: Any) -> Any:
         def __init__(self) -> None:
             super().__init__()
             self.network = network
-            self.register_buffer("slope", slope)
-            self.register_buffer("start", start)
-            self.register_buffer("resize", resize)
 
         def forward(self, images: Tensor) -> Any:
-            x = images.float() * self.slope + self.start
+            x = images.float() * slope + start
             if side != size:
-                x = self.resize @ x @ self.resize.T
+                x = resize @ x @ resize.T
             return self.network(x)
 
     return Whole().eval()

@@ -21,7 +21,8 @@ from ma2ml_env.store.backup import copy_beside, finish, new_folder
 from ma2ml_env.store.check import Files
 from ma2ml_env.store.database import Database, intact
 from ma2ml_env.store.mirror import About, Line, best_is_whole, canonical, read_lines
-from ma2ml_env.store.store import SALVAGED, TrialStore
+from ma2ml_env.store.reader import SALVAGED
+from ma2ml_env.store.store import TrialStore
 
 CONFIG = "run"
 """section of what the run was told"""

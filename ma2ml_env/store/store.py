@@ -10,42 +10,30 @@ database's log is closed with the configuration, with each batch, and with an ou
 
 import json
 import logging
-import math
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 from ma2ml_env.io.files import FolderLock
 from ma2ml_env.io.reading import read_json
-from ma2ml_env.io.state import pack, unpack
-from ma2ml_env.store.check import Files, Found, check, examine
+from ma2ml_env.io.state import pack
+from ma2ml_env.store.check import examine
 from ma2ml_env.store.database import OPEN_LOG, Database, salvage_of
-from ma2ml_env.store.earlier import SECTION, Earlier, read_earlier, replace_row, told
+from ma2ml_env.store.earlier import SECTION, read_earlier, replace_row, told
 from ma2ml_env.store.mirror import About, Line, Mirror, canonical, write_best
-from ma2ml_env.store.rows import CLOSED, TRIALS, learner_of, trial_of
+from ma2ml_env.store.reader import Reader, differences, finite
+from ma2ml_env.store.rows import CLOSED, trial_of
 from ma2ml_env.trial import Outcome, Proposal, Trial
 
-SALVAGED = "salvaged"
-"""section of a run that was made of another's remains"""
 _log = logging.getLogger(__name__)
 
 
-class LearnerState(NamedTuple):
-    """A learner between two batches."""
-
-    batch: int
-    """the last one that it was told of; -1 is before the first"""
-    trials: int
-    """number of trials that it was told of"""
-    state: dict[str, Any]
-
-
-class TrialStore:
+class TrialStore(Reader):
     """The folder of one run.
 
     Reading needs no lock and works while a search is going on. The first call that writes makes the folder if need be and
@@ -62,11 +50,8 @@ class TrialStore:
     """
 
     def __init__(self, folder: str | Path, create: bool = True) -> None:
-        self.folder = Path(folder)
-        self._files = Files(self.folder)
-        self._path = self._files.database
+        super().__init__(Path(folder))
         self._outcomes = 0  # in the database, while this process writes
-        self._database: Database | None = None
         self._lock: FolderLock | None = None
         self._mirror: Mirror | None = None
         if not self._path.exists():
@@ -76,11 +61,6 @@ class TrialStore:
                 raise ValueError(f"{self.folder} is not a run: it has no run.sqlite")
             if self.folder.is_dir() and any(not path.name.startswith("run.") for path in self.folder.iterdir()):
                 raise ValueError(f"{self.folder} is not a run and not empty; name a new or an empty folder")
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """What the run was configured with; {} if it was not."""
-        return self.section("run")
 
     def configure(
         self,
@@ -105,7 +85,7 @@ class TrialStore:
         config = json.loads(canonical(config))
         before = self.section(section)
         before = before and {**json.loads(canonical(usual)), **before}
-        changes = [line for key, line in _differences(before, config) if key not in safe] if before else []
+        changes = [line for key, line in differences(before, config) if key not in safe] if before else []
         if changes:
             raise ValueError(f"{self.folder} is a run of another game: {'; '.join(changes)}")
         if config != before:
@@ -141,23 +121,6 @@ class TrialStore:
             there = {row[0] for row in stored}
             db.executemany("INSERT INTO proposals VALUES (?, ?, ?, ?, ?)", [row for row in rows if row[0] not in there])
 
-    def size(self, batch: int) -> int:
-        """How many trials were proposed in a batch; 0 if none were. A salvaged run may have lost some of them."""
-        sizes, there = self.section(SALVAGED).get("sizes", {}), len(self.stored_proposals(batch))
-        size = sizes.get(str(batch), there) if isinstance(sizes, dict) else None
-        if not isinstance(size, int) or size < there:
-            raise ValueError(f"{self.folder}: the size of batch {batch} was not written by ma2ml: {size!r}")
-        return size
-
-    def stored_proposals(self, batch: int) -> list[Proposal]:
-        """A batch's proposals in the order of their numbers; [] if there are none."""
-        rows = self._rows("SELECT * FROM proposals WHERE batch = ? ORDER BY number", (batch,))
-        return [Proposal.from_json(read_json(row[3])) for row in rows]
-
-    def proposed(self) -> int:
-        """How many trials are proposed, of all batches."""
-        return len(self._rows("SELECT * FROM proposals"))
-
     def add_outcome(self, number: int, outcome: Outcome) -> None:
         """Store what came of a trial. It is on the disk when this returns; a second outcome of the number is ignored.
 
@@ -167,18 +130,6 @@ class TrialStore:
         with self._transaction() as db:
             self._insert(db, number, outcome)
         self._drive().fold(after=OPEN_LOG)
-
-    def outcomes(self, batch: int) -> dict[int, Outcome]:
-        """Trial number -> outcome of a batch, as far as they have arrived; as the learner was told, if it was."""
-        rows = self._rows(
-            "SELECT o.* FROM outcomes o JOIN proposals USING (number) WHERE batch = ? ORDER BY number", (batch,)
-        )
-        earlier = self.earlier()
-        return {row[0]: told(earlier.get(row[0], ())) or Outcome.from_json(read_json(row[1])) for row in rows}
-
-    def earlier(self) -> dict[int, tuple[Earlier, ...]]:
-        """Trial number -> what had come of it before it was played again, oldest first; others are left out."""
-        return read_earlier(self.section(SECTION))
 
     def replace_outcome(self, number: int, outcome: Outcome | None, reward: float | None) -> None:
         """Put what came of a trial when it was played again in the place of its outcome, which is kept as an earlier one.
@@ -194,7 +145,7 @@ class TrialStore:
         section = self.section(SECTION)
         read_earlier(section)  # nothing is added to what is not ours
         with self._transaction() as db:
-            reward = None if reward is None else _finite(number, reward)
+            reward = None if reward is None else finite(number, reward)
             replace_row(db, self._mark, section, number, outcome, reward)
             self._outcomes -= outcome is None
         self._drive().fold()
@@ -214,7 +165,7 @@ class TrialStore:
             ValueError: if a trial is not the one that was stored, a reward is not finite, or the state cannot be stored.
         """
         text, blob = pack(learner_state)
-        trials = [replace(trial, reward=_finite(trial.number, trial.reward)) for trial in trials]
+        trials = [replace(trial, reward=finite(trial.number, trial.reward)) for trial in trials]
         replaced = {
             number for number, rows in self.earlier().items() if told(rows)
         }  # a learner is told anew what it was
@@ -240,45 +191,10 @@ class TrialStore:
         if new and self._mirror is not None:
             self._mirror.append(new)
 
-    def learner_state(self) -> LearnerState | None:
-        """The learner as it was when the last batch closed, or None if nothing of it is stored."""
-        row = learner_of(self._rows("SELECT * FROM learner"), self.folder)
-        return LearnerState(row[0], row[1], unpack(row[2], row[3])) if row else None
-
     def forget_learner(self) -> None:
         """Drop the learner's state: the next search rebuilds it from the stored trials."""
         with self._transaction() as db:
             db.execute("DELETE FROM learner")
-
-    def trials(self) -> Iterator[Trial]:
-        """All trials of closed batches, in order: those that a learner was told of."""
-        for row in self._rows(CLOSED):
-            yield trial_of(row, row[7], self.folder)
-
-    def as_it_stands(self, trials: Sequence[Trial]) -> list[Trial]:
-        """Trials of closed batches, those that were played again since with what came of them then."""
-        if self.earlier().keys().isdisjoint(trial.number for trial in trials):
-            return list(trials)
-        new = {trial.number: trial for trial in self.trials()}
-        return [new.get(trial.number, trial) for trial in trials]
-
-    def known_trials(self, reward: Callable[[Outcome], float]) -> tuple[list[Trial], list[Trial]]:
-        """(trials of closed batches, those of the open batch that have an outcome), both in order, as of one moment.
-
-        Args:
-            reward: of an outcome of the open batch; only a batch that closes stores rewards.
-
-        Raises:
-            ValueError: if a reward is not finite.
-        """
-        closed, unclosed = [], []
-        for row in self._rows(TRIALS.format(where="")):
-            if row[7] is not None:
-                closed.append(trial_of(row, row[7], self.folder))
-            else:
-                trial = trial_of(row, 0.0, self.folder)
-                unclosed.append(replace(trial, reward=_finite(trial.number, reward(trial.outcome))))
-        return closed, unclosed
 
     def write_best(self, trial: Trial, recipe: Any = None, values: Any = None) -> None:
         """Write `best.json`: the trial with its recipe and values (agent -> decision -> choice), for people."""
@@ -289,18 +205,6 @@ class TrialStore:
         """Make the readable files what the database says; return the number of outcomes that it holds."""
         self._drive()
         return self._outcomes
-
-    def check(self) -> list[str]:
-        """Everything that is wrong with the folder, one line each; [] if nothing is. Works while a search is going on."""
-        return check(self.folder)
-
-    def examine(self) -> Found:
-        """What `check` finds, by whether a search goes on all the same.
-
-        Raises:
-            OSError: if the system refuses to read the files.
-        """
-        return examine(self._files)
 
     def close(self) -> None:
         """Close the database and free the lock. A later call opens it again."""
@@ -321,14 +225,6 @@ class TrialStore:
     ) -> None:
         self.close()
 
-    def section(self, section: str) -> dict[str, Any]:
-        """What stands under a name of `configure`; {} if nothing does."""
-        rows = self._rows("SELECT * FROM meta WHERE key = ?", (section,))
-        config = read_json(rows[0][1]) if rows else {}
-        if not isinstance(config, dict):
-            raise ValueError(f"{self.folder}: its config {section!r} is not a JSON object")
-        return config
-
     def _insert(self, db: sqlite3.Connection, number: int, outcome: Outcome) -> str:
         """The JSON of the number's outcome, which is this one unless there was one."""
         text = canonical(outcome.to_json())
@@ -341,10 +237,6 @@ class TrialStore:
         self._outcomes += max(0, done.rowcount)
         ((stored,),) = db.execute("SELECT json FROM outcomes WHERE number = ?", (number,)).fetchall()
         return str(stored)
-
-    def _rows(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        database = self._reader()
-        return [] if database is None else database.rows(query, values)
 
     def _mark(self, *fields: Any) -> str:
         return self._drive().mark(*fields)
@@ -375,12 +267,6 @@ class TrialStore:
         if self._outcomes != before and self._lock is not None:
             self._lock.note = str(self._outcomes)  # so that one that is lost with the log is missed
 
-    def _reader(self) -> Database | None:
-        """The connection, or None where there is no run yet."""
-        if self._database is None and self._path.exists():
-            self._database = Database(self._path)
-        return self._database if self._database is not None and self._database.is_run() else None
-
     def _drive(self) -> Database:
         """The connection of the one process that may write; nothing is written to a folder that is not whole."""
         if self._lock is not None and self._database is not None:
@@ -410,19 +296,3 @@ class TrialStore:
             self.close()
             raise
         return self._database
-
-
-def _finite(number: int, reward: float) -> float:
-    """The reward as it is stored: SQLite knows no -0.0."""
-    if not math.isfinite(reward):
-        raise ValueError(f"the reward of trial {number} is {reward!r}; rewards are finite")
-    return float(reward) + 0.0
-
-
-def _differences(old: Any, new: Any, place: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
-    """(top-level key, line for people) of everything that differs between two JSON objects."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        for key in sorted(old.keys() | new.keys()):
-            yield from _differences(old.get(key), new.get(key), (*place, key))
-    elif old != new:
-        yield place[0], f"{'.'.join(place)} is {json.dumps(old)} there and {json.dumps(new)} here"

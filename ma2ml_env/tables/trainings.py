@@ -117,11 +117,10 @@ class Trainings:
             about = read_json(arrays.pop("about").tobytes())
             if about.pop("format") != FORMAT:
                 raise ValueError("another version of ma2ml wrote it")
-            kinds = {each.name: np.float64 if each.name in _FLOATS else np.int64 for each in fields(cls)}
-            kinds["seeds"] = np.uint64  # type: ignore[assignment]
-            return cls(
-                about, **{name: array.astype(kinds[name], casting="same_kind") for name, array in arrays.items()}
-            )
+            columns: dict[str, Any] = {
+                name: array.astype(_kind(name), casting="same_kind") for name, array in arrays.items()
+            }
+            return cls(about, **columns)
         except Exception as error:  # numpy, zipfile and Python's parser have many for what is damaged or hostile
             reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
             raise ValueError(f"{path} is no table of trainings: {reason}") from None
