@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from torch import nn
 
 from ma2ml_agents.after import onnx
 from ma2ml_agents.after.export import export, load_model_file
@@ -100,12 +101,15 @@ def test_other_logits_are_refused_and_the_earlier_export_stays(run, tmp_path, mo
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     whole = onnx._whole
 
-    def wrong(*args):
-        found = whole(*args)
-        found.slope += 0.01
-        return found
+    class Wrong(nn.Module):
+        def __init__(self, *args):
+            super().__init__()
+            self.right = whole(*args)
 
-    monkeypatch.setattr(onnx, "_whole", wrong)
+        def forward(self, images):
+            return self.right(images) + 0.01
+
+    monkeypatch.setattr(onnx, "_whole", Wrong)
     with pytest.raises(ValueError, match="gives other logits than the exported model"):
         export(run, out=tmp_path / "out", onnx=True)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
