@@ -29,6 +29,16 @@ sys.exit(main.main())
 SURROGATE = ["--evaluator", "surrogate", "--learner", "random", "--batch", "4"]
 
 
+@pytest.fixture(autouse=True)
+def nothing_ignored():
+    """Whoever runs the tests by `nohup`, or behind a shell's `&`, has signals ignored, and children inherit that."""
+    before = {signal.SIGHUP: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler}
+    before = {number: signal.signal(number, handler) for number, handler in before.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 def trials(run):
     with TrialStore(run) as store:
         return [trial.to_json() for trial in store.trials()]
