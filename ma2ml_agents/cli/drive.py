@@ -15,11 +15,8 @@ from ma2ml_agents.learner import Learner
 from ma2ml_agents.run.config import RunConfig
 from ma2ml_agents.run.data import KnownData
 from ma2ml_agents.run.signals import Loading, Stopped
-from ma2ml_agents.run.stop import Stop
 from ma2ml_agents.run.ticker import working
 from ma2ml_env.evaluators.base import NoWorker
-from ma2ml_env.evaluators.deadline import Deadline
-from ma2ml_env.game import Game
 from ma2ml_env.store.store import TrialStore
 from ma2ml_env.training.data.identity import Identity
 from ma2ml_env.trial import GameSpec, Outcome
@@ -66,6 +63,7 @@ def drive(
     with Loading():
         import torch
 
+        from ma2ml_agents.cli.again import play_failures
         from ma2ml_agents.reports.tables import print_summary
         from ma2ml_agents.run.data import same_data
         from ma2ml_agents.run.forecast import spoken
@@ -76,7 +74,7 @@ def drive(
         from ma2ml_agents.run.stop import Interruptible, stoppable
         from ma2ml_agents.run.stored import build, known_trials
         from ma2ml_agents.run.tracking import SearchProgress, TensorBoard
-        from ma2ml_env.evaluators.deadline import NoTime
+        from ma2ml_env.evaluators.deadline import Deadline, NoTime
 
     may_retrain = _check(config, limit)
     torch.set_num_threads(1)  # networks here are small; threads would only wait for each other
@@ -98,7 +96,7 @@ def drive(
             for note in given.notes:
                 console.print(note, soft_wrap=True)
             if again is not None:
-                _play_again(game, store, again, stop, console, None if limit.hours is None else (limit.hours, began))
+                play_failures(game, store, again, stop, console, None if limit.hours is None else (limit.hours, began))
             key, top_k = recipe_key(game), game.protocol.top_k
             tensorboard = TensorBoard(folder / "tensorboard", top_k, key)
             try:
@@ -147,44 +145,6 @@ def drive(
         takes = "" if seconds is None else f" (about {spoken(seconds)})"
         console.print(f"next: ma2ml retrain {name}{takes}", soft_wrap=True)
     return 0
-
-
-def _play_again(
-    game: Game,
-    store: TrialStore,
-    wanted: Callable[[Outcome], bool],
-    stop: Stop,
-    console: Console,
-    limit: tuple[float, float] | None,
-) -> None:
-    """Play stored failures again, and say what came of them; those of the open batch are left to the search.
-
-    Args:
-        game: of the run.
-        store: of the run.
-        wanted: which outcomes.
-        stop: by signals.
-        console: where to.
-        limit: (hours of the command, when they began); None is none.
-    """
-    from ma2ml_agents.run.again import failures, play_again, withdraw
-
-    stop.on_start(0, ())  # from here on outcomes are stored
-    opened, closed = withdraw(store, wanted), failures(store, wanted)
-    console.print(
-        f"played again: {len(opened)} failures of the open batch, {len(closed)} of closed ones", soft_wrap=True
-    )
-    if not closed:
-        return
-    deadline = None if limit is None else Deadline(3600 * limit[0], began=limit[1])
-    with working(console, f"playing {len(closed)} trials again"):
-        done = play_again(game, store, closed, [stop], deadline)
-    left = len(failures(store, wanted))
-    console.print(
-        f"of {len(closed)} trials {done} were played, and {len(closed) - left} have another outcome now; the results go by it, "
-        "the learner keeps what it was told",
-        soft_wrap=True,
-    )
 
 
 def _check(config: RunConfig, limit: Limit) -> bool:

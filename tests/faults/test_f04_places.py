@@ -8,8 +8,8 @@ import pytest
 from parts import result
 
 from ma2ml_agents.cli.main import main
-from ma2ml_env.store.check import check
 from ma2ml_env.store import store
+from ma2ml_env.store.check import check
 from ma2ml_env.store.store import TrialStore
 
 FILES = ("run.sqlite", "run.sqlite-wal", "trials.jsonl", "run.json")
