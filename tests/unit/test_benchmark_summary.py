@@ -148,8 +148,9 @@ def test_verdicts_need_a_test(seeds, ratio, half, end, verdict):
 def test_an_arm_that_does_the_same_is_level():
     """A setting that never comes into play: no difference in any pair, which is no loss."""
     arms = {name: arm(name, [[0.1, 0.2, 0.3, 0.4]] * 10) for name in ("mine", "same")}
-    made = suite.Suite("s", "s", "mine", (suite.Landscape("x", nvec={"a": [4, 3]}),), tuple(
-        suite.Run("s", suite.Landscape("x"), name, "random", {}, 0, 40, 10, 3) for name in arms))  # fmt: skip
+    land = suite.Landscape("x", nvec={"a": [4, 3]})
+    made = suite.Suite("s", "s", "mine", (land,), tuple(
+        suite.Run("s", land, name, "random", {}, 0, 40, 10, 3) for name in arms))  # fmt: skip
     row = summary._over_all(made, {"x": arms}, {"x": "top"}, np.random.default_rng(0))["same"]
     assert report._verdict(row) == "level"
     arms["same"].curves["top"][:, -1] += np.arange(10) / 100 + 0.01
@@ -163,8 +164,9 @@ def test_a_lucky_run_is_no_best_rival():
         "rival": arm("rival", [[0.4] * 4] * 8),
         "lucky": arm("lucky", [[0.9] * 4]),
     }
-    made = suite.Suite("s", "s", "mine", (suite.Landscape("x", nvec={"a": [4, 3]}),), tuple(
-        suite.Run("s", suite.Landscape("x"), name, "random", {}, 0, 40, 10, 3) for name in arms))  # fmt: skip
+    land = suite.Landscape("x", nvec={"a": [4, 3]})
+    made = suite.Suite("s", "s", "mine", (land,), tuple(
+        suite.Run("s", land, name, "random", {}, 0, 40, 10, 3) for name in arms))  # fmt: skip
     overall = summary._over_all(made, {"x": arms}, {"x": "top"}, np.random.default_rng(0))
     assert overall["each landscape's best rival"]["worst"] == ["x", 0.25]
     assert overall["lucky"]["worst"] == ["x", summary.NEVER]
@@ -172,8 +174,9 @@ def test_a_lucky_run_is_no_best_rival():
 
 def test_seeds_are_those_of_both():
     arms = {"mine": arm("mine", [[0.5] * 4] * 8), "rival": arm("rival", [[0.1] * 4])}
-    made = suite.Suite("s", "s", "mine", (suite.Landscape("x", nvec={"a": [4, 3]}),), tuple(
-        suite.Run("s", suite.Landscape("x"), name, "random", {}, 0, 40, 10, 3) for name in arms))  # fmt: skip
+    land = suite.Landscape("x", nvec={"a": [4, 3]})
+    made = suite.Suite("s", "s", "mine", (land,), tuple(
+        suite.Run("s", land, name, "random", {}, 0, 40, 10, 3) for name in arms))  # fmt: skip
     overall = summary._over_all(made, {"x": arms}, {"x": "top"}, np.random.default_rng(0))
     assert overall["rival"]["seeds"] == 1
     assert "| open |" in report._overall_table("mine", overall, [])[4]

@@ -149,7 +149,7 @@ def test_unknown_names(arguments, message):
         ({"reward": "flops"}, "needs a limit on MACs"),
         ({"reward": "flopps"}, "unknown reward"),
         ({"flops_limit": -5}, "must be positive"),
-        ({"noise": -1}, "not negative"),
+        ({"noise": -1}, "noise lies in"),
         ({"main": 0.9, "across": 0.4}, "add up to at most 1"),
     ],
 )
