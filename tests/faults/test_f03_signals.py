@@ -13,6 +13,8 @@ import pytest
 from ma2ml_agents.cli.main import main
 from ma2ml_env.store.store import TrialStore
 
+pytestmark = pytest.mark.usefixtures("nothing_ignored")
+
 CODES = {signal.SIGTERM: 75, signal.SIGUSR1: 75, signal.SIGHUP: 75, signal.SIGINT: 130}
 BEGUN = """
 import os, sys
@@ -27,16 +29,6 @@ sys.exit(main.main())
 """
 """what the installed script does, and a sign at the command's own first line: who sends a signal before meets Python's start"""
 SURROGATE = ["--evaluator", "surrogate", "--learner", "random", "--batch", "4"]
-
-
-@pytest.fixture(autouse=True)
-def nothing_ignored():
-    """Whoever runs the tests by `nohup`, or behind a shell's `&`, has signals ignored, and children inherit that."""
-    before = {signal.SIGHUP: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler}
-    before = {number: signal.signal(number, handler) for number, handler in before.items()}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 def trials(run):

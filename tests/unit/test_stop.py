@@ -37,6 +37,7 @@ class Signalled(Evaluator):
         self.heard.append("close")
 
 
+@pytest.mark.usefixtures("nothing_ignored")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), *((each, 75) for each in SIGNALS[1:])])
 def test_an_evaluator_is_stopped_in_its_work(number, code):
     inner = Signalled()
