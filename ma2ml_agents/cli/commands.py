@@ -65,7 +65,7 @@ def parse(argv: Sequence[str]) -> Any:
     except SystemExit as stop:
         if not stop.code:
             raise
-        raise ValueError(_one_line(told.getvalue(), argv[0])) from None
+        raise ValueError(_one_line(told.getvalue(), f"ma2ml {argv[0]}" if argv[0] in COMMANDS else "ma2ml")) from None
 
 
 def _one_line(box: str, command: str) -> str:
@@ -83,4 +83,5 @@ def _one_line(box: str, command: str) -> str:
     offered = re.search(r"Perhaps you meant:\s*(--[\w-]+)", " ".join(lines))
     hint = f"; did you mean {offered[1]}?" if offered else ""
     message = re.sub(r"^Error parsing __\S+: ", "", " ".join(first)) or "the arguments cannot be read"
-    return f"{message.rstrip('.')}{hint} (see ma2ml {command} --help)"
+    message = message.replace("told.", "").replace("{None}|", "")
+    return f"{message.rstrip('.')}{hint} (see {command} --help)"

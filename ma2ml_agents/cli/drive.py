@@ -92,7 +92,9 @@ def drive(
             _check_budget(config, store)
             given = known(config, game, store)
             _set_up(config, data, store, console)
-            note_made(store, len(known_trials(store).trials))
+            note_made(
+                store, () if again is None else [trial.number for trial in store.trials() if again(trial.outcome)]
+            )
             for note in given.notes:
                 console.print(note, soft_wrap=True)
             if again is not None:

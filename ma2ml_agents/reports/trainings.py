@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ma2ml_agents.run.data import KEY
-from ma2ml_agents.run.made import sessions
+from ma2ml_agents.run.made import session_of, sessions
 from ma2ml_agents.run.stored import build_without_evaluator, known_trials, stored_config
 from ma2ml_env.game import Game
 from ma2ml_env.store.store import TrialStore
@@ -23,7 +23,8 @@ def table_of(runs: Sequence[Path], *, mixed: bool = False) -> Trainings:
         mixed: whether trainings by several versions of torch or of this project are meant.
 
     Raises:
-        ValueError: if a run is none or damaged, their spaces differ, or their versions do and that is not meant.
+        ValueError: if a run is none or damaged or trained nothing, their games, data or trainings differ, or their versions do
+            and that is not meant.
     """
     return joined([Trainings.load(run) if run.is_file() else _of(run) for run in runs], mixed=mixed)
 
@@ -31,10 +32,12 @@ def table_of(runs: Sequence[Path], *, mixed: bool = False) -> Trainings:
 def _of(run: Path) -> Trainings:
     with TrialStore(run, create=False) as store:
         config, found, made = stored_config(store), known_trials(store).trials, sessions(store)
+        if config.evaluator != "train":
+            raise ValueError(f"{run} was searched with the evaluator {config.evaluator!r}: nothing was trained")
         data = store.config.get(KEY)
     game = build_without_evaluator(config)
     trials = [trial for trial in found if not trial.outcome.cached]
-    about = {
+    about: dict[str, Any] = {
         "decisions": [
             [agent, decision.name, list(decision.choices)]
             for agent, module in game.modules.items()
@@ -46,15 +49,29 @@ def _of(run: Path) -> Trainings:
             for each in module.space.intervals
         ],
     }
-    told = {"game": config.game, "learner": config.learner, "seed": config.seed, "set": dict(config.set)}
-    told["data"] = data["identity"]["digest"] if isinstance(data, dict) else None
-    sources = [{**told, "made": {n: v for n, v in each.items() if n != "from"}} for each in made or [{}]]
-    begins = [int(each["from"]) for each in made] or [0]
-    return _table(trials, game, {**about, "sources": sources}, begins)
+    about["sources"] = [
+        {
+            "game": config.game,
+            "data": data["identity"]["digest"] if isinstance(data, dict) else None,
+            "trains": {
+                "base": game.base.key,
+                "fidelity": game.protocol.fidelity,
+                "class_weights": config.class_weights,
+            },
+            "learner": config.learner,
+            "seed": config.seed,
+            "halving": list(config.halving),
+            "made": {name: value for name, value in each.items() if name not in ("from", "has")},
+        }
+        for each in ({}, *made)  # what was trained before anything was noted, and the sessions
+    ]
+    return _table(trials, game, about, [1 + session_of(trial.number, made) for trial in trials])
 
 
-def _table(trials: Sequence[Trial], game: Game, about: dict[str, Any], begins: Sequence[int]) -> Trainings:
-    """Rows in the order of the trials; `begins` is the first trial of each source."""
+def _table(trials: Sequence[Trial], game: Game, about: dict[str, Any], source: Sequence[int]) -> Trainings:
+    """Rows in the order of the trials, each with its source; sources without a row are left out."""
+    used = sorted(set(source))
+    about = {**about, "sources": [about["sources"][index] for index in used]}
     outcomes = [trial.outcome for trial in trials]
     codes, positions = [], []
     for trial in trials:
@@ -85,7 +102,7 @@ def _table(trials: Sequence[Trial], game: Game, about: dict[str, Any], begins: S
         flops=np.array([each.flops for each in outcomes], dtype=np.int64),
         params=np.array([each.params for each in outcomes], dtype=np.int64),
         seconds=np.array([each.seconds for each in outcomes], dtype=np.float64),
-        source=np.searchsorted(begins, [trial.number for trial in trials], side="right").astype(np.int64) - 1,
+        source=np.array([used.index(index) for index in source], dtype=np.int64),
     )
 
 

@@ -1,7 +1,8 @@
 """Playing trials again whose outcomes are not the pipelines' doing: a disk was full, a GPU was gone.
 
 Each is trained under its own seed, so what comes of it is what an undisturbed search would have had. Its earlier outcome stays
-in the store. A learner cannot unlearn: of a closed batch it keeps what it was told; trials, best pipeline, reports and
+in the store. (With halving the others of its batch keep what they were: which of them were dropped was decided beside the
+failure.) A learner cannot unlearn: of a closed batch it keeps what it was told; trials, best pipeline, reports and
 retraining go by the new outcomes. In the open batch it has been told of nothing yet, so there it hears of the new ones alone.
 """
 
@@ -32,10 +33,12 @@ def chosen(name: str) -> Callable[[Outcome], bool]:
 
 
 def withdraw(store: TrialStore, wanted: Callable[[Outcome], bool]) -> list[int]:
-    """Take back the open batch's failures, for the search to play them; their numbers."""
-    closed = store.learner_state()
-    outcomes = store.outcomes(0 if closed is None else closed.batch + 1)
-    numbers = [number for number, outcome in outcomes.items() if wanted(outcome)]
+    """Take back the open batch's failures, for the search to play them; their numbers.
+
+    What was played again already stays: of a salvaged run it may be open, while the learner was told of it.
+    """
+    again = store.earlier()
+    numbers = [number for number, outcome in store.unclosed().items() if wanted(outcome) and number not in again]
     for number in numbers:
         store.replace_outcome(number, None, None)
     return numbers
@@ -62,10 +65,14 @@ def play_again(
         hear: told of each new outcome.
         deadline: no pipeline starts that is predicted to end later; the others keep their outcomes.
     """
-    trials, done, first = list(store.trials()), 0, 0
+    trials, done, first, asks = list(store.trials()), 0, 0, False
     batches: list[list[Trial]] = []
     while first < len(trials):
         size = len(store.stored_proposals(len(batches)))
+        if size < 1:
+            raise ValueError(
+                f"{store.folder}: batch {len(batches)} has no proposals; `ma2ml salvage` makes a run of what is whole"
+            )
         batches.append(trials[first : first + size])
         first += size
 
@@ -77,7 +84,7 @@ def play_again(
             callback.on_outcome(number, outcome)
         if deadline is not None:
             deadline.learn(outcome)
-            if done < len(numbers) and not deadline.may_start():
+            if not asks and done < len(numbers) and not deadline.may_start():
                 raise NoTime(f"{len(numbers) - done} pipelines may not start any more")
 
     for batch in batches:  # in order, all of them: what an evaluator remembers is then what it would have been
@@ -88,8 +95,11 @@ def play_again(
         if deadline is not None and not deadline.may_start():
             break
         options: dict[str, Any] = {"first_number": batch[0].number, "known": known, "on_outcome": arrived}
+        asks = game.limit(None if deadline is None else deadline.may_start)
         try:
             game.play([trial.proposal for trial in batch], [trial.seed for trial in batch], **options)
         except NoTime:
             break
+        finally:
+            game.limit(None)
     return done

@@ -16,7 +16,7 @@ A suite is a TOML file:
     seed = 1
     [[pipelines]]
     of = "file"                   # JSON as of --start; relative to the suite
-    file = "best.json"
+    file = "good.json"
 
 Codes of one pipeline are trained once a repeat. What a learner proposes is a search of its own: `ma2ml search`, then
 `ma2ml table` joins them.
@@ -33,6 +33,7 @@ from typing import Any
 from ma2ml_agents.registry import make_learner
 from ma2ml_agents.run.known import pipeline_key
 from ma2ml_env.game import Game
+from ma2ml_env.io.files import write_atomic
 from ma2ml_env.io.reading import check_fields, read_json
 from ma2ml_env.trial import Code
 
@@ -69,8 +70,8 @@ class Suite:
                 raise ValueError("a suite needs a name, a game and [[pipelines]]")
             if not suite.name.replace("-", "").isalnum():
                 raise ValueError(f"name: letters, digits and dashes, as it names folders; not {suite.name!r}")
-            if not isinstance(suite.repeats, int) or suite.repeats < 1:
-                raise ValueError(f"repeats is at least 1, a whole number, not {suite.repeats}")
+            if not isinstance(suite.repeats, int) or not 1 <= suite.repeats <= 1000:
+                raise ValueError(f"repeats is at least 1 and at most 1,000, a whole number, not {suite.repeats}")
             if not isinstance(suite.seed, int) or suite.seed < 0:
                 raise ValueError(f"seed is a whole number of at least 0, not {suite.seed}")
             if not all(isinstance(each, Mapping) for each in suite.pipelines):
@@ -136,7 +137,7 @@ def parts(suite: Suite, pipelines: Sequence[Mapping[str, Code]], part: int, of: 
 
 def write_list(path: Path, pipelines: Sequence[Mapping[str, Code]], game: Game) -> None:
     """As `--start` reads it."""
-    path.write_text(json.dumps([game.values(codes) for codes in pipelines]) + "\n", encoding="utf-8")
+    write_atomic(path, (json.dumps([game.values(codes) for codes in pipelines]) + "\n").encode())
 
 
 def _codes(entry: Mapping[str, Any], game: Game, beside: Path) -> Iterator[Mapping[str, Code]]:

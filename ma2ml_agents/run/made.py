@@ -1,6 +1,7 @@
 """What trained a run: versions and processor. Bits of a training depend on them, so they belong to its numbers."""
 
 import platform
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,23 +25,34 @@ def made_with() -> dict[str, str]:
     }
 
 
-def note_made(store: TrialStore, trials: int) -> None:
+def note_made(store: TrialStore, again: Collection[int] = ()) -> None:
     """Note it with a run, where it is another than when the run began or was gone on with last.
 
     Args:
         store: of the run; nobody else drives it.
-        trials: that it has already.
+        again: numbers of trials that are going to be played again.
     """
     before, now = sessions(store), made_with()
     if not before or {name: before[-1].get(name) for name in now} != now:
-        told = [*before, {**now, "from": trials}]
-        store.configure({"sessions": told}, section=SECTION, safe=("sessions",))
+        there = sorted(store.numbers() - set(again))
+        first = next((number for number, each in enumerate(there) if number != each), len(there))
+        told = {**now, "from": first, "has": there[first:]}
+        store.configure({"sessions": [*before, told]}, section=SECTION, safe=("sessions",))
 
 
 def sessions(store: TrialStore) -> list[dict[str, Any]]:
-    """What was noted, in order; `from` is the number of trials that were there then. [] of runs of earlier versions."""
+    """What was noted, in order: `from` is the first trial without an outcome then, `has` are later ones with one.
+
+    [] of runs of earlier versions.
+    """
     told = store.section(SECTION).get("sessions", [])
     return [dict(each) for each in told] if isinstance(told, list) else []
+
+
+def session_of(number: int, told: Sequence[Mapping[str, Any]]) -> int:
+    """The index of the session that trained a trial; -1 if that was before any was noted."""
+    later = [index for index, each in enumerate(told) if number >= each["from"] and number not in each["has"]]
+    return max(later, default=-1)
 
 
 def _processor() -> str:

@@ -48,7 +48,13 @@ def copy_beside(folder: Path, stage: Path) -> None:
         if path.name.startswith((".", "run.", "trials.jsonl")) or path.name in LEFT:
             continue
         if path.is_dir() and not path.is_symlink():
-            shutil.copytree(path, stage / path.name, symlinks=True, ignore=HIDDEN, copy_function=_copy)
+            try:
+                shutil.copytree(path, stage / path.name, symlinks=True, ignore=HIDDEN, copy_function=_copy)
+            except (
+                shutil.Error
+            ) as error:  # a list of all that failed; a folder that is gone by now is no part of the run
+                if failed := [why for source, _, why in error.args[0] if Path(source).exists()]:
+                    raise OSError(f"{path} cannot be copied: {failed[0]}") from None
         elif path.is_file():
             _copy(path, stage / path.name)
 

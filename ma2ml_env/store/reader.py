@@ -84,6 +84,15 @@ class Reader:
         """Trial number -> what had come of it before it was played again, oldest first; others are left out."""
         return read_earlier(self.section(SECTION))
 
+    def numbers(self) -> set[int]:
+        """Numbers of all trials that have an outcome."""
+        return {row[0] for row in self._rows("SELECT * FROM outcomes")}
+
+    def unclosed(self) -> dict[int, Outcome]:
+        """Trial number -> outcome of all batches that are not closed; of a salvaged run there may be several."""
+        rows = self._rows("SELECT * FROM outcomes WHERE reward IS NULL ORDER BY number")
+        return {row[0]: Outcome.from_json(read_json(row[1])) for row in rows}
+
     def learner_state(self) -> LearnerState | None:
         """The learner as it was when the last batch closed, or None if nothing of it is stored."""
         row = learner_of(self._rows("SELECT * FROM learner"), self.folder)

@@ -20,6 +20,8 @@ from ma2ml_env.io.reading import read_json
 from ma2ml_env.store.backup import copy_beside, finish, new_folder
 from ma2ml_env.store.check import Files
 from ma2ml_env.store.database import Database, intact
+from ma2ml_env.store.earlier import SECTION as EARLIER
+from ma2ml_env.store.earlier import Earlier, read_earlier, told
 from ma2ml_env.store.mirror import About, Line, best_is_whole, canonical, read_lines
 from ma2ml_env.store.reader import SALVAGED
 from ma2ml_env.store.store import TrialStore
@@ -171,7 +173,7 @@ def _of_database(database: Database) -> _Part:
     part = _Part(database.run)
     with suppress(ValueError):
         part.whole = not database.problems()
-    for name, text, _ in _rows(database, "meta", "key", (CONFIG, "search", SALVAGED)):
+    for name, text, _ in _rows(database, "meta", "key", (CONFIG, "search", EARLIER, SALVAGED, "made")):
         part.sections[name] = text
     proposals = _rows(database, "proposals", "number", range(_MOST))
     part.proposals = {number: (batch, seed, text) for number, batch, seed, text, _ in proposals}
@@ -182,8 +184,11 @@ def _of_database(database: Database) -> _Part:
     if part.whole:
         part.sizes = dict(Counter(batch for batch, _, _ in part.proposals.values()))
     with suppress(ValueError, AttributeError, TypeError):
-        sizes = read_json(part.sections.pop(SALVAGED, "{}")).get("sizes", {})
-        part.sizes |= {int(batch): int(size) for batch, size in sizes.items()}
+        before = read_json(part.sections.pop(SALVAGED, "{}"))
+        part.sizes |= {int(batch): int(size) for batch, size in before.get("sizes", {}).items()}
+        for number, reward in before.get("rewards", {}).items():  # of one that was salvaged and has not come so far yet
+            if part.outcomes.get(int(number), ("", 0.0))[1] is None:
+                part.outcomes[int(number)] = (part.outcomes[int(number)][0], float(reward))
     return part
 
 
@@ -235,7 +240,19 @@ def _merge(parts: Sequence[_Part]) -> _Part:
                 made.outcomes[number] = row
         if part.learner and (made.learner is None or part.learner[0] > made.learner[0]):
             made.learner = part.learner
+    for number, rows in _earlier(made).items():  # a database that has lost its log may hold what was before
+        before = {canonical(each.outcome.to_json()) for each in rows}
+        for part in parts:
+            if number in made.outcomes and made.outcomes[number][0] in before and number in part.outcomes:
+                made.outcomes[number] = part.outcomes[number]
     return made
+
+
+def _earlier(made: _Part) -> dict[int, tuple[Earlier, ...]]:
+    """What had come of trials before they were played again, as far as it can be read."""
+    with suppress(ValueError, AttributeError):
+        return read_earlier(read_json(made.sections.get(EARLIER, "{}")))
+    return {}
 
 
 def _batches(made: _Part) -> Iterator[tuple[int, range]]:
@@ -271,7 +288,13 @@ def _write(stage: Path, made: _Part, origin: Mapping[str, Any]) -> None:
             sizes[index] = len(numbers)
     if made.learner is not None and made.learner[1] > closed:
         made.learner = None
-    made.sections[SALVAGED] = canonical({**origin, "sizes": {str(index): size for index, size in sizes.items()}})
+    rewards = {  # its batch is closed again by what the learner was told
+        str(number): made.outcomes[number][1]
+        for number, rows in _earlier(made).items()
+        if number >= closed and number in made.outcomes and told(rows) is not None
+    }
+    again = {"sizes": {str(index): size for index, size in sizes.items()}} | ({"rewards": rewards} if rewards else {})
+    made.sections[SALVAGED] = canonical({**origin, **again})
     with closing(Database(Files(stage).database, write=True, create=True)) as database, database.transaction() as db:
         for table, rows in (
             ("meta", made.sections.items()),

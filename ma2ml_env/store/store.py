@@ -20,13 +20,13 @@ from types import TracebackType
 from typing import Any, Self
 
 from ma2ml_env.io.files import FolderLock
-from ma2ml_env.io.reading import read_json
+from ma2ml_env.io.reading import is_number, read_json
 from ma2ml_env.io.state import pack
 from ma2ml_env.store.check import examine
 from ma2ml_env.store.database import OPEN_LOG, Database, salvage_of
 from ma2ml_env.store.earlier import SECTION, read_earlier, replace_row, told
 from ma2ml_env.store.mirror import About, Line, Mirror, canonical, write_best
-from ma2ml_env.store.reader import Reader, differences, finite
+from ma2ml_env.store.reader import SALVAGED, Reader, differences, finite
 from ma2ml_env.store.rows import CLOSED, trial_of
 from ma2ml_env.trial import Outcome, Proposal, Trial
 
@@ -144,6 +144,11 @@ class TrialStore(Reader):
         """
         section = self.section(SECTION)
         read_earlier(section)  # nothing is added to what is not ours
+        if outcome is None:
+            self._drive()
+            self._note(
+                self._outcomes - 1
+            )  # before: a count that is too low is harmless, one too high looks like a loss
         with self._transaction() as db:
             reward = None if reward is None else finite(number, reward)
             replace_row(db, self._mark, section, number, outcome, reward)
@@ -169,10 +174,13 @@ class TrialStore(Reader):
         replaced = {
             number for number, rows in self.earlier().items() if told(rows)
         }  # a learner is told anew what it was
+        rewards = self.section(SALVAGED).get("rewards", {}) if replaced else {}
         with self._transaction() as db:
             closed = {number for (number,) in db.execute("SELECT number FROM outcomes WHERE reward IS NOT NULL")}
             for trial in trials:
                 if trial.number in replaced:
+                    if trial.number not in closed:  # a salvage has opened its batch again
+                        self._close_again(db, trial.number, rewards)
                     continue
                 stored = self._insert(db, trial.number, trial.outcome)
                 if Outcome.from_json(read_json(stored)) != trial.outcome:
@@ -188,8 +196,19 @@ class TrialStore(Reader):
         database = self._drive()
         database.fold()
         new = [Line(trial, database.run, batch, len(trials)) for trial in trials if trial.number not in closed]
+        if replaced & {line.trial.number for line in new}:  # the mirror holds what came of them last
+            new = [line for line in self._lines() if line.batch == batch and line.trial.number not in closed]
         if new and self._mirror is not None:
             self._mirror.append(new)
+
+    def _close_again(self, db: sqlite3.Connection, number: int, rewards: Any) -> None:
+        """Give a trial that was played again its reward, which a salvage has kept: the learner is told of another outcome."""
+        reward = rewards.get(str(number)) if isinstance(rewards, dict) else None
+        if not is_number(reward):
+            raise ValueError(f"{self.folder}: trial {number} was played again, and its reward is not known")
+        ((stored,),) = db.execute("SELECT json FROM outcomes WHERE number = ?", (number,)).fetchall()
+        mark = self._mark(number, stored, float(reward))
+        db.execute("UPDATE outcomes SET reward = ?, digest = ? WHERE number = ?", (float(reward), mark, number))
 
     def forget_learner(self) -> None:
         """Drop the learner's state: the next search rebuilds it from the stored trials."""
@@ -264,8 +283,13 @@ class TrialStore(Reader):
         except BaseException:
             self._outcomes = before
             raise
-        if self._outcomes != before and self._lock is not None:
-            self._lock.note = str(self._outcomes)  # so that one that is lost with the log is missed
+        if self._outcomes != before:
+            self._note(self._outcomes)  # so that one that is lost with the log is missed
+
+    def _note(self, outcomes: int) -> None:
+        """Note beside the lock how many outcomes there are."""
+        if self._lock is not None:
+            self._lock.note = str(outcomes)
 
     def _drive(self) -> Database:
         """The connection of the one process that may write; nothing is written to a folder that is not whole."""

@@ -19,6 +19,8 @@ from ma2ml_env.io.reading import read_json
 from ma2ml_env.trial import ERRORS, STATUSES
 
 FORMAT = 1
+SAME = ("game", "data", "trains")
+"""what all rows of a table share of their sources: seeds of another game, other data or another training mean something else"""
 MADE = ("ma2ml", "torch")
 """what rows of one table share, unless somebody means to mix them"""
 
@@ -32,9 +34,9 @@ class Trainings:
     """
 
     about: Mapping[str, Any]
-    """`decisions`: a list of (agent, decision, choices), one for each column of the codes; `intervals`: (agent, interval, low,
-    high) of each position; `sources`: for each where its rows come from (`game`, `learner`, `seed`, `data`, and `made`: the
-    versions and the processor)"""
+    """What the columns mean. `decisions`: a list of (agent, decision, choices), one for each column of the codes; `intervals`:
+    (agent, interval, low, high) of each position; `sources`: for each where its rows come from: `game`, `data` (the digest),
+    `trains` (what all its trainings share), `learner`, `seed`, and `made`: the versions and the processor"""
     codes: NDArray[np.int64]
     """(n, decisions) indices"""
     positions: NDArray[np.float64]
@@ -66,6 +68,8 @@ class Trainings:
 
     def __post_init__(self) -> None:
         rows = len(self.codes)
+        if not all(isinstance(each, dict) and isinstance(each.get("made"), dict) for each in self.about["sources"]):
+            raise ValueError("each source says what made it")
         for name, array in self._arrays().items():
             if name != "epochs" and len(array) != rows:
                 raise ValueError(f"{name} has {len(array)} rows, codes have {rows}")
@@ -161,6 +165,10 @@ def joined(tables: Sequence[Trainings], *, mixed: bool = False) -> Trainings:
             if each not in sources:
                 sources.append(each)
         renamed.append(np.array([sources.index(each) for each in table.about["sources"]], dtype=np.int64))
+    for name in SAME:
+        kinds = sorted({json.dumps(each.get(name), sort_keys=True) for each in sources})
+        if len(kinds) > 1:
+            raise ValueError(f"these are of different {name}, so they make no one table: {'; '.join(kinds)[:300]}")
     for name in MADE:
         versions = sorted({str(each["made"].get(name)) for each in sources})
         if len(versions) > 1 and not mixed:

@@ -1,6 +1,8 @@
 """F30: what an outage of the machine has made fail is played again, and nothing of it is forgotten."""
 
 import json
+import sqlite3
+from contextlib import closing
 
 import pytest
 from parts import result
@@ -181,3 +183,46 @@ def test_f30_real_trainings_that_ran_over_their_limit(tmp_path):
     assert {trial.outcome.error for trial in trials(broken)} == {"TIMEOUT"}
     assert resume(broken, "--retry-failed", "timeout", "--time-limit", "300") == 0
     assert result(broken) == result(calm)
+
+
+def lose(folder, number):
+    """A trial's outcome, in the database and in the mirror."""
+    with closing(sqlite3.connect(folder / "run.sqlite")) as db:
+        db.execute("UPDATE outcomes SET json = '{}' WHERE number = ?", (number,))
+        db.commit()
+    lines = (folder / "trials.jsonl").read_text().splitlines()
+    (folder / "trials.jsonl").write_text("\n".join(lines[:number] + lines[number + 1 :]) + "\n")
+
+
+def test_f30_what_was_played_again_keeps_its_number_through_a_salvage(tmp_path, outage):
+    """The gap lies before it, so its batch is opened again, and closed by what the learner was told then."""
+    calm, broken, saved = tmp_path / "calm", tmp_path / "broken", tmp_path / "saved"
+    assert search(calm) == 0
+    outage({12: "CRASH"})
+    assert search(broken) == 0
+    outage()
+    assert resume(broken, "--retry-failed", "failed") == 0
+    lose(broken, 3)
+    assert resume(broken) == 2
+    assert main(["salvage", str(broken), "--out", str(saved)]) == 0
+    assert resume(saved) == 0
+    assert main(["check", str(saved)]) == 0
+    assert resume(saved) == 0
+    assert trials(saved) == trials(calm)
+    assert read_mirror(saved / "trials.jsonl") == read_mirror(calm / "trials.jsonl")
+    assert earlier(saved) == {12: [("CRASH", 0.0)]}
+
+
+def test_f30_failures_of_a_salvaged_run_without_its_learner_are_played_again(tmp_path, outage):
+    calm, broken, saved = tmp_path / "calm", tmp_path / "broken", tmp_path / "saved"
+    assert search(calm) == 0
+    outage({1: "CRASH"})
+    assert search(broken) == 0
+    outage()
+    with closing(sqlite3.connect(broken / "run.sqlite")) as db:
+        db.execute("UPDATE learner SET json = '{}'")
+        db.commit()
+    assert main(["salvage", str(broken), "--out", str(saved)]) == 0
+    assert resume(saved, "--retry-failed", "failed") == 0
+    assert main(["check", str(saved)]) == 0
+    assert [trial.outcome for trial in trials(saved)] == [trial.outcome for trial in trials(calm)]

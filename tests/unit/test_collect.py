@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,10 @@ import numpy as np
 import pytest
 
 from ma2ml_agents.cli.main import main
+from ma2ml_agents.reports.trainings import table_of
+from ma2ml_agents.run import made
 from ma2ml_agents.run.collection import Suite, listed, parts
+from ma2ml_agents.run.made import session_of
 from ma2ml_env.evaluators.base import Job
 from ma2ml_env.evaluators.train import Train
 from ma2ml_env.games.make import make_game
@@ -111,6 +115,38 @@ def test_tables_join_and_what_is_there_twice_stays_once(collected, tmp_path, cap
         joined([whole, replace(whole, about={**whole.about, "decisions": nas}, codes=whole.codes * 0)])
 
 
+def test_other_games_and_what_was_not_trained_make_no_table(collected, tmp_path, capsys):
+    whole = Trainings.load(collected / "out" / "tiny-1-of-1.npz")
+    for name, value in (("game", "trio-fashion-v0"), ("data", "0" * 32), ("trains", {"base": "x"})):
+        sources = [{**each, name: value} for each in whole.about["sources"]]
+        with pytest.raises(ValueError, match=f"different {name}"):
+            joined([whole, replace(whole, about={**whole.about, "sources": sources})])
+    words = ["search", "trio-digits-v0", "--evaluator", "surrogate", "--learner", "random", "--budget", "3"]
+    assert main([*words, "--run", str(tmp_path / "run")]) == 0
+    assert main(["table", str(tmp_path / "run"), "--out", str(tmp_path / "all.npz")]) == 2
+    assert "nothing was trained" in capsys.readouterr().err
+
+
+def test_a_session_that_trains_nothing_does_not_show(collected, tmp_path, monkeypatch):
+    """As when the same command is given again after an upgrade; what is trained then has its own source."""
+    run = shutil.copytree(collected / "out" / "tiny-1-of-1-seed-0", tmp_path / "run")
+    monkeypatch.setattr(made, "made_with", lambda: {"ma2ml": "9", "torch": "9"})
+    assert main(["resume", str(run)]) == 0
+    assert len(table_of([run]).about["sources"]) == 1
+    assert main(["resume", str(run), "--extend", "1"]) == 0
+    with pytest.raises(ValueError, match="different versions of ma2ml"):
+        table_of([run])
+    table = table_of([run], mixed=True)
+    assert [each["made"]["ma2ml"] == "9" for each in table.about["sources"]] == [False, True]
+    assert table.source.tolist() == [0, 0, 0, 1]
+
+
+def test_each_trial_is_of_the_last_session_that_did_not_find_it_done():
+    told = [{"from": 0, "has": []}, {"from": 2, "has": [4]}, {"from": 6, "has": []}]
+    assert [session_of(number, told) for number in range(8)] == [0, 0, 1, 1, 0, 1, 2, 2]
+    assert session_of(0, [{"from": 3, "has": []}]) == -1, "a run of before, gone on with"
+
+
 def test_curves_of_other_epochs_have_gaps(collected):
     whole = Trainings.load(collected / "out" / "tiny-1-of-1.npz")
     other = replace(whole, seeds=whole.seeds + np.uint64(1), epochs=np.array([2, 5]))
@@ -168,7 +204,7 @@ def test_what_is_no_table_is_refused(collected, tmp_path, capsys):
 def test_the_suite_of_the_docs_is_one(tmp_path):
     (block,) = re.findall(r"^```toml\n(name = .*?)^```$", DOCS.read_text(), re.MULTILINE | re.DOTALL)
     (tmp_path / "suite.toml").write_text(block)
-    (tmp_path / "best.json").write_text(json.dumps(SOME))
+    (tmp_path / "good.json").write_text(json.dumps(SOME))
     suite = Suite.read(tmp_path / "suite.toml")
     assert len(listed(suite, make_game(suite.game, "surrogate"), tmp_path)) == 2304  # the grid has all the others
     assert suite.texts == ("curve=[1, 2, 5, 10, 20]", "test=true")
