@@ -204,7 +204,7 @@ class TrialStore(Reader):
     def _close_again(self, db: sqlite3.Connection, number: int, rewards: Any) -> None:
         """Give a trial that was played again its reward, which a salvage has kept: the learner is told of another outcome."""
         reward = rewards.get(str(number)) if isinstance(rewards, dict) else None
-        if not is_number(reward):
+        if not isinstance(reward, (int, float)) or not is_number(reward):
             raise ValueError(f"{self.folder}: trial {number} was played again, and its reward is not known")
         ((stored,),) = db.execute("SELECT json FROM outcomes WHERE number = ?", (number,)).fetchall()
         mark = self._mark(number, stored, float(reward))
