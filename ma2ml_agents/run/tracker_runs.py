@@ -93,6 +93,8 @@ class WandbRun:
     def __init__(self, folder: Path, config: Mapping[str, Any], id: str | None) -> None:
         import wandb
 
+        # What the search prints stays where it is, and nothing is waited for longer than half a minute.
+        settings = wandb.Settings(console="off", login_timeout=30, init_timeout=30, finish_timeout=20)
         self._run = wandb.init(
             project=os.environ.get("WANDB_PROJECT") or "ma2ml",
             name=os.environ.get("WANDB_NAME") or folder.name,
@@ -100,7 +102,7 @@ class WandbRun:
             config=dict(config),
             id=id,
             resume=None if id is None else "allow",
-            settings=wandb.Settings(console="off"),  # what the search prints stays where it is
+            settings=settings,
         )
         self.id: str = self._run.id
 
@@ -117,7 +119,7 @@ class WandbRun:
         """The winner is the summary's `winner`."""
         if best is not None:
             self._run.summary["winner"] = json.loads(best.read_bytes())
-        self._run.finish(exit_code=int(best is None))
+        self._run.finish()
 
 
 TRACKERS: dict[str, Callable[[Path, Mapping[str, Any], str | None], Tracker]] = {

@@ -55,7 +55,7 @@ class Tracked(Callback):
             known = self._notes().get(self._name, {})
             tracker = TRACKERS[self._name](self._folder, _parameters(self._config), known.get("id"))
             told = tracker.told()
-            self._told = known.get("trials", 0) if told is None else told
+            self._told = int(known.get("trials", 0)) if told is None else told
             self._note(tracker)
             self._tracker = tracker
         except Exception as error:
