@@ -116,8 +116,9 @@ def drive(
                     with suppress(NoTime):  # then nothing is known yet
                         search(game, learner, **options, store=store, callbacks=hear, seconds=deadline)
             finally:
-                for each in (tensorboard, *trackers):
-                    each.close()
+                tensorboard.close()
+                for tracker in trackers:
+                    tracker.close()
             found = known_trials(store)
         except Stopped as stopped:
             console.print(
