@@ -73,10 +73,11 @@ def drive(
         from ma2ml_agents.run.standing import Standing, recipe_key
         from ma2ml_agents.run.stop import Interruptible, stoppable
         from ma2ml_agents.run.stored import build, known_trials
+        from ma2ml_agents.run.trackers import tracked
         from ma2ml_agents.run.tracking import SearchProgress, TensorBoard
         from ma2ml_env.evaluators.deadline import Deadline, NoTime
 
-    may_retrain = _check(config, limit)
+    may_retrain, trackers = _check(config, limit), tracked(folder, config)
     torch.set_num_threads(1)  # networks here are small; threads would only wait for each other
     with stoppable() as stop, TrialStore(folder) as store:
         game = None
@@ -111,11 +112,13 @@ def drive(
                         room = progress.room if limit.room_for_retrain else lambda: 0.0
                         deadline = Deadline(3600 * limit.hours, began=began, room=room)
                     options: dict[str, Any] = {**config.of("search"), "start": given.start, "learned": given.learned}
-                    hear = (progress, tensorboard, stop)
+                    hear = (*trackers, progress, tensorboard, stop)
                     with suppress(NoTime):  # then nothing is known yet
                         search(game, learner, **options, store=store, callbacks=hear, seconds=deadline)
             finally:
                 tensorboard.close()
+                for tracker in trackers:
+                    tracker.close()
             found = known_trials(store)
         except Stopped as stopped:
             console.print(

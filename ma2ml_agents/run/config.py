@@ -189,6 +189,10 @@ class RunConfig:
         "GPUs of each training on Ray; 0.25 lets four share one. Unless told 1, or 0 where the cluster has none",
         "placement", None, safe=True, metavar="X", hint=NONE, later="of each training on Ray",
     ))  # fmt: skip
+    track: tuple[str, ...] = since(Option(
+        "tell experiment trackers of the search too: mlflow, wandb, each by the extra of its name; none switches them off",
+        "run", (), safe=True, metavar="NAME ...", hint=NONE,
+    ))  # fmt: skip
 
     @classmethod
     def told(cls, options: Mapping[str, Any]) -> Self:

@@ -195,6 +195,12 @@ class SearchProgress(Callback):
         self._last_line = time.monotonic()
 
 
+def grouped(metrics: Mapping[str, float]) -> dict[str, float]:
+    """What a learner measures, by the names of its curves: those without a group stand under `learner/`."""
+    own = {name: value for name, value in metrics.items() if name not in ("seconds", "reward")}
+    return {name if "/" in name else f"learner/{name}": value for name, value in own.items()}
+
+
 class TensorBoard(Callback):
     """Curves over the number of trials: as in the paper's Figs. 4 and 5, and what the learner measures.
 
@@ -239,10 +245,8 @@ class TensorBoard(Callback):
             "accuracy/batch": sum(trial.outcome.accuracy for trial in trials) / len(trials),
             "failed": float(self._standing.counts["failed"]),
             "seconds": metrics.get("seconds", 0.0),
+            **grouped(metrics),
         }
-        for name, value in metrics.items():
-            if name not in ("seconds", "reward"):
-                values[name if "/" in name else f"learner/{name}"] = value
         for name, value in values.items():
             self._writer.add_scalar(name, value, len(self._standing.trials))
         self._writer.flush()
