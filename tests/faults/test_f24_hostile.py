@@ -90,7 +90,7 @@ def test_control_the_watch_sees(tmp_path):
     assert {event for event, _ in seen} >= {"open", "subprocess.Popen"}
 
 
-@inputs(100, 10_000)
+@inputs(100, 2_500)
 @pytest.mark.parametrize(
     ("kind", "real"),
     [(Outcome, TRIAL.outcome), (Proposal, TRIAL.proposal), (Trial, TRIAL), (Recipe, Recipe())],
