@@ -1,8 +1,8 @@
 """AUG, NAS and HPO of the measured games: few levels, so that every pipeline of the product can be trained.
 
 What is wanted are levels of which no agent decides alone: where nothing else regularises, a gentle policy helps; a strong one
-wants a larger network. These are a first guess, and no good one yet: in a pilot of 141 trainings the architecture had .78 of the
-variance, the augmentation .04 (docs/history.md). They change before anything is measured on them.
+wants a larger network. These are a first guess, and no good one yet: in a pilot of 141 trainings the architecture had .78 of
+the variance, the augmentation .04 (docs/history.md). They change before anything is measured on them.
 """
 
 from collections.abc import Mapping
