@@ -18,6 +18,8 @@ def trial_of(row: tuple[Any, ...], reward: Any, folder: Path) -> Trial:
         ValueError: if it was not written by ma2ml.
     """
     try:
+        if not isinstance(row[1], int):  # SQLite's columns take anything
+            raise ValueError(f"its batch is {row[1]!r}")
         told = {"proposal": read_json(row[3]), "outcome": read_json(row[6])}
         return Trial.from_json({"number": row[0], "seed": row[2], **told, "reward": reward})
     except ValueError as error:
@@ -33,6 +35,6 @@ def learner_of(rows: list[tuple[Any, ...]], folder: Path) -> tuple[int, int, Any
     if not rows:
         return None
     batch, trials, text, blob, _ = rows[0]
-    if not isinstance(batch, int) or not isinstance(trials, int):  # SQLite's columns take anything
+    if not isinstance(batch, int) or not isinstance(trials, int):
         raise ValueError(f"{folder}: the learner was not written by ma2ml: batch {batch!r}, {trials!r} trials")
     return batch, trials, text, blob

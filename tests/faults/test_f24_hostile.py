@@ -183,6 +183,14 @@ def test_f24_rows_of_a_run(calm, tmp_path, number, capsys):
     assert "Traceback" not in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("batch", [b"", "a", 0.5, None])
+def test_f24_a_batch_that_is_no_number_is_refused(work, batch, capsys):
+    assert overwrite(work, "proposals", rows(work, "proposals")[0], "batch", batch)
+    for command in ("resume", "trials"):
+        assert main([command, str(work)]) == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
 VIEW = "CREATE VIEW learner AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i, i, '', '', '' FROM n"
 
 
