@@ -110,14 +110,17 @@ def told_to_game(game, setting, value):
 
 
 def accepted(tell, *args):
-    """Whether a value passes; it is refused as the command line tells it, and within five seconds."""
+    """Whether a value passes; it is refused as the command line tells it, and within five seconds.
+
+    One that passes may take longer: its network is built, and one of 54 cells takes 3 to 14 seconds.
+    """
     began = time.process_time()
     try:
         tell(*args)
     except (ValueError, TypeError, AttributeError):  # the latter two become a line that names the setting
-        return False
-    finally:
         assert time.process_time() - began < 5.0, args
+        return False
+    assert time.process_time() - began < 60.0, args
     return True
 
 
