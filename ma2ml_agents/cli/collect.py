@@ -9,6 +9,8 @@ from rich.console import Console
 from tyro.conf import Positional, arg
 
 from ma2ml_agents.cli.drive import Limit, drive
+from ma2ml_agents.run.collection import Suite
+from ma2ml_agents.run.config import RunConfig
 from ma2ml_agents.run.options import OptionalFolder
 
 
@@ -37,23 +39,14 @@ class Collect:
     def execute(self, console: Console) -> int:
         """Train what is left of the part, then write its table."""
         from ma2ml_agents.reports.trainings import table_of
-        from ma2ml_agents.run.collection import Suite, listed, parts, write_list
-        from ma2ml_agents.run.config import RunConfig
+        from ma2ml_agents.run.collection import listed, parts, write_list
         from ma2ml_agents.run.data import identify
-        from ma2ml_agents.run.stored import build_without_evaluator, known_trials
-        from ma2ml_env.store.store import TrialStore
+        from ma2ml_agents.run.stored import build_without_evaluator
 
+        began = time.monotonic()
         part, of = _part(self.part)
         suite = Suite.read(self.suite)
-        options = {"evaluator": "train", "workers": self.workers, "device": self.device, "data": self.data}
-
-        def config(budget: int, seed: int, start: Path) -> RunConfig:
-            return RunConfig.told(RunConfig.unsaid() | options | {
-                "game": suite.game, "learner": "random", "budget": budget, "seed": seed, "start": (str(start),),
-                "set": suite.texts,
-            })  # fmt: skip
-
-        game = build_without_evaluator(config(1, 0, Path("none")))
+        game = build_without_evaluator(self._config(suite, 1, 0, Path("none")))
         pipelines = listed(suite, game, self.suite.parent)
         runs = parts(suite, pipelines, part, of)
         self.out.mkdir(parents=True, exist_ok=True)
@@ -61,31 +54,49 @@ class Collect:
             f"{suite.name}: {len(pipelines):,} pipelines, {suite.repeats} times each; part {part} of {of} has "
             f"{len(runs) * len(runs[0].pipelines):,} trainings in {len(runs)} runs"
         )
-        began = time.monotonic()
         for run in runs:
-            folder, begins = self.out / run.name, self.out / f"{run.name}.json"
-            if self.limit.hours is not None:
-                left = self.limit.hours - (time.monotonic() - began) / 3600
-                if left <= 0.0:
-                    break
-                limit = replace(self.limit, hours=left)
-            else:
-                limit = self.limit
-            write_list(begins, run.pipelines, game)
-            told = config(len(run.pipelines), run.seed, begins)
-            if code := drive(folder, told, identify(told), console, limit):
+            limit = self._left(began)
+            if limit is None:
+                break
+            budget, begins = len(run.pipelines), write_list(self.out, run, game)
+            told = self._config(suite, budget, run.seed, begins)
+            if code := drive(self.out / run.name, told, identify(told), console, limit):
                 return code
-            with TrialStore(folder, create=False) as store:
-                if len(known_trials(store).trials) < told.budget:
-                    break
-        else:
-            table = self.out / f"{suite.name}-{part}-of-{of}.npz"
-            found = table_of([self.out / run.name for run in runs])
-            found.save(table)
-            console.print(f"table: {table}, {len(found):,} trainings", soft_wrap=True)
+            if not _whole(self.out / run.name):
+                break
+        folders = [self.out / run.name for run in runs]
+        if not all(_whole(folder) for folder in folders):
+            console.print("the time is up: the same command goes on, and writes the table when the part is whole")
             return 0
-        console.print("the time is up: the same command goes on, and writes the table when the part is whole")
+        table, found = self.out / f"{suite.name}-{part}-of-{of}.npz", table_of(folders)
+        found.save(table)
+        console.print(f"table: {table}, {len(found):,} trainings", soft_wrap=True)
         return 0
+
+    def _config(self, suite: Suite, budget: int, seed: int, start: Path) -> RunConfig:
+        """Of a run that trains a list and nothing else: its budget is the list, so the learner proposes nothing."""
+        return RunConfig.told(RunConfig.unsaid() | {
+            "game": suite.game, "learner": "random", "evaluator": "train", "budget": budget, "seed": seed,
+            "start": (str(start),), "set": suite.texts, "workers": self.workers, "device": self.device, "data": self.data,
+        })  # fmt: skip
+
+    def _left(self, began: float) -> Limit | None:
+        """What is left of the limit on time; None if nothing is."""
+        if self.limit.hours is None:
+            return self.limit
+        hours = self.limit.hours - (time.monotonic() - began) / 3600
+        return replace(self.limit, hours=hours) if hours > 0.0 else None
+
+
+def _whole(folder: Path) -> bool:
+    """Whether all trials of a run are there."""
+    from ma2ml_agents.run.stored import known_trials, stored_config
+    from ma2ml_env.store.store import TrialStore
+
+    if not folder.exists():
+        return False
+    with TrialStore(folder, create=False) as store:
+        return len(known_trials(store).trials) >= stored_config(store).budget
 
 
 def _part(text: str) -> tuple[int, int]:

@@ -35,6 +35,7 @@ from ma2ml_agents.run.known import pipeline_key
 from ma2ml_env.game import Game
 from ma2ml_env.io.files import write_atomic
 from ma2ml_env.io.reading import check_fields, read_json
+from ma2ml_env.recipe import content_key
 from ma2ml_env.trial import Code
 
 MOST = 1_000_000
@@ -135,9 +136,15 @@ def parts(suite: Suite, pipelines: Sequence[Mapping[str, Code]], part: int, of: 
     return [Part(f"{suite.name}-{part}-of-{of}-seed-{seed}", seed, some) for seed in seeds]
 
 
-def write_list(path: Path, pipelines: Sequence[Mapping[str, Code]], game: Game) -> None:
-    """As `--start` reads it."""
-    write_atomic(path, (json.dumps([game.values(codes) for codes in pipelines]) + "\n").encode())
+def write_list(folder: Path, part: Part, game: Game) -> Path:
+    """Write a part's pipelines as `--start` reads them; the file.
+
+    Its name tells its content. So a run that was begun with other pipelines is refused, as any run whose options have changed.
+    """
+    rows = [game.values(codes) for codes in part.pipelines]
+    path = folder / f"{part.name}-{content_key(rows)[:8]}.json"
+    write_atomic(path, (json.dumps(rows) + "\n").encode())
+    return path
 
 
 def _codes(entry: Mapping[str, Any], game: Game, beside: Path) -> Iterator[Mapping[str, Code]]:

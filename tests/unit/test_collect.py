@@ -97,6 +97,23 @@ def test_the_same_command_goes_on_and_other_parts_are_other_runs(collected, caps
     assert [codes for run in halves if run.seed < 2 for codes in run.pipelines] == pipelines
 
 
+def test_a_suite_that_has_changed_does_not_go_on_with_the_pipelines_of_before(tmp_path, capsys):
+    """As many pipelines in the same folder, but others: nothing is trained, and nothing is taken for what it is not."""
+    few = SUITE.replace("repeats = 2", "repeats = 1").replace("number = 2", "number = 1")
+    few = few.replace('of = "file"\nfile = "some.json"\n[[pipelines]]\n', "")
+    words = ["collect", str(tmp_path / "suite.toml"), "--out", str(tmp_path / "out"), "--workers", "1"]
+    (tmp_path / "suite.toml").write_text(few)
+    assert main(words) == 0
+    before = (tmp_path / "out" / "tiny-1-of-1.npz").read_bytes()
+    capsys.readouterr()
+    (tmp_path / "suite.toml").write_text(few.replace("seed = 3", "seed = 4"))
+    assert main(words) == 2
+    told = capsys.readouterr().err
+    assert len(told.splitlines()) == 1
+    assert "start" in told
+    assert (tmp_path / "out" / "tiny-1-of-1.npz").read_bytes() == before
+
+
 def test_tables_join_and_what_is_there_twice_stays_once(collected, tmp_path, capsys):
     out = collected / "out"
     words = [str(out / "tiny-1-of-1-seed-0"), str(out / "tiny-1-of-1.npz"), "--out", str(tmp_path / "all.npz")]
