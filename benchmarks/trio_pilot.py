@@ -6,8 +6,7 @@ the blocks' contrasts come the shares of variance of a three-way decomposition (
 drawn without replacement, each of the eight with its own seed.
 
 Accepted are levels of which each agent has a total share of at least .15, interactions across agents at least .10; the standard
-deviation between seeds is at most .25 of that between pipelines; no two codes of one agent explain more than .60; and at most
-.10 of the pipelines stay below .5.
+deviation between seeds is at most .25 of that between pipelines; and at most .10 of the pipelines stay below .5.
 
 `--data digits` or `fashion-mnist` (`--fashion DIR`). `--part k/n` plays a part; a finished training is a line of `--out` and is
 not played again. Without `--part` the report of what is there is printed as well.
@@ -15,6 +14,7 @@ not played again. Without `--part` the report of what is there is printed as wel
 
 import argparse
 import json
+import math
 import os
 import sys
 import time
@@ -35,6 +35,7 @@ from ma2ml_env.recipe import Recipe
 from ma2ml_env.training.data.source import DataSource
 from ma2ml_env.trial import trial_seed
 
+SEED = 7
 MARKS = (1, 2, 3, 5, 8, 12, 16, 20)
 MODULES = (AugTrio(), NasTrio(), HpoTrio())
 BASE = Recipe(crop_padding=0, flip=False, cutout=0, batch_size=32, drop_path=0.0, auxiliary=0.0, epochs=20)
@@ -89,7 +90,7 @@ def play(args: argparse.Namespace, wanted: Sequence[dict[str, Any]]) -> None:
         if number % args.part[1] != args.part[0] or number in done:
             continue
         began = time.process_time()
-        seed = trial_seed(args.part[1] * 0 + 7, number)
+        seed = trial_seed(SEED, number)
         [(_, outcome)] = trainer.evaluate([Job(number, recipe_of(one["codes"]), {}, seed, 1.0)])
         row = {**one, "number": number, "seed": seed, "data": args.data, "cpu": time.process_time() - began}
         with args.out.open("a") as file:
@@ -102,7 +103,7 @@ def stored(path: Path) -> list[dict[str, Any]]:
 
 
 def shares(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Shares of variance, noise, and the largest pair of codes."""
+    """Shares of variance, noise, and the share of pipelines below .5, of the blocks that are whole."""
     values: dict[int, dict[tuple[int, ...], list[float]]] = {}
     codes: dict[tuple[int, int], dict[int, Any]] = {}
     for row in rows:
@@ -141,11 +142,8 @@ def shares(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def weight(s: Sequence[int], t: Sequence[int], sizes: Sequence[int]) -> float:
     """What of the variance of effect t a squared contrast over s holds, of two codes drawn without replacement."""
-    product_ = 1.0
-    for agent in t:
-        n = sizes[agent]
-        product_ *= n / (n - 1) / 2 if agent in s else (1 - 1 / (n - 1)) / 2
-    return product_
+    factors = ((n / (n - 1) if agent in s else 1 - 1 / (n - 1)) / 2 for agent in t for n in (sizes[agent],))
+    return math.prod(factors)
 
 
 def by_code(rows: Sequence[Mapping[str, Any]]) -> list[str]:
