@@ -144,11 +144,9 @@ class TrialStore(Reader):
         """
         section = self.section(SECTION)
         read_earlier(section)  # nothing is added to what is not ours
-        if outcome is None:
+        if outcome is None:  # noted before: a count that is too low is harmless, one too high looks like a loss
             self._drive()
-            self._note(
-                self._outcomes - 1
-            )  # before: a count that is too low is harmless, one too high looks like a loss
+            self._note(self._outcomes - 1)
         with self._transaction() as db:
             reward = None if reward is None else finite(number, reward)
             replace_row(db, self._mark, section, number, outcome, reward)
@@ -171,9 +169,8 @@ class TrialStore(Reader):
         """
         text, blob = pack(learner_state)
         trials = [replace(trial, reward=finite(trial.number, trial.reward)) for trial in trials]
-        replaced = {
-            number for number, rows in self.earlier().items() if told(rows)
-        }  # a learner is told anew what it was
+        # A learner that is built anew is told what it was told then, while the trial keeps what came of it later.
+        replaced = {number for number, rows in self.earlier().items() if told(rows)}
         rewards = self.section(SALVAGED).get("rewards", {}) if replaced else {}
         with self._transaction() as db:
             closed = {number for (number,) in db.execute("SELECT number FROM outcomes WHERE reward IS NOT NULL")}

@@ -112,7 +112,7 @@ def told_to_game(game, setting, value):
 def accepted(tell, *args):
     """Whether a value passes; it is refused as the command line tells it, and within five seconds.
 
-    One that passes may take longer: its network is built, and one of 54 cells takes 3 to 14 seconds.
+    One that passes may take longer: its network is built. One of 54 cells took 14 seconds on a busy machine.
     """
     began = time.process_time()
     try:

@@ -185,6 +185,16 @@ def test_f30_real_trainings_that_ran_over_their_limit(tmp_path):
     assert result(broken) == result(calm)
 
 
+def after_an_outage(tmp_path, outage, number):
+    """A calm run, one in which a trial has crashed, and a place for what is salvaged of it."""
+    calm, broken = tmp_path / "calm", tmp_path / "broken"
+    assert search(calm) == 0
+    outage({number: "CRASH"})
+    assert search(broken) == 0
+    outage()
+    return calm, broken, tmp_path / "saved"
+
+
 def lose(folder, number):
     """A trial's outcome, in the database and in the mirror."""
     with closing(sqlite3.connect(folder / "run.sqlite")) as db:
@@ -196,11 +206,7 @@ def lose(folder, number):
 
 def test_f30_what_was_played_again_keeps_its_number_through_a_salvage(tmp_path, outage):
     """The gap lies before it, so its batch is opened again, and closed by what the learner was told then."""
-    calm, broken, saved = tmp_path / "calm", tmp_path / "broken", tmp_path / "saved"
-    assert search(calm) == 0
-    outage({12: "CRASH"})
-    assert search(broken) == 0
-    outage()
+    calm, broken, saved = after_an_outage(tmp_path, outage, 12)
     assert resume(broken, "--retry-failed", "failed") == 0
     lose(broken, 3)
     assert resume(broken) == 2
@@ -214,11 +220,7 @@ def test_f30_what_was_played_again_keeps_its_number_through_a_salvage(tmp_path, 
 
 
 def test_f30_failures_of_a_salvaged_run_without_its_learner_are_played_again(tmp_path, outage):
-    calm, broken, saved = tmp_path / "calm", tmp_path / "broken", tmp_path / "saved"
-    assert search(calm) == 0
-    outage({1: "CRASH"})
-    assert search(broken) == 0
-    outage()
+    calm, broken, saved = after_an_outage(tmp_path, outage, 1)
     with closing(sqlite3.connect(broken / "run.sqlite")) as db:
         db.execute("UPDATE learner SET json = '{}'")
         db.commit()

@@ -10,17 +10,7 @@ from ma2ml_agents.after import onnx
 from ma2ml_agents.after.export import export, load_model_file
 from ma2ml_agents.after.retrain import retrain
 from ma2ml_agents.cli.main import main
-
-TINY = (
-    "proxy_epochs=1",
-    "final_epochs=1",
-    "cells=2",
-    "reductions=[1]",
-    "filters=2",
-    "limit=64",
-    "validation=60",
-    "repeats=1",
-)
+from tests.unit.test_export import TINY
 
 
 def needs_onnx():

@@ -268,17 +268,17 @@ def test_words_that_are_no_trackers_are_refused(tmp_path, servers, capsys, words
     assert list(tmp_path.iterdir()) == []
 
 
-def installed(name):
+def installed(name, monkeypatch):
     pytest.importorskip(name, reason=f"the extra {name} is not installed: pip install 'ma2ml[{name}]'")
+    for variable in VARIABLES:
+        monkeypatch.delenv(variable, raising=False)
 
 
 @pytest.mark.slow
 @pytest.mark.extra
 @pytest.mark.filterwarnings("default")
 def test_real_mlflow_in_a_database_of_the_runs_folder(tmp_path, monkeypatch):
-    installed("mlflow")
-    for name in VARIABLES:
-        monkeypatch.delenv(name, raising=False)
+    installed("mlflow", monkeypatch)
     run = tmp_path / "run"
     assert searched(run, "mlflow") == 0
     assert main(["resume", str(run), "--extend", "2"]) == 0
@@ -298,9 +298,7 @@ def test_real_mlflow_in_a_database_of_the_runs_folder(tmp_path, monkeypatch):
 @pytest.mark.extra
 @pytest.mark.filterwarnings("default")
 def test_real_wandb_offline(tmp_path, monkeypatch):
-    installed("wandb")
-    for name in VARIABLES:
-        monkeypatch.delenv(name, raising=False)
+    installed("wandb", monkeypatch)
     monkeypatch.setenv("WANDB_MODE", "offline")
     run = tmp_path / "run"
     assert searched(run, "wandb") == 0
