@@ -58,6 +58,7 @@ def storm(tmp_path, learner, budget, kills, seed):
     assert mirrored(tmp_path / "storm") == mirrored(tmp_path / "calm")
 
 
+@pytest.mark.slow
 def test_f1_killed_at_random_moments(tmp_path):
     storm(tmp_path, "light", budget=240, kills=4, seed=0)
 

@@ -74,6 +74,7 @@ def test_f8_what_does_not_fit_in_parts_either_fails_and_the_others_do_not():
     assert "out of memory" in found[0].note
 
 
+@pytest.mark.slow
 def test_f8_in_a_pool_it_costs_one_job_and_no_worker():
     pool = Pool(partial(make_trainer), 1)
     try:

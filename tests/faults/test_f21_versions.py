@@ -32,7 +32,10 @@ def trials(folder):
         return [comparable(trial) for trial in store.trials()]
 
 
-@pytest.mark.parametrize("golden", GOLDEN, ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "golden",
+    [pytest.param(path, id=path.name, marks=pytest.mark.slow if path in TRAINED else ()) for path in GOLDEN],
+)
 def test_f21_a_folder_of_an_earlier_version_opens_and_goes_on_or_is_refused(golden, tmp_path, capsys):
     folder = unpacked(golden, tmp_path / "run")
     for command in ("check", "trials", "show", "pareto", "report"):

@@ -21,6 +21,7 @@ LEARNERS: dict[str, tuple[int, dict[str, Any]]] = {
     "on_policy": (30, {}),
     "ma2ml_lite": (60, {}),
 }
+NAMES = [pytest.param(name, marks=pytest.mark.slow) if name == "ma2ml" else name for name in LEARNERS]
 GAMES: dict[str, tuple[Callable[[dict[str, Code]], float], GameSpec, float]] = {
     # Learners reach .97 to 1.0 over four seeds each; random has mean .31, and .014 of standard error over three batches.
     "hidden target": (hidden_target, TARGET, 0.9),
@@ -40,7 +41,7 @@ def level(name: str, game: str, batches: int, *, flipped: bool = False, seed: in
 
 
 @pytest.mark.parametrize("game", GAMES)
-@pytest.mark.parametrize("name", LEARNERS)
+@pytest.mark.parametrize("name", NAMES)
 def test_learners_reach_the_optimum(name: str, game: str) -> None:
     batches, config = LEARNERS[name]
     assert level(name, game, batches, **config) > GAMES[game][2]
@@ -51,12 +52,13 @@ def test_control_random_does_not(game: str) -> None:
     assert level("random", game, 60) < GAMES[game][2] - 0.2
 
 
-@pytest.mark.parametrize("name", LEARNERS)
+@pytest.mark.parametrize("name", NAMES)
 def test_control_a_learner_that_is_told_the_opposite_goes_there(name: str) -> None:
     batches, config = LEARNERS[name]
     assert level(name, "hidden target", batches, flipped=True, **config) < 0.15  # .00 to .03 over seeds
 
 
+@pytest.mark.slow
 def test_the_letter_beats_random_and_does_not_where_its_policies_do_not_learn() -> None:
     """Last batches over three seeds: .83 to .92; random search .30 to .33, policies that do not learn .31 to .33."""
     assert level("ma2ml_paper", "hidden target", 21) > level("random", "hidden target", 21) + 0.3
@@ -80,6 +82,7 @@ def test_the_hybrid_with_its_defaults_finds_the_one_best_code_of_millions() -> N
     assert best["random"] < 0.85
 
 
+@pytest.mark.slow
 def test_credit_climbs_out_of_miscoordination() -> None:
     """In the climbing game REINFORCE settles on the second-best joint action (.90) or less in every seed; MA2ML can leave it.
 

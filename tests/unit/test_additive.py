@@ -151,6 +151,7 @@ def test_a_game_whose_main_effects_are_settled_is_left_to_the_others() -> None:
     assert batch(learner, 2).count("response") <= 1
 
 
+@pytest.mark.slow
 def test_many_trials_at_once_are_learned_from_as_if_they_had_come_in_batches() -> None:
     """A warm start: both exact critics' settings and the policies have what as many batches would have given them."""
     spec = GameSpec({"a": (4,) * 6})

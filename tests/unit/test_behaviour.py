@@ -65,6 +65,7 @@ def test_a_share_of_one_is_all_and_of_none_nothing(config: dict[str, float], onl
     assert set(proposed(**config)[1]) == only
 
 
+@pytest.mark.slow
 def test_batches_of_one_have_every_origin_in_time() -> None:
     origins = [(proposed(seed, n=1, trials=30)[1] or ["policy"])[0] for seed in range(40)]
     assert set(origins) >= {"response", "mutant", "policy"}  # one in twenty is screened
@@ -118,6 +119,7 @@ def test_candidates_of_a_large_batch_are_no_more_than_can_be_factorised(monkeypa
     assert 500 < max(sizes) < 2_500
 
 
+@pytest.mark.slow
 def test_the_settings_of_both_exact_critics_are_learned_and_kept() -> None:
     def told(learner: object, number: int) -> list[dict[str, tuple[int, ...]]]:
         proposals = learner.ask(24)  # type: ignore[attr-defined]

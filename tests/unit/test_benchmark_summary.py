@@ -84,6 +84,7 @@ def test_pairs_are_by_seed():
     assert theirs.tolist() == [10.0, 30.0]
 
 
+@pytest.mark.slow
 def test_levels_are_compared_over_all_pairs_of_landscape_and_seed():
     landscapes = tuple(suite.Landscape(name, nvec={"a": [4, 3]}) for name in "xy")
     levels = {"mine": 0.5, "below": 0.4, "lowest": 0.3}

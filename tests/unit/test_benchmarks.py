@@ -87,6 +87,7 @@ def test_every_suite_names_learners_and_settings_that_exist(path):
         json.dumps(each.settings())
 
 
+@pytest.mark.slow
 def test_a_run_is_kept_and_a_suite_goes_on(tiny, tmp_path, capsys):
     out = tmp_path / "runs"
     assert run.main([str(tiny), "--out", str(out), "--jobs", "1", "--only", "random"]) == 0
@@ -130,6 +131,7 @@ def test_a_learner_without_a_state_can_be_benchmarked(tiny, monkeypatch):
     assert run.play(suite.load(str(tiny)).runs[0], {})["curves"]["top"]
 
 
+@pytest.mark.slow
 def test_runs_that_were_reported_are_not_run_again(tiny, tmp_path, monkeypatch, capsys):
     assert run.main([str(tiny), "--out", str(tmp_path / "a"), "--jobs", "1", "--landscapes", "synthetic"]) == 0
     results = tmp_path / "results"
@@ -167,6 +169,7 @@ def test_a_file_that_is_torn_counts_as_missing_and_no_common_seed_is_no_number(t
     assert rival["at_100%"] == {"mean": None, "interval": None, "p_above": None}
 
 
+@pytest.mark.slow
 def test_a_game_with_intervals_is_judged_and_reported(tmp_path, capsys):
     path = tmp_path / "continuous.toml"
     path.write_text(CONTINUOUS)
@@ -194,6 +197,7 @@ def test_elite_level_of_a_space_too_large_to_list_is_that_of_a_sample():
     assert above == pytest.approx(0.01, abs=0.004)  # five standard errors
 
 
+@pytest.mark.slow
 def test_real_trainings_have_no_level_without_noise(tmp_path, capsys):
     path = tmp_path / "real.toml"
     path.write_text(REAL)
@@ -244,6 +248,7 @@ def test_noise_free_rewards_are_those_of_a_silent_landscape():
     assert noisy.score(codes, np.arange(2)) != pytest.approx(suite.noise_free(noisy, codes))
 
 
+@pytest.mark.slow
 def test_bench_of_the_command_line_runs_a_suite_and_prints_its_tables(tiny, tmp_path, capfd):
     assert main(["bench", str(tiny), "--out", str(tmp_path / "runs"), "--jobs", "1"]) == 0
     assert "| rival | ratio" in capfd.readouterr().out

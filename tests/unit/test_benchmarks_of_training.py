@@ -67,6 +67,7 @@ def test_the_plain_script_learns():
     assert training.plain(TINY, data, epochs=1, seed=0, loaders=0) < 0.3
 
 
+@pytest.mark.slow
 def test_ours_are_the_accuracies_of_the_evaluator():
     some = jobs(TINY, count=2, fidelity=0.02)
     here = [outcome.accuracy for _, outcome in Train(DIGITS, device="cpu").evaluate(some)]

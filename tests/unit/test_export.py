@@ -312,6 +312,7 @@ def test_a_network_of_somebody_elses_is_exported_with_its_base(tmp_path, monkeyp
     assert not issubclass(network, BaseNetwork), "the folder has a base of its own"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "recipe", [FBNETV3["A"].with_slots(resolution=40), Recipe(network=Spec("resnet_cifar", {"depth": 8}))],
     ids=lambda recipe: recipe.network.kind,

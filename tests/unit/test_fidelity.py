@@ -69,6 +69,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
+@pytest.mark.slow
 def test_a_run_is_compared_and_nothing_is_trained_twice(searched, capsys, monkeypatch):
     assert main(["fidelity", str(searched), "--epochs", "1", "1", "2", "--pipelines", "5"]) == 0
     out = capsys.readouterr().out

@@ -145,7 +145,7 @@ def real_jobs():
     return [Job(i, replace(RECIPE, learning_rate=rate), {}, 40 + i, 0.5) for i, rate in enumerate(rates)]
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_survivor_is_bit_equal_to_an_uninterrupted_training(tmp_path: Path, monkeypatch, workers):
     """Accuracy, loss and steps of Train alone; and the epochs that are trained are those of the rungs, none twice."""
     epochs: list[int] = []

@@ -62,6 +62,7 @@ def test_bad_settings_are_refused(settings, message):
         make_learner("hybrid", SPEC, **settings)
 
 
+@pytest.mark.slow
 def test_no_method_of_the_paper_carries_an_exact_critic():
     assert "behaviour" in taught(make_learner("hybrid", SPEC)).state_dict()
     for name in ("ma2ml", "ma2ml_paper", "on_policy", "entropy", "single_agent"):

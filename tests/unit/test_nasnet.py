@@ -57,6 +57,7 @@ def test_factorized_reduction_sees_every_pixel() -> None:
     assert torch.allclose(out[0, 1], torch.tensor([[5.0, 0.0], [0.0, 0.0]]))
 
 
+@pytest.mark.slow
 def test_a_pointwise_convolution_takes_its_stride_first() -> None:
     """In a process of its own: where the stride is the convolution's, a CPU that is hit by the bug aborts here."""
     program = """

@@ -198,6 +198,7 @@ def test_stochastic_depth_drops_paths_at_every_fidelity(monkeypatch: pytest.Monk
     assert drop_rates(monkeypatch, fidelity) == ([], [])  # control
 
 
+@pytest.mark.slow
 def test_a_path_survives_both_kinds_of_drop(monkeypatch: pytest.MonkeyPatch) -> None:
     asked, _ = drop_rates(monkeypatch, 0.5, stochastic_depth=0.4, drop_path=0.5)
     assert max(asked) == pytest.approx(0.4)  # ScheduledDropPath acts at fidelity 1.0 only

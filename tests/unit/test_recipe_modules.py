@@ -113,6 +113,7 @@ def test_a_game_of_five_agents_trains(hpo: str) -> None:
     assert losses[0] == pytest.approx(losses[3], rel=0.1)
 
 
+@pytest.mark.slow
 def test_five_agents_search_together() -> None:
     """The learner is told nothing of loss or precision but how many choices they have."""
     game = five_agents("train")

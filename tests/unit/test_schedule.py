@@ -136,6 +136,7 @@ def test_a_pool_starts_the_longest_first_and_results_do_not_depend_on_it():
     assert schedule.predictor.seconds(Cost(macs=40.0)) == pytest.approx(taught.seconds(Cost(macs=40.0))) != untaught
 
 
+@pytest.mark.slow
 def test_a_pool_spreads_over_devices_and_never_overfills_one(tmp_path):
     devices = [Device(10.0, {"DEVICE": str(number)}) for number in range(2)]
     jobs = [job(number, ms=60, gb=gb) for number, gb in enumerate((6, 6, 4, 4, 4, 4, 3, 3, 12))]
