@@ -52,15 +52,15 @@ def _run(argv: Sequence[str], signals: Signals, own: bool) -> int:
 
         from ma2ml_agents.cli.commands import parse
         from ma2ml_env.evaluators.base import NoWorker
+        from ma2ml_env.io.output import outlive_readers
+    if own:
+        outlive_readers()
     try:
         command = parse(argv)
         signals.begun = True
         code: int = command.execute(Console(highlight=False, markup=False))
         sys.stdout.flush()
         return code
-    except BrokenPipeError:  # the reader, `head` say, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except (ValueError, OSError, ImportError, NoWorker) as error:
         if stopped := stopped_by(error):  # a signal came first, as when the terminal was closed, and nobody reads this
             raise stopped from None

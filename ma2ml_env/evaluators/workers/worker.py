@@ -18,6 +18,7 @@ from pebble import ProcessExpired, ProcessPool
 
 from ma2ml_env.evaluators.base import DeviceLost, Evaluator, Job, NoWorker, as_evaluator, closing
 from ma2ml_env.evaluators.workers.schedule import Cost
+from ma2ml_env.io.output import outlive_readers
 from ma2ml_env.trial import Error, Outcome
 
 POLL = 0.5
@@ -125,6 +126,7 @@ def _initialize(environment: dict[str, str], factory: Callable[[], Evaluator], t
     Finalize(
         None, os.killpg, args=(0, signal.SIGKILL), exitpriority=0
     )  # an idle one may see the closed pipe, and leave, first
+    outlive_readers(lossy=True)  # a training does not fail by a line that nobody reads, or that finds no space
     os.environ.update(environment)  # before the factory, so before a GPU is first looked for
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)
     try:
