@@ -9,6 +9,7 @@ import errno
 import io
 import os
 import sys
+from contextlib import suppress
 from typing import Any
 
 
@@ -26,6 +27,13 @@ def outlive_readers(lossy: bool = False) -> None:
         except OSError:
             _to_nowhere(descriptor)
     sys.stdout, sys.stderr = _stream(1, sys.stdout, lossy), _stream(2, sys.stderr, lossy)
+
+
+def show_cursor() -> None:
+    """Give a terminal its cursor back, on a new line, before a process ends at once: a live line has hidden it."""
+    with suppress(OSError):
+        if os.isatty(1):
+            os.write(1, b"\x1b[?25h\n")
 
 
 class _Output(io.FileIO):
