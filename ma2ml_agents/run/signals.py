@@ -22,6 +22,7 @@ class Stopped(KeyboardInterrupt):
 
     def __init__(self, signum: int) -> None:
         super().__init__(signum)
+        self.signum = signum
         self.name = signal.Signals(signum).name
         self.exit_code = exit_code(signum)
 
