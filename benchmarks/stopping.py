@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import active_children, get_context, parent_process
+from multiprocessing import active_children, get_context, parent_process, resource_tracker
 from types import FrameType
 
 from ma2ml_agents.run.signals import SIGNALS, Stopped, heard, settle
@@ -47,6 +47,7 @@ def searches(jobs: int) -> Iterator[ProcessPoolExecutor]:
 @contextmanager
 def unheard() -> Iterator[None]:
     """Signals wait until the end of the body; processes that are started in it never hear of them."""
+    resource_tracker.ensure_running()  # which lets some through again where it is started
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         yield

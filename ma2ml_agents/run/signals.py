@@ -92,7 +92,7 @@ class Signals:
             name = signal.Signals(signum).name
             with suppress(OSError):  # the terminal may be what is gone
                 if os.isatty(1):
-                    os.write(1, b"\x1b[?25h")  # a live line hides the cursor
+                    os.write(1, b"\r\x1b[2K\x1b[?25h")  # a live line stands there, and hides the cursor
                 os.write(2, f"ma2ml: stopped by {name} while loading\n".encode())
             os._exit(exit_code(signum))
         settle()

@@ -65,7 +65,7 @@ def _stream(descriptor: int, before: Any, lossy: bool) -> io.TextIOWrapper:
     if before is None:
         return io.TextIOWrapper(io.BufferedWriter(file), encoding="utf-8", errors="backslashreplace")
     return io.TextIOWrapper(
-        file if before.write_through else io.BufferedWriter(file),  # type: ignore[arg-type]  # as Python's own, unbuffered
+        file if before.write_through else io.BufferedWriter(file),  # as Python's own
         encoding=before.encoding,
         errors=before.errors,
         line_buffering=before.line_buffering,

@@ -188,3 +188,45 @@ def test_f3_the_entry_imports_nothing_heavy():
     code = "import sys; import ma2ml_agents.cli.main; print(*{name.partition('.')[0] for name in sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"numpy", "torch", "tyro", "rich", "gymnasium", "ma2ml_env"} & set(done.stdout.split())
+
+
+LOADS = """
+import os, signal, sys, threading, time
+from ma2ml_env.evaluators.base import Evaluator, Job
+from ma2ml_env.evaluators.workers.pool import Pool
+from ma2ml_env.recipe import Recipe
+from ma2ml_env.trial import Outcome
+
+if __name__ != "__main__":
+    os.kill(os.getppid(), signal.SIGUSR1)  # says that a worker loads
+    time.sleep(1)
+
+class Light(Evaluator):
+    def evaluate(self, jobs):
+        for index, job in enumerate(jobs):
+            yield index, Outcome(accuracy=0.5)
+
+if __name__ == "__main__":
+    heard = []
+    signal.signal(signal.SIGINT, lambda *_: heard.append("INT"))
+    signal.signal(signal.SIGUSR1, lambda *_: os.killpg(0, signal.SIGINT))
+    pool = Pool(Light, 1)
+    ((_, outcome),) = pool.evaluate([Job(0, Recipe(), {}, 1, 1.0)])
+    pool.close()
+    print(heard, outcome.status)
+"""
+
+
+def test_f3_ctrl_c_is_the_drivers_alone_also_while_workers_load(tmp_path):
+    """A terminal sends it to the whole group, of which a worker is until it has loaded."""
+    (tmp_path / "loads.py").write_text(LOADS)
+    done = subprocess.run(
+        [sys.executable, "loads.py"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        start_new_session=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.stdout, done.stderr) == ("['INT'] ok\n", "")

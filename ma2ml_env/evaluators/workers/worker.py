@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context, parent_process, resource_tracker
 from multiprocessing.util import Finalize
 from typing import Any
 
@@ -48,7 +48,13 @@ class Worker:
         )
         self.place = place  # index of its device
         self._pid = 0  # known when it is ready
-        self.future: Future[Any] = self._pool.schedule(_ready)
+        # While it loads it is still in the driver's process group, and Ctrl-C would be a traceback. It never hears of it so.
+        resource_tracker.ensure_running()  # which lets the signal through again where it is started
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            self.future: Future[Any] = self._pool.schedule(_ready)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         self.run: Attempt | None = None
         self.began = 0.0
         self.idle = False
