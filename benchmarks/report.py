@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from stopping import stoppable
 from suite import Suite, keep, load
 from summary import FEWEST, NEVER, SHARES, WITHIN, Arm, read, summarise
 
@@ -207,4 +208,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(stoppable(main))

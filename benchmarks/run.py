@@ -13,8 +13,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+from concurrent.futures import as_completed
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -24,6 +23,7 @@ os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
 import numpy as np
 from provenance import header
 from rich.console import Console
+from stopping import searches, stoppable, unheard
 from suite import Run, Suite, is_known, judged_by, load, noise_free, read_kept
 
 from ma2ml_agents.learner import Saves
@@ -196,8 +196,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     told, failed = header(), 0
     bar = progress_bar(console)
     task = bar.add_task(suite.name, total=len(wanted), completed=len(wanted) - len(waiting))
-    with bar, ProcessPoolExecutor(args.jobs, mp_context=get_context("spawn")) as pool:
-        futures = {pool.submit(play_and_write, run, told, args.out): run for run in waiting}
+    with bar, searches(args.jobs) as pool:
+        with unheard():
+            futures = {pool.submit(play_and_write, run, told, args.out): run for run in waiting}
         for future in as_completed(futures):
             run = futures[future]
             try:
@@ -213,4 +214,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(stoppable(main))

@@ -1,7 +1,9 @@
 """`ma2ml bench`: the suites of `benchmarks/`, which stand beside the packages in a checkout and are not installed."""
 
+import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +12,7 @@ from rich.console import Console
 from tyro.conf import Positional, arg
 
 from ma2ml_agents.run.options import OptionalFolder, OptionalNumber
+from ma2ml_agents.run.signals import SIGNALS, Stopped
 from ma2ml_env.registry import closest
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
@@ -19,8 +22,8 @@ FOLDER = Path(__file__).parents[2] / "benchmarks"
 class Bench:
     """Run a benchmark suite and print its tables: learners against each other, over games and seeds.
 
-    Stopped, it goes on where it stood. For a learner of your own, write a suite of your own: a TOML file like those in
-    benchmarks/suites.
+    Stopped, also by a signal, it goes on where it stood. For a learner of your own, write a suite of your own: a TOML file like
+    those in benchmarks/suites.
     """
 
     suite: Positional[Annotated[str, arg(metavar="SUITE")]] = "smoke"
@@ -46,8 +49,24 @@ class Bench:
         jobs = [] if self.jobs is None else ["--jobs", str(self.jobs)]
         fresh = ["--fresh"] if self.fresh else []
         command = [str(FOLDER / "run.py"), self.suite, "--out", str(out), *jobs, *fresh]
-        code = subprocess.run([sys.executable, *command]).returncode
-        if code:
+        if code := _ended(command):
             return code
         command = [str(FOLDER / "report.py"), self.suite, "--out", str(out), "--results", str(self.results or out)]
-        return subprocess.run([sys.executable, *command]).returncode
+        return _ended(command)
+
+
+def _ended(command: Sequence[str]) -> int:
+    """The exit code of a program. A signal is passed on to it, and it ends in good order: with 128 and the signal's number."""
+    process = None
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # it listens to them when it can end in good order
+    try:
+        process = subprocess.Popen([sys.executable, *command])
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        return process.wait()
+    except Stopped as stopped:
+        if process is not None:
+            process.send_signal(stopped.signum)
+            process.wait()
+        return 128 + stopped.signum
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -1,7 +1,8 @@
 """The entry of the command line: signals are heard before anything heavy is imported, and errors become one line.
 
 Exit codes: 0 done; 1 `check` found something; 2 bad input, nothing was lost; 75 stopped by SIGTERM, SIGUSR1 or SIGHUP, 130 by
-Ctrl-C. All that takes long to import (tyro, rich, numpy, torch) is imported below, inside of functions.
+Ctrl-C (`bench` ends with its programs' codes: 128 and the signal's number). All that takes long to import (tyro, rich, numpy,
+torch) is imported below, inside of functions.
 """
 
 import os
@@ -52,15 +53,15 @@ def _run(argv: Sequence[str], signals: Signals, own: bool) -> int:
 
         from ma2ml_agents.cli.commands import parse
         from ma2ml_env.evaluators.base import NoWorker
+        from ma2ml_env.io.output import outlive_readers
+    if own:
+        outlive_readers()
     try:
         command = parse(argv)
         signals.begun = True
         code: int = command.execute(Console(highlight=False, markup=False))
         sys.stdout.flush()
         return code
-    except BrokenPipeError:  # the reader, `head` say, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except (ValueError, OSError, ImportError, NoWorker) as error:
         if stopped := stopped_by(error):  # a signal came first, as when the terminal was closed, and nobody reads this
             raise stopped from None

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Self
 
@@ -21,6 +22,7 @@ class Stopped(KeyboardInterrupt):
 
     def __init__(self, signum: int) -> None:
         super().__init__(signum)
+        self.signum = signum
         self.name = signal.Signals(signum).name
         self.exit_code = exit_code(signum)
 
@@ -88,9 +90,10 @@ class Signals:
             os._exit(self._done)
         if self._own and (not self.begun or _importing(frame)):
             name = signal.Signals(signum).name
-            if os.isatty(1):
-                os.write(1, b"\x1b[?25h")  # a live line hides the cursor
-            os.write(2, f"ma2ml: stopped by {name} while loading\n".encode())
+            with suppress(OSError):  # the terminal may be what is gone
+                if os.isatty(1):
+                    os.write(1, b"\r\x1b[2K\x1b[?25h")  # a live line stands there, and hides the cursor
+                os.write(2, f"ma2ml: stopped by {name} while loading\n".encode())
             os._exit(exit_code(signum))
         settle()
         raise Stopped(signum)

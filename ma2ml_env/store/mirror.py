@@ -56,16 +56,24 @@ class Mirror:
         lines: what should stand in it. What was torn off is written anew, and so is what an earlier version wrote; a file that
             holds something else is kept under another name.
         made: whether it has been there.
+        earlier: trial number -> the trial with each outcome that it had before it was played again: who replaces one may be
+            killed before the file is written anew.
     """
 
-    def __init__(self, path: Path, lines: Sequence[Line], made: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        lines: Sequence[Line],
+        made: bool = False,
+        earlier: Mapping[int, Sequence[Trial]] = {},
+    ) -> None:
         self._path = path
         wanted = _bytes(lines)
         found = path.read_bytes() if path.exists() else None
         if found != wanted:
             if found is None and lines and made:
                 _log.warning("%s was not there; it is whole again", path)
-            elif found and not wanted.startswith(found) and not _same_trials(path, lines):
+            elif found and not wanted.startswith(found) and not _same_trials(path, lines, earlier):
                 kept = path.with_name(f"trials.kept-{hashlib.sha256(found).hexdigest()[:8]}.jsonl")
                 _log.warning("%s is not what the database holds; it is kept as %s", path, kept.name)
                 write_atomic(kept, found)
@@ -128,10 +136,17 @@ def read_mirror(path: str | Path) -> tuple[list[Trial], list[int]]:
     return [line.trial for line in lines], damaged
 
 
-def _same_trials(path: Path, lines: Sequence[Line]) -> bool:
-    """Whether a file holds the first of these trials, say with the fields that an earlier version gave an outcome."""
+def _same_trials(path: Path, lines: Sequence[Line], earlier: Mapping[int, Sequence[Trial]]) -> bool:
+    """Whether a file holds the first of these trials, as an earlier version wrote them, or of before they were played again."""
     found, damaged = read_mirror(path)
-    return not damaged and found == [line.trial for line in lines[: len(found)]]
+    return (
+        not damaged
+        and len(found) <= len(lines)
+        and all(
+            there == line.trial or there in earlier.get(line.trial.number, ())
+            for there, line in zip(found, lines, strict=False)
+        )
+    )
 
 
 class About(NamedTuple):

@@ -263,6 +263,19 @@ class TrialStore(Reader):
         sizes = Counter(row[1] for row in rows)
         return [Line(trial_of(row, row[7], self.folder), run, row[1], sizes[row[1]]) for row in rows]
 
+    def _before(self, trials: Sequence[Trial]) -> dict[int, list[Trial]]:
+        """Trial number -> the trial with each outcome that the mirror held before it was played again."""
+        earlier = self.earlier()
+        return {
+            trial.number: [
+                replace(trial, outcome=row.outcome, reward=row.reward)
+                for row in earlier.get(trial.number, ())
+                if row.reward is not None
+            ]
+            for trial in trials
+            if trial.number in earlier
+        }
+
     def _tell_about(self) -> None:
         """Bring `run.json` to what the database says."""
         database = self._drive()
@@ -309,7 +322,8 @@ class TrialStore(Reader):
                 if found.lost:
                     _log.warning("%s: %s", self.folder, found.lost)
             self._database = Database(self._path, write=True, create=not made)
-            self._mirror = Mirror(self._files.mirror, self._lines(), made)
+            lines = self._lines()
+            self._mirror = Mirror(self._files.mirror, lines, made, self._before([line.trial for line in lines]))
             self._tell_about()
             self._outcomes = len(self._rows("SELECT * FROM outcomes"))
             self._lock.note = str(self._outcomes)

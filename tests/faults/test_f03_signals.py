@@ -148,7 +148,85 @@ def test_f3_a_closed_terminal_stops_the_search_as_sigterm_does(tmp_path):
     assert trials(run)
 
 
+@pytest.mark.slow
+def test_f3_a_terminal_that_is_closed_while_its_hangup_is_ignored_stops_nothing(tmp_path):
+    """As of a job that a shell has disowned: its lines go to nowhere."""
+    run = tmp_path / "run"
+    words = ["search", "digits-v0", *SURROGATE, "--set", "delay=0.1", "--budget", "16", "--run", str(run)]
+    pid, terminal = pty.fork()
+    if pid == 0:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        os.execv(sys.executable, [sys.executable, "-m", "ma2ml_agents.cli.main", *words])
+    try:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and not (run.exists() and trials(run)):
+            os.read(terminal, 10_000)
+        os.close(terminal)
+        _, status = os.waitpid(pid, 0)
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert len(trials(run)) == 16
+
+
+def test_f3_a_terminal_that_is_closed_while_the_command_loads():
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(sys.executable, [sys.executable, "-c", BEGUN, "search", "digits-v0", *SURROGATE])
+    try:
+        assert os.read(terminal, 1) == b"."
+        os.close(terminal)
+        _, status = os.waitpid(pid, 0)
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    assert os.waitstatus_to_exitcode(status) == 75
+
+
 def test_f3_the_entry_imports_nothing_heavy():
     code = "import sys; import ma2ml_agents.cli.main; print(*{name.partition('.')[0] for name in sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"numpy", "torch", "tyro", "rich", "gymnasium", "ma2ml_env"} & set(done.stdout.split())
+
+
+LOADS = """
+import os, signal, sys, threading, time
+from ma2ml_env.evaluators.base import Evaluator, Job
+from ma2ml_env.evaluators.workers.pool import Pool
+from ma2ml_env.recipe import Recipe
+from ma2ml_env.trial import Outcome
+
+if __name__ != "__main__":
+    os.kill(os.getppid(), signal.SIGUSR1)  # says that a worker loads
+    time.sleep(1)
+
+class Light(Evaluator):
+    def evaluate(self, jobs):
+        for index, job in enumerate(jobs):
+            yield index, Outcome(accuracy=0.5)
+
+if __name__ == "__main__":
+    heard = []
+    signal.signal(signal.SIGINT, lambda *_: heard.append("INT"))
+    signal.signal(signal.SIGUSR1, lambda *_: os.killpg(0, signal.SIGINT))
+    pool = Pool(Light, 1)
+    ((_, outcome),) = pool.evaluate([Job(0, Recipe(), {}, 1, 1.0)])
+    pool.close()
+    print(heard, outcome.status)
+"""
+
+
+def test_f3_ctrl_c_is_the_drivers_alone_also_while_workers_load(tmp_path):
+    """A terminal sends it to the whole group, of which a worker is until it has loaded."""
+    (tmp_path / "loads.py").write_text(LOADS)
+    done = subprocess.run(
+        [sys.executable, "loads.py"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        start_new_session=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.stdout, done.stderr) == ("['INT'] ok\n", "")

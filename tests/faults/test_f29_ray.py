@@ -2,12 +2,14 @@
 
 import json
 import os
+import pty
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -195,22 +197,43 @@ def test_f29_a_clusters_gcs_may_be_started_again(fake, monkeypatch):
     link.stop()
 
 
-def test_f29_a_driver_that_hangs_in_ray_ends_in_good_order():
-    code = """
+HANGING = """
 import time
 from test_f29_ray import Ray
+from rich.console import Console
+from rich.live import Live
 from ma2ml_env.evaluators.workers import ray_link
 ray_link.EVERY, ray_link.PATIENCE, ray_link.LAST = 0.05, 0.2, 0.5
 ray = Ray()
 ray_link.Link(ray, None, 2).start()
 ray.hangs.set()
-time.sleep(60)
+with Live("so far", console=Console()):
+    time.sleep(60)
 """
-    done = python("-c", code, stderr=subprocess.PIPE, text=True)
+
+
+def test_f29_a_driver_that_hangs_in_ray_ends_in_good_order():
+    done = python("-c", HANGING, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     _, said = done.communicate(timeout=50)
     assert done.returncode == 2
     assert said.startswith("ma2ml: error: Ray's GCS has not answered for")
     assert said.count("\n") == 1
+
+
+def test_f29_a_driver_that_hangs_in_ray_gives_the_terminal_its_cursor_back(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    ours, terminal = pty.openpty()
+    done = python("-c", HANGING, stdout=terminal, stderr=terminal)
+    os.close(terminal)
+    said = b""
+    with suppress(OSError):  # so ends a terminal
+        while more := os.read(ours, 10_000):
+            said += more
+    os.close(ours)
+    assert done.wait(50) == 2
+    assert b"\x1b[?25l" in said
+    assert b"ma2ml: error: Ray's GCS has not answered for" in said
+    assert said.endswith(b"\x1b[?25h\r\n")
 
 
 def test_f29_an_error_of_this_kind_says_how_to_go_on(tmp_path, monkeypatch, capsys):

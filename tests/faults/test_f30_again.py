@@ -3,13 +3,15 @@
 import json
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 from parts import result
 
 from ma2ml_agents.cli.main import main
 from ma2ml_env.evaluators.surrogate import Surrogate
-from ma2ml_env.store.mirror import read_mirror
+from ma2ml_env.recipe import content_key
+from ma2ml_env.store.mirror import Mirror, canonical, read_mirror
 from ma2ml_env.store.store import TrialStore
 from ma2ml_env.trial import Outcome
 
@@ -144,6 +146,60 @@ def test_f30_stopped_in_between_it_goes_on_and_what_fails_again_is_kept_too(tmp_
     assert resume(run, "--retry-failed", "failed") == 0
     assert search(tmp_path / "calm") == 0
     assert result(run) == result(tmp_path / "calm")
+
+
+@pytest.mark.parametrize("nth", [1, 2])
+def test_f30_killed_before_the_mirror_is_rewritten_there_is_no_second_copy(tmp_path, outage, monkeypatch, nth):
+    """The database has the new outcome then, and the mirror the one of before, which `earlier` knows."""
+    run, calm = tmp_path / "run", tmp_path / "calm"
+    assert search(calm) == 0
+    outage({2: "CRASH", 5: "NAN"})
+    assert search(run) == 0
+    outage()
+    before, replaced = (run / "trials.jsonl").read_bytes(), []
+    rewrite, replaces = Mirror.rewrite, TrialStore.replace_outcome
+
+    def replacing(self, number, *what):
+        replaced.append(number)
+        replaces(self, number, *what)
+
+    def dies(self, lines):
+        if len(replaced) == nth:
+            raise KeyboardInterrupt
+        rewrite(self, lines)
+
+    with monkeypatch.context() as killed:
+        killed.setattr(TrialStore, "replace_outcome", replacing)
+        killed.setattr(Mirror, "rewrite", dies)
+        assert resume(run, "--retry-failed", "failed") == 130
+    assert ((run / "trials.jsonl").read_bytes() == before) == (nth == 1)
+    assert list(earlier(run)) == [2, 5][:nth]
+    assert resume(run) == 0
+    assert not [path for path in run.iterdir() if "kept" in path.name]
+    assert main(["check", str(run)]) == 0
+    assert read_mirror(run / "trials.jsonl") == (trials(run), [])
+    assert resume(run, "--retry-failed", "failed") == 0
+    assert result(run) == result(calm)
+    assert read_mirror(run / "trials.jsonl") == read_mirror(calm / "trials.jsonl")
+
+
+def test_f30_a_mirror_that_holds_what_never_was_is_still_kept(tmp_path, outage):
+    """The control: another reward than that of before."""
+    run = tmp_path / "run"
+    outage({2: "CRASH"})
+    assert search(run) == 0
+    with TrialStore(run) as store:
+        store.restore()
+        lines = store._lines()
+    failed = lines[2]
+    outage()
+    assert resume(run, "--retry-failed", "failed") == 0
+    lines[2] = failed._replace(trial=replace(failed.trial, reward=0.25))
+    forged = "".join(canonical({**each.to_json(), "digest": content_key(each.to_json())}) + "\n" for each in lines)
+    (run / "trials.jsonl").write_text(forged)
+    assert resume(run) == 0
+    (kept,) = run.glob("trials.kept-*.jsonl")
+    assert kept.read_text() == forged
 
 
 @pytest.mark.parametrize("word", ["crashed", "infeasible", ""])

@@ -15,6 +15,7 @@ from contextlib import suppress
 from typing import Any
 
 from ma2ml_env.evaluators.base import NoWorker
+from ma2ml_env.io.output import show_cursor
 
 PATIENCE = 25.0
 """seconds that a GCS may be silent, or away where it is not ours and may be started again"""
@@ -137,9 +138,13 @@ class Link:
         while not over.wait(EVERY):
             if self._silent is not None and time.monotonic() - self._silent > LAST:
                 lost = self._lost() or "Ray does not answer"
-                print(
-                    f"ma2ml: error: {lost}; the command can be started again and goes on", file=sys.stderr, flush=True
-                )
+                with suppress(OSError):
+                    print(
+                        f"ma2ml: error: {lost}; the command can be started again and goes on",
+                        file=sys.stderr,
+                        flush=True,
+                    )
+                show_cursor()
                 os._exit(2)
 
 

@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context, parent_process, resource_tracker
 from multiprocessing.util import Finalize
 from typing import Any
 
@@ -18,6 +18,7 @@ from pebble import ProcessExpired, ProcessPool
 
 from ma2ml_env.evaluators.base import DeviceLost, Evaluator, Job, NoWorker, as_evaluator, closing
 from ma2ml_env.evaluators.workers.schedule import Cost
+from ma2ml_env.io.output import outlive_readers
 from ma2ml_env.trial import Error, Outcome
 
 POLL = 0.5
@@ -47,7 +48,13 @@ class Worker:
         )
         self.place = place  # index of its device
         self._pid = 0  # known when it is ready
-        self.future: Future[Any] = self._pool.schedule(_ready)
+        # While it loads it is still in the driver's process group, and Ctrl-C would be a traceback. It never hears of it so.
+        resource_tracker.ensure_running()  # which lets the signal through again where it is started
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            self.future: Future[Any] = self._pool.schedule(_ready)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         self.run: Attempt | None = None
         self.began = 0.0
         self.idle = False
@@ -125,6 +132,7 @@ def _initialize(environment: dict[str, str], factory: Callable[[], Evaluator], t
     Finalize(
         None, os.killpg, args=(0, signal.SIGKILL), exitpriority=0
     )  # an idle one may see the closed pipe, and leave, first
+    outlive_readers(lossy=True)  # a training does not fail by a line that nobody reads, or that finds no space
     os.environ.update(environment)  # before the factory, so before a GPU is first looked for
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)
     try:
