@@ -74,8 +74,8 @@ class Halving(Wrapper):
             return replace(outcome, seconds=spent[number], rungs=tuple(reached[number]), batch_end=end)
 
         alive = sorted(reached)
-        for rung, share in enumerate((*self.rungs, 1.0)):
-            asked = [replace(jobs[index[number]], until=share) for number in alive if number in index]
+        for rung, (before, share) in enumerate(pairwise((0.0, *self.rungs, 1.0))):
+            asked = [replace(jobs[index[number]], since=before, until=share) for number in alive if number in index]
             paused: dict[int, Outcome] = {}
             for position, outcome in evaluate_some(self.inner, asked, range(len(asked))):
                 number = asked[position].number
