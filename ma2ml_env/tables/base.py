@@ -93,7 +93,15 @@ class Grid(TableSource):
 
     def points(self, codes: Codes) -> NDArray[np.int64]:
         """Numbers (n,) of the joint codes, the last decision fastest."""
-        return np.asarray(np.concatenate([codes[agent] for agent in self.spaces], axis=1) @ self._strides)
+        return self.numbers(np.concatenate([codes[agent] for agent in self.spaces], axis=1))
+
+    def numbers(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Numbers (n,) of joint codes as rows (n, decisions)."""
+        return np.asarray(rows @ self._strides)
+
+    def rows(self, points: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Inverse of `numbers`: (n,) to (n, decisions)."""
+        return np.asarray(points[:, None] // self._strides % self._nvec)
 
     def repeats(self, points: NDArray[np.int64], picks: NDArray[np.uint64]) -> NDArray[np.int64]:
         """Which measurement (n,) of each point (n,) a random number (n,) picks."""
@@ -102,12 +110,8 @@ class Grid(TableSource):
     def optimum(self) -> tuple[dict[str, Code], float]:
         """The codes with the best mean of all points, ties to the first, and that mean."""
         best = int(self._means.argmax())
-        return self.codes(best), float(self._means[best])
-
-    def codes(self, point: int) -> dict[str, Code]:
-        """The joint code of a number: inverse of `points`."""
-        joint = (point // self._strides % self._nvec).tolist()
+        joint = self.rows(np.array([best]))[0].tolist()
         codes = {}
         for agent, space in self.spaces.items():
             codes[agent], joint = tuple(joint[: len(space.nvec)]), joint[len(space.nvec) :]
-        return codes
+        return codes, float(self._means[best])

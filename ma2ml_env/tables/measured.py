@@ -98,6 +98,11 @@ class Measured(Grid):
         """(points, repeats) accuracies; NaN where there is no measurement."""
         return self._values
 
+    @property
+    def macs(self) -> NDArray[np.int64]:
+        """(points,); 0 of what always failed before they were counted."""
+        return self._macs
+
     def column(self, epochs: int) -> int:
         """Where accuracies after these epochs stand in the curves.
 
