@@ -76,6 +76,8 @@ class Measured(Grid):
         """(points, repeats) of the trainings; NaN where there is none"""
         self.errors: NDArray[np.int64] = spread(table.error[rows], 0)
         """(points, repeats) index into `trial.ERRORS`"""
+        self.sources: NDArray[np.int64] = spread(table.source[rows], 0)
+        """(points, repeats) index into `about["sources"]`"""
         test = np.where(failed, 0.0, table.test_accuracy[rows])
         self.tests: NDArray[np.float64] | None = None if np.isnan(test).any() else spread(test, np.nan)
         """(points, repeats) test accuracies; NaN where there is no measurement; None if one was not tested"""

@@ -1,11 +1,14 @@
 """Invented trainings of all pipelines of a small game, for the tests of tables and of what is asked of them."""
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
 
-from ma2ml_env.games.make import make_game
+from ma2ml_env.game import Protocol
+from ma2ml_env.games.make import NamedGame, make_game
 from ma2ml_env.games.measured import levels
+from ma2ml_env.games.trio import TRIO_DIGITS
 from ma2ml_env.tables.trainings import Trainings
 from ma2ml_env.trial import ERRORS, STATUSES
 
@@ -85,3 +88,27 @@ def trainings(repeats=3, *, failing=(), game=None, epochs=(1, 2, 5, 10), seed=0)
         seconds=seconds,
         source=np.zeros(rows, dtype=np.int64),
     )
+
+
+TINY = NamedGame(
+    id="tiny-v0",
+    title="a policy on some digits: really trained in seconds",
+    data="digits",
+    base=replace(
+        TRIO_DIGITS.base, epochs=2, batch_size=16, network=TRIO_DIGITS.base.network.with_args(filters=4, cells=1, reductions=())
+    ),
+    protocol=Protocol(budget=12, batch=6, top_k=3, proxy_epochs=2, final_epochs=2, repeats=2),
+    modules=(("aug_trio", {}),),
+    source={"limit": 100, "validation": 200},
+)  # fmt: skip
+"""registered as `whole_grid:TINY`"""
+SUITE = """
+name = "tiny"
+game = "tiny-v0"
+repeats = 2
+[set]
+curve = [1, 2]
+test = true
+[[pipelines]]
+of = "grid"
+"""
