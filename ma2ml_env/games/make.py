@@ -89,7 +89,7 @@ def make_game(
         seed: of the data split or the synthetic landscape (not of the search); a `source` has its own, a table none.
         metric: that the reward and a halving go by, of what is trained: a registered name, see `metrics.py`.
         halving: rising shares of a training, each in (0, 1): at each the worse half of the batch is dropped; () trains all of
-            it to the end. For what is trained.
+            it to the end. For what is trained, or looked up in a table with curves.
         checkpoints: folder in which halved trainings wait for their turn, and long ones leave every ten minutes what they need
             to go on after a kill; None is a temporary one for the former, and none for the latter.
         **options: of the data, of the placement, or the game's own.
@@ -117,7 +117,7 @@ def make_game(
     named: NamedGame = resolve("games", id)
     evaluator = evaluator_of(named, evaluator, own_table=options.get("data") is not None)
     check_kind("seed", seed, int, "option")
-    if halving and evaluator not in TRAINED:
+    if halving and evaluator not in (*TRAINED, "table"):
         raise ValueError(f"halving is for what is trained; the evaluator {evaluator} has nothing to stop early")
     if metric != "accuracy" and evaluator in ("surrogate", "table"):
         raise ValueError(f"metric {metric} is for what is trained; the evaluator {evaluator} gives accuracies alone")
@@ -142,6 +142,8 @@ def make_game(
         spaces = {module.name: module.space for module in agents}
         table = _table(named, told, agents, options.get("size"))
         player = resolve("evaluators", "table")(table, spaces, **told.player)
+        if halving:
+            player = _halved(player, halving, table.epochs)
     else:
         player = resolve("evaluators", evaluator)(**told.player)
     return Game(agents, player, shared, told.base, told.protocol)
@@ -311,6 +313,18 @@ def _table(named: NamedGame, told: Told, agents: Sequence[Module], size: int | N
         raise ValueError(f"{named.id} was measured at its own size: leave out size, or take the evaluator train")
     path = PACKAGED / str(named.measured) if told.folder is None else Path(told.folder)
     return measured(path, named, agents, told.base, told.protocol.fidelity)
+
+
+def _halved(table: Evaluator, rungs: Sequence[float], known: Sequence[int]) -> Evaluator:
+    """A table whose batches are halved by what was measured along the trainings."""
+    from ma2ml_env.evaluators.halving import Halving, check_rungs
+
+    if len(known) < 2:
+        raise ValueError(
+            "halving goes by accuracies along a training, and this table has those of whole trainings alone"
+        )
+    check_rungs(rungs, known[-1], known)
+    return Halving(table, rungs)
 
 
 def _trainer(
