@@ -32,7 +32,8 @@ class Measured(Grid):
             None: all pipelines are different.
 
     Raises:
-        ValueError: if the game has intervals, a pipeline was not measured, or rows of one contradict each other.
+        ValueError: if the game has intervals, a number is out of its range, a pipeline was not measured, or rows of one
+            contradict each other.
     """
 
     epochs: tuple[int, ...]
@@ -40,8 +41,7 @@ class Measured(Grid):
     def __init__(
         self, table: Trainings, epochs: int, fidelity: float = 1.0, same: NDArray[np.int64] | None = None
     ) -> None:
-        if table.about["intervals"]:
-            raise ValueError("a game with intervals has no grid")
+        _check(table)
         spaces = spaces_of(table)
         nvec = [n for space in spaces.values() for n in space.nvec]
         points = math.prod(nvec)
@@ -158,6 +158,18 @@ def spaces_of(table: Trainings) -> dict[str, SearchSpace]:
     for agent, name, choices in table.about["decisions"]:
         decisions.setdefault(agent, []).append(Decision(name, tuple(map(_hashable, choices))))
     return {agent: SearchSpace(each) for agent, each in decisions.items()}
+
+
+def _check(table: Trainings) -> None:
+    """Refuse what `Trainings` does not look at, and a grid cannot bear."""
+    if table.about.get("intervals") != []:
+        raise ValueError("a game with intervals has no grid")
+    if (table.epochs < 1).any() or (np.diff(table.epochs) < 1).any():
+        raise ValueError(f"the epochs of a curve rise from 1, not {table.epochs.tolist()}")
+    for name in ("seconds", "flops", "params"):
+        values = vars(table)[name]
+        if not (np.isfinite(values) & (values >= 0)).all():
+            raise ValueError(f"{name} are finite and not negative")
 
 
 def _measurements(

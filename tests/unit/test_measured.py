@@ -195,6 +195,12 @@ WRONG = {
     "loss is weighted": lambda t: changed(t, trains={**t.about["sources"][0]["trains"], "class_weights": "balanced"}),
     "earlier levels": lambda t: changed(t, levels="0" * 32),
     "decision 'family'": lambda t: decided(t, ["shift", "warp", "colour", "tint"]),
+    "epochs of a curve rise": lambda t: replace(t, epochs=t.epochs[::-1].copy()),
+    "seconds are finite": lambda t: replace(t, seconds=np.where(np.arange(len(t)) == 3, np.nan, t.seconds)),
+    "flops are finite and not negative": lambda t: replace(t, flops=t.flops - 10**7),
+    "with intervals": lambda t: replace(
+        t, about={**t.about, "intervals": [["hpo", "x", 0, 1]]}, positions=t.codes[:, :1] / 9
+    ),
     "several numbers of MACs": lambda t: replace(t, flops=np.arange(1, len(t) + 1)),
 }
 
