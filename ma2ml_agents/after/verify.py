@@ -31,7 +31,6 @@ from ma2ml_env.io.files import FolderLock, write_atomic
 from ma2ml_env.store.store import TrialStore
 from ma2ml_env.tables.analysis import noise_variance
 from ma2ml_env.tables.measured import Measured
-from ma2ml_env.training.data.source import DataSource
 from ma2ml_env.trial import Outcome, Trial, trial_seed
 
 FAR = 4.0
@@ -123,14 +122,17 @@ def verify(
         raise ValueError(f"--top is at least 1, not {top}")
     config, game, table = _searched(run)
     winners = [_winner(game, table, trial, fresh, bool(config.set.get("mean"))) for trial in _best(run, game, top)]
-    live = replace(config, evaluator="train", data=None, set=_of_training(config)).changed(where).beside(run)
+    training = {name: value for name, value in config.set.items() if name != "mean"}  # that is a table's
+    live = replace(config, evaluator="train", data=None, set=training).changed(where).beside(run)
     source, options = training_options(live)
     folder = run / "verify"
     progress = (folder / "progress").absolute()
     with working(console or Console(quiet=True), "reading the data"):
         digest = _same_data(source.identity().digest, table)
         told: dict[str, Any] = {**options, "progress": str(progress), "test": table.tests is not None}
-        evaluator = place(_trainer(replace(source, digest=digest), told), live.placement())
+        trainer = Train(replace(source, digest=digest), **told)
+        trainer.check()
+    evaluator = place(trainer, live.placement())
     folder.mkdir(exist_ok=True)
     lock = FolderLock(folder / "verify.lock")
     try:
@@ -190,13 +192,23 @@ def _best(run: Path, game: Game, top: int) -> list[Trial]:
 
 
 def _winner(game: Game, table: Measured, trial: Trial, fresh: bool, mean: bool) -> _Winner:
-    """Under the seed of the measurement that the search was told; of means, of the first one."""
+    """Under the seed of the measurement that the search was told; of means, of the first one.
+
+    Raises:
+        ValueError: if the table has changed since.
+    """
     codes = {agent: np.array([code], dtype=np.int64) for agent, code in trial.proposal.codes.items()}
     point = table.points(codes)
     job = game.job(trial.number, trial.proposal.codes, trial_seed(trial.seed, FRESH))
+    repeat = 0 if mean else int(table.repeats(point, picks_of(np.array([trial.seed])))[0])
+    now = float(table.mean_curves[point[0], -1] if mean else table.values[point[0], repeat])
+    if trial.outcome.fidelity == table.fidelity and trial.outcome.accuracy != now:
+        raise ValueError(
+            f"trial {trial.number} was told an accuracy of {trial.outcome.accuracy:.4f}, and the table has {now:.4f}: it has "
+            "changed since the search"
+        )
     if fresh:
         return _Winner(job, int(point[0]), None)
-    repeat = 0 if mean else int(table.repeats(point, picks_of(np.array([trial.seed])))[0])
     return _Winner(replace(job, seed=int(table.seeds[point[0], repeat])), int(point[0]), repeat)
 
 
@@ -222,11 +234,6 @@ def _again(table: Measured, winner: _Winner, live: Outcome, here: Mapping[str, s
     )
 
 
-def _of_training(config: RunConfig) -> Mapping[str, Any]:
-    """What was set, without what a table alone knows."""
-    return {name: value for name, value in config.set.items() if name != "mean"}
-
-
 def _same_data(digest: str, table: Measured) -> str:
     """The digest of the data.
 
@@ -238,15 +245,3 @@ def _same_data(digest: str, table: Measured) -> str:
         before = ", ".join(each[:8] for each in measured)
         raise ValueError(f"the data are not those that were measured: digest {digest[:8]} instead of {before}")
     return digest
-
-
-def _trainer(source: DataSource, options: Mapping[str, Any]) -> Train:
-    """A trainer that can train.
-
-    Raises:
-        ValueError: the device or an option cannot be used.
-        OSError: the data are not there.
-    """
-    trainer = Train(source, **options)
-    trainer.check()
-    return trainer

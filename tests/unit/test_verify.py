@@ -40,6 +40,7 @@ class Trained(Train):
 
 
 def searched(folder, table, *words):
+    folder.mkdir(exist_ok=True)
     table.save(folder / "whole.npz")
     told = ["search", GAME, "--evaluator", "table", "--modules", *AGENTS, "--data", str(folder / "whole.npz")]
     assert (
@@ -103,7 +104,6 @@ def test_what_is_not_true_is_told(whole, fake, tmp_path, capsys, monkeypatch):
     assert "NOT EQUAL" in told
     assert "0 of 2 agree" in told
     other = {**whole.about["sources"][0], "made": {"torch": "1.0"}}
-    (tmp_path / "else").mkdir()
     run = searched(tmp_path / "else", replace(whole, about={**whole.about, "sources": [other]}))
     near = verify(run, top=2, **WHERE)
     assert [each.verdict for each in near] == ["within noise"] * 2
@@ -143,7 +143,11 @@ def test_what_cannot_be_verified_is_refused_in_a_line(whole, tmp_path, capsys):
     words = ["search", GAME, "--evaluator", "surrogate", "--learner", "random", "--budget", "4", "--batch", "4"]
     assert main([*words, "--run", str(tmp_path / "synthetic")]) == 0
     capsys.readouterr()
+    changed = searched(tmp_path / "changed", whole)
+    replace(whole, accuracy=whole.accuracy * 0.99).save(tmp_path / "changed" / "whole.npz")
+    capsys.readouterr()
     for command, message in (
+        (["verify", str(changed)], "it has changed since the search"),
         (["verify", str(run)], "the data are not those that were measured: digest "),
         (["verify", str(run), "--top", "0"], "--top is at least 1"),
         (["verify", str(run), "--data", str(tmp_path / "nowhere")], "data"),
