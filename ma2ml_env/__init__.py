@@ -28,6 +28,7 @@ __version__ = "0.2.0"
 __all__ = [
     "Accuracy",
     "AutoMLEnv",
+    "Benchmark",
     "Code",
     "Decision",
     "EnvGame",
@@ -54,6 +55,7 @@ __all__ = [
     "VectorEvaluator",
     "Wrapper",
     "aec_env",
+    "benchmark",
     "box_env",
     "flat_env",
     "game_from_env",
@@ -69,8 +71,10 @@ __all__ = [
 
 
 _LAZY = {  # loaded by those who use them
+    "Benchmark": "ma2ml_env.views.queries",
     "TrialStore": "ma2ml_env.store.store",
     "aec_env": "ma2ml_env.views.aec",
+    "benchmark": "ma2ml_env.views.queries",
     "box_env": "ma2ml_env.views.box",
     "token_env": "ma2ml_env.views.token",
     "token_parallel_env": "ma2ml_env.views.token",

@@ -80,6 +80,8 @@ TABLE: dict[str, dict[str, str]] = {
         "own-small-v1": "ma2ml_env.games.image:OWN_SMALL_PLAIN",
         "trio-digits-v0": "ma2ml_env.games.trio:TRIO_DIGITS",
         "trio-fashion-v0": "ma2ml_env.games.trio:TRIO_FASHION",
+        "trio-digits-macs-v0": "ma2ml_env.games.trio:TRIO_DIGITS_MACS",
+        "trio-fashion-macs-v0": "ma2ml_env.games.trio:TRIO_FASHION_MACS",
         "jahs-early-v0": "ma2ml_env.games.table:JAHS_EARLY",
         "jahs-early-60m-v0": "ma2ml_env.games.table:JAHS_EARLY_60M",
         "hpobench-australian-v0": "ma2ml_env.games.table:HPOBENCH_AUSTRALIAN",

@@ -17,6 +17,7 @@ from ma2ml_agents.cli.keep import Backup, Salvage
 from ma2ml_agents.cli.look import Check, List, Pareto, Report, Show, Trials
 from ma2ml_agents.cli.paper import Paper
 from ma2ml_agents.cli.start import Resume, Search
+from ma2ml_agents.cli.verify import Verify
 from ma2ml_env.registry import closest
 
 COMMANDS: dict[str, type[Any]] = {
@@ -37,6 +38,7 @@ COMMANDS: dict[str, type[Any]] = {
     "bench": Bench,
     "collect": Collect,
     "table": Table,
+    "verify": Verify,
     "paper": Paper,
 }
 _Command: Any = Union[tuple(Annotated[command, tyro.conf.subcommand(name)] for name, command in COMMANDS.items())]  # noqa: UP007

@@ -72,7 +72,7 @@ def drive(
         from ma2ml_agents.run.sources import known
         from ma2ml_agents.run.standing import Standing, recipe_key
         from ma2ml_agents.run.stop import Interruptible, stoppable
-        from ma2ml_agents.run.stored import build, known_trials
+        from ma2ml_agents.run.stored import build, game_trains, known_trials
         from ma2ml_agents.run.trackers import tracked
         from ma2ml_agents.run.tracking import SearchProgress, TensorBoard
         from ma2ml_env.evaluators.deadline import Deadline, NoTime
@@ -149,6 +149,8 @@ def drive(
         seconds = progress.retraining()
         takes = "" if seconds is None else f" (about {spoken(seconds)})"
         console.print(f"next: ma2ml retrain {name}{takes}", soft_wrap=True)
+    elif config.evaluator == "table" and game_trains(config.game):
+        console.print(f"next: ma2ml verify {name}", soft_wrap=True)
     return 0
 
 

@@ -266,7 +266,7 @@ def _game(name: str) -> dict[str, Any]:
         "id": name,
         "title": game.title,
         "data": game.data,
-        "evaluator": game.evaluator,
+        "evaluator": game.usual,
         "modules": agents,
         **game.protocol.__dict__,
         "flops_limit": game.flops_limit,

@@ -10,6 +10,7 @@ from ma2ml_agents.run.data import KEY
 from ma2ml_agents.run.made import session_of, sessions
 from ma2ml_agents.run.stored import build_without_evaluator, known_trials, stored_config
 from ma2ml_env.game import Game
+from ma2ml_env.games.measured import levels
 from ma2ml_env.store.store import TrialStore
 from ma2ml_env.tables.trainings import Trainings, joined
 from ma2ml_env.trial import ERRORS, STATUSES, Trial
@@ -58,6 +59,7 @@ def _of(run: Path) -> Trainings:
                 "fidelity": game.protocol.fidelity,
                 "class_weights": config.class_weights,
             },
+            "levels": None if game.spec.intervals else levels([*game.modules.values()], game.base),
             "learner": config.learner,
             "seed": config.seed,
             "halving": list(config.halving),

@@ -95,7 +95,8 @@ class RunConfig:
         later="auto, cpu, cuda or cuda:N",
     ))  # fmt: skip
     data: str | None = since(Option(
-        "folder of the data set or table; digits need none", "source", None, safe=True, metavar="DIR", hint="",
+        "folder of the data set or table, or the file of trainings that the evaluator table looks up; digits need none",
+        "source", None, safe=True, metavar="DIR", hint="",
         later="where the data lie, if they have moved: the folder, or the file of --npz", kind=Path, read=_absolute,
     ))  # fmt: skip
     download: bool = since(Option("fetch the data set into --data if it is not there", "source", False, safe=True))
@@ -209,9 +210,9 @@ class RunConfig:
         changes = {name: value for name, value in told["set"].items() if name in get_type_hints(Protocol)}
         check_settings(Protocol, changes, "option")
         protocol = replace(named.protocol, **changes)
-        trained = told["evaluator"] in ("train", None) and named.evaluator == "train"
+        trained = (told["evaluator"] or named.usual) == "train"
         own = {
-            "evaluator": named.evaluator,
+            "evaluator": named.usual,
             "budget": protocol.budget,
             "batch": protocol.batch,
             "start": (BASE,) if trained else (),

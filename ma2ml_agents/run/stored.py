@@ -119,7 +119,11 @@ def trained_run(run: Path, where: Mapping[str, Any]) -> tuple[RunConfig, list[Tr
     with TrialStore(run, create=False) as store:
         config = stored_config(store)
         if config.evaluator != "train":
-            raise ValueError(f"{run} was searched with the evaluator {config.evaluator!r}: there is nothing to train")
+            looked_up = config.evaluator == "table" and game_trains(config.game)
+            hint = f"; `ma2ml verify {run}` trains its winners again" if looked_up else ""
+            raise ValueError(
+                f"{run} was searched with the evaluator {config.evaluator!r}: there is nothing to train{hint}"
+            )
         found = known_trials(store)
     if config.halving and found.open:
         _log.warning(

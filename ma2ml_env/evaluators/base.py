@@ -28,6 +28,8 @@ class Job:
     until: float = 1.0
     """share of this job's own training after which it pauses, in (0, 1]; asked again with more, it may go on from there. Who
     cannot pause does it all"""
+    since: float = 0.0
+    """share that it was asked for before. Trainers go by their checkpoint; who looks up says what the rest takes"""
 
     @property
     def checkpoint_name(self) -> str:

@@ -31,7 +31,7 @@ class Halving(Wrapper):
     Put it inside `Cached` and `Feasible`: what they answer is not ranked.
 
     Args:
-        inner: trains; it reads `Job.until`.
+        inner: trains, or looks trainings up; it reads `Job.until`.
         rungs: shares of a job's training, rising, each in (0, 1).
         keep: share of the batch that passes a rung, in (0, 1), rounded up.
         folder: of the trainer's checkpoints, each of which is deleted when its job has an outcome. None: there is none.
@@ -74,8 +74,8 @@ class Halving(Wrapper):
             return replace(outcome, seconds=spent[number], rungs=tuple(reached[number]), batch_end=end)
 
         alive = sorted(reached)
-        for rung, share in enumerate((*self.rungs, 1.0)):
-            asked = [replace(jobs[index[number]], until=share) for number in alive if number in index]
+        for rung, (before, share) in enumerate(pairwise((0.0, *self.rungs, 1.0))):
+            asked = [replace(jobs[index[number]], since=before, until=share) for number in alive if number in index]
             paused: dict[int, Outcome] = {}
             for position, outcome in evaluate_some(self.inner, asked, range(len(asked))):
                 number = asked[position].number
@@ -121,11 +121,16 @@ class Halving(Wrapper):
         return {known: outcome for known, outcome in self._known.items() if outcome.batch_end > number}
 
 
-def check_rungs(rungs: Sequence[float], epochs: int) -> None:
+def check_rungs(rungs: Sequence[float], epochs: int, known: Sequence[int] | None = None) -> None:
     """Refuse rungs that a training of so many epochs does not have: it pauses between two, before the last.
 
+    Args:
+        rungs: shares of a training.
+        epochs: of it.
+        known: epochs after which accuracies were measured, where trainings are looked up; None is all.
+
     Raises:
-        ValueError: if two rungs fall on one epoch, or one on the last, or a share is out of its range.
+        ValueError: if two rungs fall on one epoch, or one on the last, a share is out of its range, or there is no accuracy.
     """
     _check_shares(rungs)
     ends = [epoch_at(rung, epochs) for rung in rungs]
@@ -133,6 +138,11 @@ def check_rungs(rungs: Sequence[float], epochs: int) -> None:
         raise ValueError(
             f"halving at {' '.join(map(str, rungs))} of {epochs} epochs would come after epoch {', '.join(map(str, ends))}: "
             "each needs an epoch of its own before the last; give other shares, or more proxy_epochs"
+        )
+    if known is not None and not set(ends) <= {*known}:
+        raise ValueError(
+            f"halving at {' '.join(map(str, rungs))} of {epochs} epochs would look at epoch {', '.join(map(str, ends))}, and "
+            f"accuracies were measured after {', '.join(map(str, known))}"
         )
 
 

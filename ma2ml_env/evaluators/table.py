@@ -39,17 +39,16 @@ class Table(GroundTruth):
             self._check(spaces)
 
     def evaluate(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Outcome]]:
-        """Outcomes in order; the numbers are those of `score`. A table holds full trainings: its fidelity is 1.0."""
+        """Outcomes in order; of whole trainings, the numbers are those of `score`. Who knows no epochs does not pause."""
         if not jobs:
             return
         codes = {agent: np.array([job.codes[agent] for job in jobs], dtype=np.int64) for agent in self.source.spaces}
-        accuracy, flops = self.score(codes, np.array([job.seed for job in jobs], dtype=np.int64))
-        for index, (a, f) in enumerate(zip(accuracy.tolist(), flops.tolist(), strict=True)):
-            yield index, Outcome(accuracy=a, flops=f)
+        picks = self._picks(np.array([job.seed for job in jobs], dtype=np.int64))
+        yield from enumerate(self.source.outcomes(codes, picks, [(job.since, job.until) for job in jobs]))
 
     def score(self, codes: Codes, seeds: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Accuracies (n,) and MACs (n,) of agent -> codes (n, L_i) under trial seeds (n,)."""
-        return self.source.look_up(codes, None if self.mean else mix64(seeds.astype(np.uint64)))
+        return self.source.look_up(codes, self._picks(seeds))
 
     def noise_free(self, codes: Codes) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Mean accuracies (n,) over the measurements, and MACs (n,), of agent -> codes (n, L_i): for reports."""
@@ -63,6 +62,10 @@ class Table(GroundTruth):
         """
         return self.source.optimum()
 
+    def _picks(self, seeds: NDArray[np.int64]) -> NDArray[np.uint64] | None:
+        """Random numbers (n,) of trial seeds (n,); None where the mean is wanted."""
+        return None if self.mean else picks_of(seeds)
+
     def _check(self, spaces: Mapping[str, SearchSpace]) -> None:
         own = self.source.spaces
         if list(spaces) != list(own):
@@ -70,3 +73,8 @@ class Table(GroundTruth):
         for agent, space in spaces.items():
             if space.intervals or space.decisions != own[agent].decisions:
                 raise ValueError(f"the space of agent {agent!r} is not the table's")
+
+
+def picks_of(seeds: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """Random numbers (n,) by which trial seeds (n,) choose among measurements."""
+    return mix64(seeds.astype(np.uint64))

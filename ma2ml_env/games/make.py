@@ -1,52 +1,24 @@
-"""What a named game is (data, modules, base recipe and protocol under one versioned id), and `make_game`.
-
-The games stand in `image.py`, `paper.py` and `table.py`. A change of a reward, a space or a split bumps the
-version, so that a result always says what it was measured on.
-"""
+"""`make_game`: from a game's id and what users wrote beside it to the game. `named.py` says what a named game is."""
 
 import shutil
 import tempfile
 import weakref
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
 from ma2ml_env.evaluators.base import Evaluator
 from ma2ml_env.evaluators.placement import Engine, Placement, place
 from ma2ml_env.game import Game, Protocol
+from ma2ml_env.games.named import NamedGame as NamedGame  # who makes games names it from here
 from ma2ml_env.io.settings import check_kind
 from ma2ml_env.metrics import check
 from ma2ml_env.modules.base import Module
 from ma2ml_env.recipe import Recipe, check_slots
 from ma2ml_env.registry import closest, resolve
 from ma2ml_env.reward import Accuracy, FlopsReward, Reward
-
-
-@dataclass(frozen=True)
-class NamedGame:
-    """The definition of a named game: data, modules, base recipe and protocol."""
-
-    id: str
-    title: str
-    """one line for `ma2ml list`"""
-    data: str
-    """data set, a name of `training/data/source.py`, or of a table in the registry"""
-    base: Recipe
-    protocol: Protocol
-    modules: tuple[tuple[str, Mapping[str, Any]], ...] = (("aug", {}), ("nas_cell", {}), ("hpo_sgd", {}))
-    """registry name and settings of each module"""
-    flops_limit: float | None = None
-    """MACs; with it the reward is accuracy x (MACs / limit)^-0.07, without it the accuracy"""
-    size: int | None = None
-    """side in pixels that images are brought to; None leaves them as they come"""
-    source: Mapping[str, Any] = field(default_factory=dict)
-    """further options of the data source, or of the table"""
-    final_source: Mapping[str, Any] = field(default_factory=dict)
-    """what the full training has instead of these options: ImageNet's winner is trained on all classes"""
-    evaluator: str = "train"
-    """who plays it unless told otherwise: `train`, or `table` where there is nothing to train"""
-
+from ma2ml_env.tables.base import TableSource
 
 TRAINED: dict[str, Engine | None] = {"train": None, "pool": "pool", "ray_pool": "ray"}
 """evaluators that train for real, and the engine that the name asks for"""
@@ -106,7 +78,7 @@ def make_game(
         id: a registered name, `ma2ml list` shows them.
         evaluator: `train` trains for real, `pool` the same in a process of its own even with one worker, `ray_pool` the same
             on a Ray cluster, `surrogate` is a synthetic landscape over the same spaces, `table` looks measured results up;
-            None is the game's own: `table` for a game over a table, else `train`.
+            None is the game's own: `table` for a game over a table or with one of all its trainings, else `train`.
         source: the data of what is trained, a `training.data.DataSource`; None makes it of the game's own and the options
             below.
         placement: where trainings run; or the options below.
@@ -114,17 +86,18 @@ def make_game(
         modules: agents, by their names in this game or in the registry, or as objects; None is the game's own.
         reward: `accuracy`, `flops` (soft limit), `hard` (hard limit), or an object; None is the game's own.
         flops_limit: MACs of the reward; None is the game's own.
-        seed: of the data split or the synthetic landscape (not of the search); a `source` has its own.
+        seed: of the data split or the synthetic landscape (not of the search); a `source` has its own, a table none.
         metric: that the reward and a halving go by, of what is trained: a registered name, see `metrics.py`.
         halving: rising shares of a training, each in (0, 1): at each the worse half of the batch is dropped; () trains all of
-            it to the end. For what is trained.
+            it to the end. For what is trained, or looked up in a table with curves.
         checkpoints: folder in which halved trainings wait for their turn, and long ones leave every ten minutes what they need
             to go on after a kill; None is a temporary one for the former, and none for the latter.
         **options: of the data, of the placement, or the game's own.
 
-            Data: `data`, folder of the data set, or of the table (digits and what a package brings need none); `download`
-            fetches the data set into it; `images` of `own-*`, a folder with train/val/test folders of classes, or of classes,
-            to be split by `seed`; `npz` of `own-*`, a file with `x_train` (N, H, W[, C]), `y_train`, optionally the same of
+            Data: `data`, folder of the data set, or of the table (digits and what a package brings need none), or with the
+            evaluator `table` a file of all trainings of a game that trains, as `ma2ml table` writes it; `download` fetches the
+            data set into its folder; `images` of `own-*`, a folder with train/val/test folders of classes, or of classes, to be
+            split by `seed`; `npz` of `own-*`, a file with `x_train` (N, H, W[, C]), `y_train`, optionally the same of
             `val` and `test`; `fit`, `background`, `skip_bad` and `cache` of these, see `DataSource`; `groups` of `own-*`, a CSV
             file with a line `name,group` for each image: an equal group stays in one part; `size` brings images to size x size
             pixels (unless told 32 of `own-*`, 272 of ImageNet-200, and none of data
@@ -142,9 +115,9 @@ def make_game(
         ImportError: the table comes with an extra that is not installed, or Ray is not; the extra is named.
     """
     named: NamedGame = resolve("games", id)
-    evaluator = evaluator_of(named, evaluator)
+    evaluator = evaluator_of(named, evaluator, own_table=options.get("data") is not None)
     check_kind("seed", seed, int, "option")
-    if halving and evaluator not in TRAINED:
+    if halving and evaluator not in (*TRAINED, "table"):
         raise ValueError(f"halving is for what is trained; the evaluator {evaluator} has nothing to stop early")
     if metric != "accuracy" and evaluator in ("surrogate", "table"):
         raise ValueError(f"metric {metric} is for what is trained; the evaluator {evaluator} gives accuracies alone")
@@ -166,9 +139,11 @@ def make_game(
             check_rungs(halving, told.protocol.proxy_epochs)
         player = _trainer(told, device, max_flops, metric, halving, checkpoints)
     elif evaluator == "table":
-        table = resolve("tables", named.data)(told.folder, **named.source)
         spaces = {module.name: module.space for module in agents}
+        table = _table(named, told, agents, options.get("size"))
         player = resolve("evaluators", "table")(table, spaces, **told.player)
+        if halving:
+            player = _halved(player, halving, table.epochs)
     else:
         player = resolve("evaluators", evaluator)(**told.player)
     return Game(agents, player, shared, told.base, told.protocol)
@@ -311,20 +286,45 @@ def _pixels(data: Mapping[str, Any]) -> dict[str, Any]:
     return told | {name: str(data[name]) for name in ("cache", "groups") if name in data}
 
 
-def evaluator_of(named: NamedGame, wanted: str | None) -> str:
-    """The one that plays; a table is not trained, and what is trained has no table.
+def evaluator_of(named: NamedGame, wanted: str | None, *, own_table: bool = False) -> str:
+    """The one that plays; a table of others is not trained, and what is trained may have no table.
 
     Raises:
         ValueError: if the game has not the one that is wanted.
     """
-    evaluator = named.evaluator if wanted is None else wanted
+    evaluator = named.usual if wanted is None else wanted
     if named.evaluator == "table" and evaluator in TRAINED:
         raise ValueError(
             f"{named.id} looks results up, there is nothing to train: its evaluators are table and surrogate"
         )
-    if evaluator == "table" and named.evaluator != "table":
+    if evaluator == "table" and named.usual != "table" and not own_table:
         raise ValueError(f"{named.id} has no table of results: its evaluators are train and surrogate")
     return evaluator
+
+
+def _table(named: NamedGame, told: Told, agents: Sequence[Module], size: int | None) -> TableSource:
+    """That of others, or of a game's own trainings, which had images of its own size."""
+    if named.evaluator == "table":
+        made: TableSource = resolve("tables", named.data)(told.folder, **named.source)
+        return made
+    from ma2ml_env.games.measured import PACKAGED, measured
+
+    if size not in (None, named.size):
+        raise ValueError(f"{named.id} was measured at its own size: leave out size, or take the evaluator train")
+    path = PACKAGED / str(named.measured) if told.folder is None else Path(told.folder)
+    return measured(path, named, agents, told.base, told.protocol.fidelity)
+
+
+def _halved(table: Evaluator, rungs: Sequence[float], known: Sequence[int]) -> Evaluator:
+    """A table whose batches are halved by what was measured along the trainings."""
+    from ma2ml_env.evaluators.halving import Halving, check_rungs
+
+    if len(known) < 2:
+        raise ValueError(
+            "halving goes by accuracies along a training, and this table has those of whole trainings alone"
+        )
+    check_rungs(rungs, known[-1], known)
+    return Halving(table, rungs)
 
 
 def _trainer(

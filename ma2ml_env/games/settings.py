@@ -47,6 +47,8 @@ def settings_of(named: NamedGame) -> list[Setting]:
         ImportError: if what trains or holds a table cannot be imported.
     """
     found = _settings(named, named.evaluator)
+    if named.usual != named.evaluator:
+        found += [each for each in _settings(named, named.usual) if each.home == named.usual]
     known = {each.name for each in found}
     return found + [
         each for each in _settings(named, "surrogate") if each.home == "surrogate" or each.name not in known

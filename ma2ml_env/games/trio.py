@@ -11,6 +11,8 @@ from ma2ml_env.games.make import NamedGame
 from ma2ml_env.modules.trio import NasTrio
 from ma2ml_env.recipe import Recipe
 
+MEDIAN_MACS = {"digits": 76_240.0, "fashion": 233_320.0}
+"""of all pipelines, counted; half of them are larger"""
 _NETWORK = NasTrio().apply(Recipe(), {"operation": "conv_3x3", "cells": 4, "filters": 8}).network
 
 TRIO_DIGITS = NamedGame(
@@ -32,4 +34,16 @@ TRIO_FASHION = replace(
     data="fashion-mnist",
     size=14,
     source={"limit": 500, "validation": 1000},
+)
+TRIO_DIGITS_MACS = replace(
+    TRIO_DIGITS,
+    id="trio-digits-macs-v0",
+    title="trio-digits-v0 with the reward accuracy x (MACs / their median)^-0.07",
+    flops_limit=MEDIAN_MACS["digits"],
+)
+TRIO_FASHION_MACS = replace(
+    TRIO_FASHION,
+    id="trio-fashion-macs-v0",
+    title="trio-fashion-v0 with the reward accuracy x (MACs / their median)^-0.07",
+    flops_limit=MEDIAN_MACS["fashion"],
 )

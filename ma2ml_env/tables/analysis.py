@@ -54,6 +54,28 @@ def not_told_apart(repeats: Values, z: float = 1.96, neighbours: int = 200) -> N
     """
     counts = (~np.isnan(repeats)).sum(1)
     means = np.nanmean(repeats, 1)
+    variance = noise_variance(repeats, means, neighbours)
+    best = int(means.argmax())
+    error = np.sqrt(variance / counts + variance[best] / counts[best])
+    return np.asarray(means >= means[best] - z * error)
+
+
+def noise_variance(repeats: Values, at: Values, neighbours: int = 200) -> Values:
+    """Variance of a single measurement at these means: that of the points with the nearest means, together.
+
+    Args:
+        repeats: as of `not_told_apart`.
+        at: (n,) means.
+        neighbours: points whose variances are averaged.
+
+    Returns:
+        (n,).
+
+    Raises:
+        ValueError: if no point was measured twice.
+    """
+    counts = (~np.isnan(repeats)).sum(1)
+    means = np.nanmean(repeats, 1)
     twice = counts > 1
     if not twice.any():
         raise ValueError("without a point that was measured twice nobody knows the noise")
@@ -61,13 +83,10 @@ def not_told_apart(repeats: Values, z: float = 1.96, neighbours: int = 200) -> N
     order = np.argsort(means[twice], kind="stable")
     freedoms = counts[twice][order] - 1
     many = min(neighbours, len(order))
-    place = np.searchsorted(means[twice][order], means)
+    place = np.searchsorted(means[twice][order], at)
     begin = np.clip(place - many // 2, 0, len(order) - many)
     sums, frees = (np.append(0.0, np.cumsum(each)) for each in (squares[order], freedoms))
-    variance = (sums[begin + many] - sums[begin]) / (frees[begin + many] - frees[begin])
-    best = int(means.argmax())
-    error = np.sqrt(variance / counts + variance[best] / counts[best])
-    return np.asarray(means >= means[best] - z * error)
+    return np.asarray((sums[begin + many] - sums[begin]) / (frees[begin + many] - frees[begin]))
 
 
 def shares(values: Values) -> dict[tuple[int, ...], float]:

@@ -1,16 +1,18 @@
 """The contract of a table, and the table whose every point is stored."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ma2ml_env.space import SearchSpace
-from ma2ml_env.trial import Code
+from ma2ml_env.trial import Code, Outcome
 
 Codes = Mapping[str, NDArray[np.int64]]
 """agent -> codes (n, L_i)"""
+Span = tuple[float, float]
+"""(from, to): the stretch of a training that is asked for, in shares of it"""
 
 
 class TableSource(ABC):
@@ -18,6 +20,8 @@ class TableSource(ABC):
 
     spaces: Mapping[str, SearchSpace]
     """agent -> its space, in the order of the agents"""
+    epochs: Sequence[int] = ()
+    """after which accuracies are known, rising, the last one the end of the training; () where the end alone is"""
 
     @abstractmethod
     def look_up(self, codes: Codes, picks: NDArray[np.uint64] | None) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -27,6 +31,17 @@ class TableSource(ABC):
             codes: agent -> codes (n, L_i), in range.
             picks: (n,) random numbers that choose among repeated measurements; None is their mean.
         """
+
+    def outcomes(self, codes: Codes, picks: NDArray[np.uint64] | None, spans: Sequence[Span]) -> list[Outcome]:
+        """What comes of training each row for its span; accuracies and MACs of whole trainings are those of `look_up`.
+
+        Args:
+            codes: as of `look_up`.
+            picks: as of `look_up`.
+            spans: n of them; a source that knows no epochs has whole trainings alone.
+        """
+        accuracy, flops = self.look_up(codes, picks)
+        return [Outcome(accuracy=a, flops=f) for a, f in zip(accuracy.tolist(), flops.tolist(), strict=True)]
 
     def optimum(self) -> tuple[dict[str, Code], float]:
         """The codes with the best mean of all points, and that mean.
@@ -71,16 +86,31 @@ class Grid(TableSource):
 
     def look_up(self, codes: Codes, picks: NDArray[np.uint64] | None) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """As the contract says."""
-        point = np.concatenate([codes[agent] for agent in self.spaces], axis=1) @ self._strides
+        point = self.points(codes)
         if picks is None:
             return self._means[point], self._macs[point]
-        repeat = (picks % self._counts[point]).astype(np.int64)
-        return self._values[point, repeat], self._macs[point]
+        return self._values[point, self.repeats(point, picks)], self._macs[point]
+
+    def points(self, codes: Codes) -> NDArray[np.int64]:
+        """Numbers (n,) of the joint codes, the last decision fastest."""
+        return self.numbers(np.concatenate([codes[agent] for agent in self.spaces], axis=1))
+
+    def numbers(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Numbers (n,) of joint codes as rows (n, decisions)."""
+        return np.asarray(rows @ self._strides)
+
+    def rows(self, points: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Inverse of `numbers`: (n,) to (n, decisions)."""
+        return np.asarray(points[:, None] // self._strides % self._nvec)
+
+    def repeats(self, points: NDArray[np.int64], picks: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """Which measurement (n,) of each point (n,) a random number (n,) picks."""
+        return np.asarray(picks % self._counts[points], dtype=np.int64)
 
     def optimum(self) -> tuple[dict[str, Code], float]:
         """The codes with the best mean of all points, ties to the first, and that mean."""
         best = int(self._means.argmax())
-        joint = (best // self._strides % self._nvec).tolist()
+        joint = self.rows(np.array([best]))[0].tolist()
         codes = {}
         for agent, space in self.spaces.items():
             codes[agent], joint = tuple(joint[: len(space.nvec)]), joint[len(space.nvec) :]

@@ -19,8 +19,9 @@ from ma2ml_env.io.reading import read_json
 from ma2ml_env.trial import ERRORS, STATUSES
 
 FORMAT = 1
-SAME = ("game", "data", "trains")
-"""what all rows of a table share of their sources: seeds of another game, other data or another training mean something else"""
+SAME = ("game", "data", "trains", "levels")
+"""what all rows of a table share of their sources: seeds of another game, other data or another training mean something else.
+`levels` is not there in tables of before"""
 MADE = ("ma2ml", "torch")
 """what rows of one table share, unless somebody means to mix them"""
 
@@ -36,7 +37,8 @@ class Trainings:
     about: Mapping[str, Any]
     """What the columns mean. `decisions`: a list of (agent, decision, choices), one for each column of the codes; `intervals`:
     (agent, interval, low, high) of each position; `sources`: for each where its rows come from: `game`, `data` (the digest),
-    `trains` (what all its trainings share), `learner`, `seed`, and `made`: the versions and the processor"""
+    `trains` (what all its trainings share), `levels` (a digest of what the choices mean), `learner`, `seed`, and `made`: the
+    versions and the processor"""
     codes: NDArray[np.int64]
     """(n, decisions) indices"""
     positions: NDArray[np.float64]
@@ -166,7 +168,7 @@ def joined(tables: Sequence[Trainings], *, mixed: bool = False) -> Trainings:
                 sources.append(each)
         renamed.append(np.array([sources.index(each) for each in table.about["sources"]], dtype=np.int64))
     for name in SAME:
-        kinds = sorted({json.dumps(each.get(name), sort_keys=True) for each in sources})
+        kinds = sorted({json.dumps(each[name], sort_keys=True) for each in sources if name in each})
         if len(kinds) > 1:
             raise ValueError(f"these are of different {name}, so they make no one table: {'; '.join(kinds)[:300]}")
     for name in MADE:

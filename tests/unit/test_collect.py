@@ -134,7 +134,8 @@ def test_tables_join_and_what_is_there_twice_stays_once(collected, tmp_path, cap
 
 def test_other_games_and_what_was_not_trained_make_no_table(collected, tmp_path, capsys):
     whole = Trainings.load(collected / "out" / "tiny-1-of-1.npz")
-    for name, value in (("game", "trio-fashion-v0"), ("data", "0" * 32), ("trains", {"base": "x"})):
+    other = (("game", "trio-fashion-v0"), ("data", "0" * 32), ("trains", {"base": "x"}), ("levels", "x"))
+    for name, value in other:
         sources = [{**each, name: value} for each in whole.about["sources"]]
         with pytest.raises(ValueError, match=f"different {name}"):
             joined([whole, replace(whole, about={**whole.about, "sources": sources})])

@@ -23,7 +23,7 @@ def test_every_key_is_taken_with_its_own_value_and_says_what_it_means(id):
         assert each.meaning, f"{each.home}.{each.name} says nothing"
         assert each.kind
         (value,) = settings([f"{each.name}={each.value}"], "--set").values()
-        evaluator = "surrogate" if each.home == "surrogate" else named.evaluator
+        evaluator = each.home if each.home in ("surrogate", "table") else named.evaluator
         source = {"images": "somewhere"} if named.data == "own" and evaluator == "train" else {}
         if each.name != "seed":  # of `make_game` itself
             sort_options(named, evaluator, {each.name: value, **source})  # refuses what it does not know

@@ -1,0 +1,127 @@
+"""A game's own trainings as the table that it is looked up in: only where they are of this game and of nothing else."""
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ma2ml_env.games.named import NamedGame
+from ma2ml_env.modules.base import Module
+from ma2ml_env.recipe import Recipe, content_key
+from ma2ml_env.registry import resolve
+from ma2ml_env.tables.measured import Measured
+from ma2ml_env.tables.trainings import Trainings
+
+PACKAGED = Path(__file__).parents[1] / "tables" / "data"
+"""where the tables lie that come with the package"""
+MOST = 1_000_000
+"""pipelines of a table: more were not measured"""
+
+
+def measured(path: Path, named: NamedGame, agents: Sequence[Module], base: Recipe, fidelity: float) -> Measured:
+    """The trainings of a file as the table of a game.
+
+    Args:
+        path: of a file by `ma2ml table` or `ma2ml collect`.
+        named: the game.
+        agents: that play it.
+        base: its base recipe, as it was told.
+        fidelity: of its search, as it was told.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        ValueError: if it is no such file, its trainings are of another game, or a pipeline is not among them.
+    """
+    if path.is_dir():
+        raise ValueError(
+            f"{path} is a folder, and the evaluator table takes a file of trainings, as `ma2ml table` writes it; "
+            "the evaluator train takes a folder of data"
+        )
+    table = Trainings.load(path)
+    try:
+        if (size := math.prod(n for agent in agents for n in agent.space.nvec)) > MOST:
+            raise ValueError(f"{named.id} has {size:.0e} pipelines, more than the {MOST:,} that a table may have")
+        _check_spaces(table, agents)
+        for source in table.about["sources"]:
+            _check_source(source, named, agents, base, fidelity)
+        epochs = max(1, round(fidelity * base.epochs))
+        return Measured(table, epochs, fidelity, same_pipelines(agents, base))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def same_pipelines(agents: Sequence[Module], base: Recipe) -> NDArray[np.int64]:
+    """(points,) number of the first joint code of the same pipeline, the last decision fastest.
+
+    Two codes of an agent are the same where they give the same recipe after whatever the agents before may have written.
+    """
+    values = [[agent.space.decode(code) for code in product(*map(range, agent.space.nvec))] for agent in agents]
+    firsts = [_firsts(agent, own, base) for agent, own in zip(agents, values, strict=True)]
+    last = max((i for i, first in enumerate(firsts) if first != [*range(len(first))]), default=-1)
+    before = [base]
+    for agent, own, first in zip(agents[: last + 1], values, firsts, strict=False):
+        others = [_firsts(agent, own, recipe) for recipe in before]
+        first[:] = [i if any(other[i] != code for other in others) else code for i, code in enumerate(first)]
+        before = [agent.apply(recipe, own[code]) for recipe in before for code in sorted(set(first))]
+    sizes = [len(own) for own in values]
+    joint = np.unravel_index(np.arange(math.prod(sizes)), sizes)
+    first_of = [np.array(first)[each] for first, each in zip(firsts, joint, strict=True)]
+    return np.ravel_multi_index(first_of, sizes).astype(np.int64)
+
+
+def _firsts(agent: Module, values: Sequence[Mapping[str, Any]], recipe: Recipe) -> list[int]:
+    """Of each of an agent's codes, the first one that makes the same of a recipe."""
+    made = [agent.apply(recipe, each) for each in values]
+    return [made.index(each) for each in made]
+
+
+def _check_spaces(table: Trainings, agents: Sequence[Module]) -> None:
+    """Refuse trainings of other decisions or other choices."""
+    there = {(agent, name): _listed(choices) for agent, name, choices in table.about["decisions"]}
+    here = {(agent.name, each.name): _listed(each.choices) for agent in agents for each in agent.space.decisions}
+    if any(agent.space.intervals for agent in agents):
+        raise ValueError("a game with intervals has no table")
+    for agent, name in [*here, *there]:
+        if there.get((agent, name)) != here.get((agent, name)):
+            told, own = there.get((agent, name), "is not there"), here.get((agent, name), "is not in this game")
+            raise ValueError(f"trainings of another game: of agent {agent!r}, decision {name!r} {told}, not {own}")
+    if list(there) != list(here):
+        raise ValueError(f"trainings of another game: the agents decide {list(there)}, not {list(here)}")
+
+
+def levels(agents: Sequence[Module], base: Recipe) -> str:
+    """Digest of what the choices mean: the recipes of each choice beside the first ones of all others."""
+    keys = []
+    for agent in agents:
+        usual = [0] * len(agent.space.nvec)
+        codes = [(*usual[:i], each, *usual[i + 1 :]) for i, n in enumerate(agent.space.nvec) for each in range(n)]
+        keys += [agent.apply(base, agent.space.decode(code)).key for code in codes]
+    return content_key(keys)
+
+
+def _check_source(
+    source: Mapping[str, Any], named: NamedGame, agents: Sequence[Module], base: Recipe, fidelity: float
+) -> None:
+    """Refuse trainings on other data, of other choices, from another base recipe, or of another length."""
+    other: NamedGame = resolve("games", str(source.get("game")))
+    if (other.data, other.size, dict(other.source)) != (named.data, named.size, dict(named.source)):
+        raise ValueError(f"these are trainings of {other.id}, which has other data")
+    trains = source.get("trains")
+    if not isinstance(trains, dict) or trains.get("class_weights") != "none":
+        raise ValueError("these trainings are not those of a game as it is: their loss is weighted")
+    if trains.get("fidelity") != fidelity or trains.get("base") != base.key:
+        raise ValueError(
+            "these trainings began from another base recipe or had other epochs than this game as it was told: leave its "
+            "settings as they are, or take the evaluator train"
+        )
+    if "levels" in source and source["levels"] != levels(agents, base):
+        raise ValueError("these are trainings of earlier levels: what a choice of an agent means has changed since")
+
+
+def _listed(choices: Any) -> Any:
+    """As JSON has it."""
+    return [_listed(each) for each in choices] if isinstance(choices, (list, tuple)) else choices
