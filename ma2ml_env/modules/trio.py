@@ -15,29 +15,29 @@ from ma2ml_env.space import Decision, SearchSpace
 FAMILIES: dict[str, dict[str, SubPolicy]] = {
     "shift": {
         "gentle": (Operation("translate_x", 0.5, 2), Operation("translate_y", 0.5, 2)),
-        "strong": (Operation("translate_x", 0.7, 4), Operation("translate_y", 0.7, 4)),
+        "strong": (Operation("translate_x", 0.8, 5), Operation("translate_y", 0.8, 5)),
     },
     "warp": {
         "gentle": (Operation("rotate", 0.5, 3), Operation("shear_x", 0.5, 3)),
-        "strong": (Operation("rotate", 0.7, 5), Operation("shear_x", 0.7, 5)),
+        "strong": (Operation("rotate", 0.8, 7), Operation("shear_x", 0.8, 7)),
     },
     "colour": {
         "gentle": (Operation("contrast", 0.5, 3), Operation("sharpness", 0.5, 3)),
-        "strong": (Operation("invert", 0.3, None), Operation("contrast", 0.7, 5)),
+        "strong": (Operation("invert", 0.5, None), Operation("contrast", 0.8, 7)),
     },
     "erase": {
         "gentle": (Operation("cutout", 0.5, 3), Operation("brightness", 0.5, 3)),
-        "strong": (Operation("cutout", 0.7, 5), Operation("brightness", 0.7, 5)),
+        "strong": (Operation("cutout", 0.8, 7), Operation("brightness", 0.8, 7)),
     },
 }
 """family -> strength -> the one sub-policy that every image goes through"""
 STRENGTHS = ("none", "gentle", "strong")
 OPERATIONS = ("conv_3x3", "sep_conv_3x3", "conv_1x3_3x1", "dil_conv_3x3")
-DEPTHS = (1, 4)
+DEPTHS = (2, 4)
 """cells; the second one halves the image"""
-WIDTHS = (4, 8)
+WIDTHS = (5, 10)
 """filters of the first cell"""
-RATES = (0.0125, 0.05, 0.1, 0.2)
+RATES = (0.02, 0.06, 0.2, 0.6)
 REGULARISERS: dict[str, tuple[float, float]] = {
     "none": (0.0, 0.0),
     "dropout": (0.0, 0.2),

@@ -40,7 +40,7 @@ number = 2
 seed = 3
 """
 SOME = [
-    {"aug": {"family": family, "strength": "none"}, "nas": {"operation": "conv_3x3", "cells": 1, "filters": 4}}
+    {"aug": {"family": family, "strength": "none"}, "nas": {"operation": "conv_3x3", "cells": 2, "filters": 5}}
     for family in ("shift", "warp")
 ]
 
