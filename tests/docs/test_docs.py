@@ -1,13 +1,18 @@
 """Every code block of the documentation runs, and every command in it exists."""
 
+import io
 import json
 import re
 import shlex
 import subprocess
 import sys
+from contextlib import redirect_stdout
+from functools import cache
 from pathlib import Path
 
 import pytest
+
+from ma2ml_agents.cli.commands import parse
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -23,7 +28,8 @@ def blocks(language):
 
 def python_blocks():
     for block in blocks("python"):
-        marks = [pytest.mark.extra] if block.values[0].startswith("# needs the extra") else []
+        marks = [] if block.id.startswith("README") else [pytest.mark.slow]
+        marks += [pytest.mark.extra] if block.values[0].startswith("# needs the extra") else []
         yield pytest.param(*block.values, id=block.id, marks=marks)
 
 
@@ -57,11 +63,17 @@ def test_command_exists(words):
     if words[0] == "make":
         assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
         return
-    done = subprocess.run(
-        [sys.executable, "-m", "ma2ml_agents.cli.main", words[1], "--help"], capture_output=True, text=True, check=True
-    )
     for flag in (word for word in words[2:] if word.startswith("--")):
-        assert flag in done.stdout, f"{flag} is not an option of ma2ml {words[1]}"
+        assert flag in help_of(words[1]), f"{flag} is not an option of ma2ml {words[1]}"
+    assert help_of(words[1])
+
+
+@cache
+def help_of(command):
+    text = io.StringIO()
+    with redirect_stdout(text), pytest.raises(SystemExit, match=r"^0$"):
+        parse([command, "--help"])
+    return text.getvalue()
 
 
 def test_programs_exist():

@@ -21,7 +21,9 @@ POINTS = ["propose", "add_outcome", "close_batch", "write_best", "append", "fsyn
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("name", POINTS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in ("fsync", "replace") else name for name in POINTS]
+)
 def test_f1_killed_at_a_named_point(tmp_path, name, when):
     done = python(HERE / "crash_points.py", tmp_path, f"{when} {name}", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     out, err = done.communicate(timeout=200)

@@ -38,8 +38,12 @@ def trials(run):
 
 @pytest.mark.parametrize(
     ("number", "code"),
-    [(signal.SIGTERM, 75), (signal.SIGUSR1, 75), (signal.SIGHUP, 75), (signal.SIGINT, 130)],
-    ids=["TERM", "USR1", "HUP", "INT"],
+    [
+        pytest.param(signal.SIGTERM, 75, id="TERM"),
+        pytest.param(signal.SIGUSR1, 75, id="USR1", marks=pytest.mark.slow),
+        pytest.param(signal.SIGHUP, 75, id="HUP", marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, 130, id="INT"),
+    ],
 )
 def test_f3_a_signal_stops_cleanly_and_resume_ends_as_a_calm_run(number, code, tmp_path, capsys):
     run, calm = tmp_path / "run", tmp_path / "calm"
@@ -108,6 +112,7 @@ def test_f3_a_signal_soon_after_the_start(number, delay, tmp_path):
     assert f"stopped by {number.name}" in told
 
 
+@pytest.mark.slow
 def test_f3_a_hangup_that_nohup_ignores_stays_ignored(tmp_path):
     def nohup():
         signal.signal(signal.SIGHUP, signal.SIG_IGN)

@@ -126,6 +126,7 @@ def test_f4_files_taken_away_and_cut_are_named_and_salvaged(runs, tmp_path, said
     assert salvaged >= 3
 
 
+@pytest.mark.slow
 def test_f5_files_of_another_run_are_named_and_salvaged(runs, tmp_path, said_by):
     losses, salvaged = places(runs, tmp_path, said_by, 10, ["swapped"])
     assert losses >= 2

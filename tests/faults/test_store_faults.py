@@ -125,7 +125,7 @@ def silent(folder, flipped, wanted):
     return (trials, state, configs) != wanted
 
 
-@pytest.mark.parametrize("block", [False, True])
+@pytest.mark.parametrize("block", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", ["run.sqlite", "trials.jsonl", "best.json"])
 def test_f5_flipped_bits_and_zero_blocks_are_found(calm, tmp_path, name, block):
     flip(calm, tmp_path, name, block, times=60)

@@ -38,7 +38,9 @@ def level(name: str, reward_of: Callable[[dict[str, Code]], float], batches: int
     return float(np.mean(play(make_learner(name, SPEC, seed=0, **config), reward_of, batches)[-LAST:]))
 
 
-@pytest.mark.parametrize("name", [pytest.param("ma2ml", marks=pytest.mark.slow), "on_policy", "ma2ml_lite"])
+@pytest.mark.parametrize(
+    "name", [*(pytest.param(name, marks=pytest.mark.slow) for name in ("ma2ml", "on_policy")), "ma2ml_lite"]
+)
 def test_learners_reach_the_optimum(name: str) -> None:
     batches, config, threshold = LEARNERS[name]
     assert level(name, mixed, batches, **config) > threshold

@@ -10,7 +10,7 @@ from ma2ml_agents.registry import make_learner
 from ma2ml_env.trial import Code
 from tests.learning.games import TARGET, hidden_target, play
 
-RIVALS = ("evolution", "local_search", "predictor", pytest.param("tpe", marks=pytest.mark.slow))
+RIVALS = ("evolution", "local_search", *(pytest.param(name, marks=pytest.mark.slow) for name in ("predictor", "tpe")))
 
 
 def found(name: str, *, flipped: bool = False, seed: int = 0) -> tuple[float, float]:

@@ -154,6 +154,7 @@ def test_top_k_is_of_distinct_pipelines_and_best_never_falls(tiny):
     assert all(top <= best for top, best in zip(curves["top"], curves["best"], strict=True))
 
 
+@pytest.mark.slow
 def test_a_file_that_is_torn_counts_as_missing_and_no_common_seed_is_no_number(tiny, tmp_path, capsys):
     out = tmp_path / "runs"
     assert run.main([str(tiny), "--out", str(out), "--jobs", "1", "--landscapes", "synthetic"]) == 0

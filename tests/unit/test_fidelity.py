@@ -112,6 +112,7 @@ def test_long_trainings_have_no_limit_of_the_searchs(searched, monkeypatch):
     assert asked == [Placement(workers=3)]
 
 
+@pytest.mark.slow
 def test_it_runs_on_a_cluster_as_a_search_does(searched, monkeypatch):
     """Ray itself is not asked: what it is given trains here."""
     asked = []

@@ -131,7 +131,13 @@ def test_bad_trials_are_refused_by_name(name: str) -> None:
     assert equal(before, learner.state_dict())
 
 
-@pytest.mark.parametrize("name", LEARNERS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if name in ("ma2ml", "entropy", "single_agent") else name
+        for name in LEARNERS
+    ],
+)
 def test_a_restored_learner_goes_on_to_the_bit(name: str) -> None:
     learner = taught(name)
     state = copy.deepcopy(learner.state_dict())

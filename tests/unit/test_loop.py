@@ -90,6 +90,7 @@ def test_each_seed_trains_on_other_batches(drawn: str, monkeypatch: pytest.Monke
 STAGE = {"kernel": (3, 3), "expansion": (2, 2), "channels": 16, "depth": 2, "stride": 2, "se": True}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "network",
     [

@@ -89,7 +89,7 @@ def test_precision_is_what_convolutions_put_out(precision: str, dtype: str) -> N
     assert same(fitted, fit()) == (dtype == "float32")
 
 
-@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+@pytest.mark.parametrize("precision", ["bfloat16", pytest.param("float16", marks=pytest.mark.slow)])
 def test_it_learns_in_half_precision(precision: str) -> None:
     """Chance is 0.10; on 500 images its sd is 0.013."""
     data = DataSource("digits").load()

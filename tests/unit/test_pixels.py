@@ -317,7 +317,9 @@ def odd_images(folder: Path, count: int) -> list[Path]:
     return paths
 
 
-@pytest.mark.parametrize("fit", pixels.FITS)
+@pytest.mark.parametrize(
+    "fit", [fit if fit == "crop" else pytest.param(fit, marks=pytest.mark.slow) for fit in pixels.FITS]
+)
 def test_a_model_sees_files_as_the_training_did_bit_by_bit(tmp_path: Path, fit: str) -> None:
     """200 odd images, by the card and the source that an export has."""
     paths = odd_images(tmp_path, 200)

@@ -94,6 +94,7 @@ def five_agents(evaluator: str, hpo: str = "hpo_recipe") -> Game:
     return make_game("digits-v0", evaluator, modules=["aug", "nas", hpo, "loss", "precision"], **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hpo", ["hpo", "hpo_recipe"])
 def test_a_game_of_five_agents_trains(hpo: str) -> None:
     """Three pipelines of all losses and precisions; a fourth differs from the first in its precision alone."""

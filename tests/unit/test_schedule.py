@@ -121,6 +121,7 @@ def run(schedule, workers, jobs, factory=Timed):
         pool.close()
 
 
+@pytest.mark.slow
 def test_a_pool_starts_the_longest_first_and_results_do_not_depend_on_it():
     jobs = [job(number, ms=ms) for number, ms in enumerate((5, 40, 10, 80))]
     schedule = Schedule(cost_of_code)

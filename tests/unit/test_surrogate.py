@@ -49,7 +49,7 @@ def test_each_agents_separate_best_joined_is_worse(seed):
         assert accuracy < surrogate.optimum()[1]
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
 def test_paper_size_landscape(seed):
     surrogate = make_game("cifar10-v0", "surrogate", seed=seed, noise=0.0).evaluator
     codes = random_codes(surrogate.nvec, 20_000, seed=seed)
