@@ -260,8 +260,12 @@ def tables_of(runs: Iterable[Run]) -> dict[str, str]:
         ValueError: a table is not there, is another one to one of the arms, or does not bear its options.
     """
     found: dict[str, str] = {}
-    for run in {(run.landscape.name, repr(run.options)): run for run in runs if run.landscape.measured}.values():
-        where = f"landscape {run.landscape.name}, arm {run.arm}"
+    ways: dict[tuple[str, str], Run] = {}
+    for run in runs:
+        if run.landscape.measured:
+            ways.setdefault((run.landscape.name, repr(run.options)), run)
+    for run in ways.values():
+        where = f"landscape {run.landscape.name}" + (f", arm {run.arm}" if run.options else "")
         try:
             known = exact(run.make())
         except (OSError, ValueError) as error:
