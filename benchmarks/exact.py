@@ -71,7 +71,8 @@ class Exact:
 
     def pipelines(self, codes: Mapping[str, NDArray[Any]]) -> list[int]:
         """Numbers of the pipelines of agent -> codes (n, L_i): one for all codes of a pipeline."""
-        return self.source.same[self.source.points(codes)].tolist()
+        numbers: list[int] = self.source.same[self.source.points(codes)].tolist()
+        return numbers
 
     def levels(self, best: int, top: list[int]) -> dict[str, float]:
         """Curve -> its level, from the pipeline that a learner would name and its top k."""

@@ -141,7 +141,7 @@ class Run:
     def settings(self) -> dict[str, Any]:
         """What decides the run's numbers but for the code, defaults spelt out: a run is kept if they are the same."""
         full = asdict(learner_class(self.learner).Config(**self.config))
-        later = {"options": dict(self.options)} if self.options else {}  # earlier runs have neither
+        later: dict[str, Any] = {"options": dict(self.options)} if self.options else {}  # earlier runs have neither
         later |= {"axis": self.axis} if self.axis != "pipelines" else {}
         return {
             "landscape": asdict(self.landscape), "learner": self.learner, "config": full, "seed": self.seed,
