@@ -32,9 +32,8 @@ def regrets(suite: Suite, arms: dict[str, dict[str, Arm]], summary: dict[str, An
 
 def _of_curve(arm: Arm, mine: Arm | None, curve: str, best: float, rng: np.random.Generator) -> dict[str, Any]:
     at = {f"{share:.0%}": arm.paired(arm, curve, share)[0] for share in SHARES}
-    row: dict[str, Any] = {
-        share: round(best - float(levels.mean()), 5) + 0.0 for share, levels in at.items()
-    }  # no -0.0
+    # + 0.0, as there is no regret of -0.0
+    row: dict[str, Any] = {share: round(best - float(levels.mean()), 5) + 0.0 for share, levels in at.items()}
     row["interval"] = [round(each, 5) + 0.0 for each in interval(best - arm.final(curve), np.mean, rng)]
     if mine is not None and mine is not arm:
         row["p_less"] = {f"{share:.0%}": above(np.subtract(*mine.paired(arm, curve, share))) for share in SHARES}
