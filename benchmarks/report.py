@@ -8,12 +8,14 @@ where `run.py` left the runs.
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from exact import FOUND
+from regrets import ps, regret_table, regrets
 from stopping import stoppable
 from suite import Suite, keep, load
 from summary import FEWEST, NEVER, SHARES, WITHIN, Arm, read, summarise
@@ -21,6 +23,12 @@ from summary import FEWEST, NEVER, SHARES, WITHIN, Arm, read, summarise
 HERE = Path(__file__).parent
 ALPHA = 0.025
 """of each of the two looks, at half of the budget and at its end"""
+JUDGED = {
+    "best": "best so far",
+    "top": "mean of the top k",
+    "found": "mean of all trainings of the pipeline that is the best by what was told",
+}
+"""curve that counts -> in words"""
 
 
 def markdown(suite: Suite, summary: dict[str, Any], header: dict[str, Any]) -> str:
@@ -28,6 +36,7 @@ def markdown(suite: Suite, summary: dict[str, Any], header: dict[str, Any]) -> s
     missing = header["missing"] + header["stale"]
     commits = ", ".join(c[:10] + "+" * c.endswith("+") for c in header["commit"])
     version, torch, machine = (", ".join(header[key]) for key in ("version", "torch", "machine"))
+    unit = "pipelines" if suite.axis == "pipelines" else "simulated seconds"
     lines = [
         f"# {suite.title}",
         "",
@@ -35,7 +44,7 @@ def markdown(suite: Suite, summary: dict[str, Any], header: dict[str, Any]) -> s
         f"{header['cpu_hours']} core-hours; {missing} searches of the suite not run.",
         f"Version {version}, commit {commits}, torch {torch}, {machine}.",
         "",
-        "Levels are means over seeds. The ratio is the number of pipelines after which "
+        f"Levels are means over seeds. The ratio is the number of {unit} after which "
         f"`{suite.reference}` reaches the rival's mean final level, over the rival's budget: the median over seeds, {NEVER} if "
         "never, with a bootstrap interval of 95 %. A rival that stands still long before its budget ends is reached early, so "
         "the second column divides by the rival's ratio to itself (each of its seeds to the mean of the others): an equal has "
@@ -50,15 +59,12 @@ def markdown(suite: Suite, summary: dict[str, Any], header: dict[str, Any]) -> s
     ]
     for landscape in suite.landscapes:
         if landscape.name in summary:
-            lines += _landscape_table(landscape.name, summary[landscape.name])
+            part = summary[landscape.name]
+            lines += _landscape_table(landscape.name, part, unit)
+            if "regrets" in part:
+                lines += regret_table(suite.reference, part)
             lines += ["", f"![{landscape.name}]({suite.name}-{landscape.name}.svg)", ""]
     return "\n".join(lines)
-
-
-def _ps(values: Iterable[float | None]) -> str:
-    """One p after the other; nothing where there was no test."""
-    tested = (p for p in values if p is not None)
-    return ", ".join("< 1e-4" if p < 1e-4 else f"{p:.1g}" if p < 0.1 else f"{p:.2f}" for p in tested)
 
 
 def _null(reference: str, row: dict[str, Any] | None) -> list[str]:
@@ -94,28 +100,29 @@ def _overall_table(reference: str, overall: dict[str, Any], pairs: list[dict[str
         lines.append(
             f"| {shown} | {row['geometric_mean']:.2f} ({low:.2f} to {high:.2f}) | {row['of_own_time']:.2f} | "
             f"{worst} {ratio:.2f} | {_verdict(row)} | "
-            f"{_ps(row['p_above'].values())} |"
+            f"{ps(row['p_above'].values())} |"
         )
     for pair in pairs:
-        if told := _ps(pair["p_above"].values()):
+        if told := ps(pair["p_above"].values()):
             lines += ["", f"`{pair['above']}` above `{pair['below']}`: p = {told}."]
     return [*lines, ""] if overall else []
 
 
-def _landscape_table(name: str, part: dict[str, Any]) -> list[str]:
+def _landscape_table(name: str, part: dict[str, Any], unit: str = "pipelines") -> list[str]:
     key = part["judged_by"]
-    curve = "best so far" if key == "best" else "mean of the top k"
+    curve = JUDGED[key]
     level = part["elite_level"]
     known = level is not None
+    within = f"{WITHIN}" if unit == "pipelines" else "the budget"
     top = (
-        f" *Top*: runs that find one of the best 0.1 %, without noise {level:.4f} or more, within {WITHIN}."
+        f" *Top*: runs that find one of the best 0.1 %, without noise {level:.4f} or more, within {within}."
         if known
         else ""
     )
     lines = [
         f"## {name}",
         "",
-        f"Judged by the {curve}, {part['budget']} pipelines.{top}",
+        f"Judged by the {curve}, {part['budget']} {unit}.{top}",
         "",
         "| learner | seeds | 25 % | 50 % | 100 % (95 %) | best | top | distinct | s a batch | ratio (95 %) | never | p |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|",
@@ -134,13 +141,18 @@ def _landscape_table(name: str, part: dict[str, Any]) -> list[str]:
             continue
         low, high = rival["ratio_interval"]
         mark = "" if rival["ratio"] < 1 else " **lost**"
-        p = _ps(rival[f"at_{share:.0%}"]["p_above"] for share in SHARES)
+        p = ps(rival[f"at_{share:.0%}"]["p_above"] for share in SHARES)
         lines.append(row + f"{rival['ratio']:.2f} ({low:.2f} to {high:.2f}){mark} | {rival['never']:.0%} | {p} |")
     return lines
 
 
-def draw(suite: Suite, landscape: str, arms: dict[str, Arm], judged_by: str, folder: Path) -> None:
-    """Mean of the top k, best so far and, where all runs kept it, the mean of each batch, against pipelines."""
+def draw(
+    suite: Suite, landscape: str, arms: dict[str, Arm], judged_by: str, folder: Path, optima: dict[str, float]
+) -> None:
+    """Mean of the top k, best so far and, where all runs kept it, the mean of each batch, against what was spent.
+
+    Where optima are known, regrets instead: of what is named at each time, of the same by test images, and of the top k.
+    """
     import matplotlib
 
     matplotlib.use("svg")
@@ -148,27 +160,31 @@ def draw(suite: Suite, landscape: str, arms: dict[str, Arm], judged_by: str, fol
     from matplotlib import pyplot
 
     panels = {"top": "mean of the top k", "best": "best so far", "batch": "mean of a batch"}
+    if optima:
+        panels = {curve: label for curve, label in FOUND.items() if curve != "found_top_test"}
     panels = {curve: label for curve, label in panels.items() if all(curve in arm.curves for arm in arms.values())}
     figure, axes = pyplot.subplots(1, len(panels), figsize=(5 * len(panels), 3.6), sharex=True)
     rng = np.random.default_rng(0)
     for place, (axis, (curve, label)) in enumerate(zip(axes, panels.items(), strict=True)):
         lows = []
         for number, (name, arm) in enumerate(arms.items()):
-            values = arm.curves[curve]
+            begun = arm.begun
+            values = optima.get(curve, 0.0) + (-1 if optima else 1) * arm.curves[curve][:, begun:]
+            spent = arm.spent[begun:]
             draws = np.array([values[rng.integers(len(values), size=len(values))].mean(axis=0) for _ in range(300)])
             low, high = np.quantile(draws, [0.025, 0.975], axis=0)
             style = {"color": f"C{number % 10}", "linestyle": "-" if number < 10 else "--"}
             if curve == "batch":  # as the paper shows it
                 style |= {"linestyle": "", "marker": "."}
             axis.plot(
-                arm.trials, values.mean(axis=0), label=name, linewidth=2.2 if name == suite.reference else 1.2, **style
+                spent, values.mean(axis=0), label=name, linewidth=2.2 if name == suite.reference else 1.2, **style
             )
-            axis.fill_between(arm.trials, low, high, alpha=0.15, color=style["color"], linewidth=0)
-            lows.append(values.mean(axis=0)[min(3, len(arm.trials) - 1)])
+            axis.fill_between(spent, low, high, alpha=0.15, color=style["color"], linewidth=0)
+            lows.append(values.mean(axis=0)[min(3, len(spent) - 1)])
         axis.set(
-            xlabel="pipelines",
-            ylabel=f"reward, {label}" + (" (counts)" if curve == judged_by else ""),
-            ylim=(min(lows), None),
+            xlabel="pipelines" if suite.axis == "pipelines" else "simulated seconds of training",
+            ylabel=("regret" if optima else "reward") + f", {label}" + (" (counts)" if curve == judged_by else ""),
+            ylim=(0, max(lows)) if optima else (min(lows), None),
         )
         axis.grid(alpha=0.3)
         if place == 1:
@@ -190,6 +206,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         suite = load(args.suite)
         arms, judged, header, raw = read(suite, args.out)
         summary = summarise(suite, arms, judged)  # makes the landscapes, of which one may not be here
+        regrets(suite, arms, summary)
     except (OSError, ValueError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -202,7 +219,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("no pictures: matplotlib comes with the extra `bench`", file=sys.stderr)
     elif not args.no_pictures:
         for landscape, present in arms.items():
-            draw(suite, landscape, present, judged[landscape], args.results)
+            optima = summary[landscape].get("optima", {})
+            draw(suite, landscape, present, judged[landscape], args.results, optima)
     print(text)
     return 0
 

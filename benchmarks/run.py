@@ -12,8 +12,9 @@ import math
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from concurrent.futures import as_completed
+from contextlib import suppress
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -21,10 +22,11 @@ from typing import Any
 os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
 
 import numpy as np
+from exact import exact
 from provenance import header
 from rich.console import Console
 from stopping import searches, stoppable, unheard
-from suite import Run, Suite, is_known, judged_by, load, noise_free, read_kept
+from suite import Run, Suite, is_known, judged_by, load, noise_free, read_kept, tables_of
 
 from ma2ml_agents.learner import Saves
 from ma2ml_agents.registry import make_learner
@@ -37,6 +39,8 @@ from ma2ml_env.registry import closest
 from ma2ml_env.trial import Trial
 
 HERE = Path(__file__).parent
+AT_MOST = 20
+"""times its budget in pipelines a search by seconds may have: quick failures would take it for ever"""
 
 
 def codes_key(trial: Trial) -> str:
@@ -44,35 +48,61 @@ def codes_key(trial: Trial) -> str:
     return repr(list(trial.proposal.codes.values()))
 
 
+class OutOfTime(Exception):
+    """The simulated seconds of a search are over."""
+
+
 class Curves(Callback):
     """What a search reached after each batch. The top k are distinct pipelines; a repeat costs budget and adds nothing.
 
     The first measurement of a pipeline counts: the best of several would be luck, most of it where most is repeated. Where
-    pipelines are trained, codes of one recipe are one pipeline: its accuracy is known, and would stand there twice.
+    pipelines are trained, codes of one recipe are one pipeline: its accuracy is known, and would stand there twice. Of a
+    measured game there are the levels of `exact.FOUND` as well, and the simulated seconds of the trainings so far.
+
+    Args:
+        game: what is played.
+        top_k: as of the suite.
+        seconds: simulated ones after which the search ends; a batch that would end later is not counted.
     """
 
-    def __init__(self, game: Game, top_k: int) -> None:
-        self.game, self.top_k = game, top_k
-        self._distinct: dict[str, float] = {}
+    def __init__(self, game: Game, top_k: int, seconds: float = math.inf) -> None:
+        self.game, self.top_k, self.seconds = game, top_k, seconds
+        self._distinct: dict[Hashable, float] = {}
+        self._exact = exact(game)
         self._key = codes_key if is_known(game) else recipe_key(game)
         self._true_best = -math.inf
-        self.curves: dict[str, list[float]] = {"top": [], "best": [], "batch": [], "true_best": [], "distinct": []}
+        self._named: tuple[float, Any] = (-math.inf, None)  # reward and key of the best trial: what a user would take
+        self._spent = 0.0
+        self.trials = 0
+        self.curves: dict[str, list[float]] = {}
 
     def on_batch(self, batch: int, trials: Sequence[Trial], metrics: Mapping[str, float]) -> None:
-        for trial in trials:
-            self._distinct.setdefault(self._key(trial), trial.reward)
+        self._spent += sum(trial.outcome.seconds for trial in trials)
+        if self._spent > self.seconds:
+            raise OutOfTime
+        self.trials += len(trials)
         codes = {agent: np.array([t.proposal.codes[agent] for t in trials]) for agent in self.game.spec.nvec}
+        keys: Sequence[Hashable]
+        keys = [self._key(trial) for trial in trials] if self._exact is None else self._exact.pipelines(codes)
+        for key, trial in zip(keys, trials, strict=True):
+            self._distinct.setdefault(key, trial.reward)
+            if trial.reward > self._named[0]:
+                self._named = (trial.reward, key)
         true = noise_free(self.game, codes) if is_known(self.game) else np.array([trial.reward for trial in trials])
         self._true_best = max(self._true_best, float(true.max()))
         rewards = sorted(self._distinct.values(), reverse=True)
-        for name, value in (
-            ("top", float(np.mean(rewards[: self.top_k]))),
-            ("best", rewards[0]),
-            ("batch", float(np.mean([trial.reward for trial in trials]))),
-            ("true_best", self._true_best),
-            ("distinct", float(len(rewards))),
-        ):
-            self.curves[name].append(round(value, 6))
+        levels = {
+            "top": float(np.mean(rewards[: self.top_k])),
+            "best": rewards[0],
+            "batch": float(np.mean([trial.reward for trial in trials])),
+            "true_best": self._true_best,
+            "distinct": float(len(rewards)),
+        }
+        if self._exact is not None:
+            top: list[Any] = sorted(self._distinct, key=lambda key: -self._distinct[key])[: self.top_k]
+            levels |= self._exact.levels(self._named[1], top) | {"seconds": self._spent}
+        for name, value in levels.items():
+            self.curves.setdefault(name, []).append(round(value, 6))
 
 
 class Timed:
@@ -110,15 +140,23 @@ def play(run: Run, header: Mapping[str, Any]) -> dict[str, Any]:
     import torch
 
     torch.set_num_threads(1)
-    game = run.landscape.make()
+    game = run.make()
+    known = exact(game)
+    seconds = math.inf if known is None or run.axis == "pipelines" else run.budget * known.training
     made = make_learner(run.learner, game.spec, seed=run.seed, **run.config)
     learner = (TimedSaves if isinstance(made, Saves) else Timed)(made)
-    recorder = Curves(game, run.top_k)
+    recorder = Curves(game, run.top_k, seconds)
     began = time.process_time()
-    search(game, learner, budget=run.budget, batch=run.batch, seed=run.seed, callbacks=[recorder])
+    budget = run.budget if run.axis == "pipelines" else run.budget * AT_MOST
+    with suppress(OutOfTime):
+        search(game, learner, budget=budget, batch=run.batch, seed=run.seed, callbacks=[recorder])
+    if not recorder.curves:
+        raise ValueError(f"a batch takes longer than the {seconds:.0f} s of the budget")
     return {
         **header,
         "settings": run.settings(),
+        **({} if known is None else {"table": known.digest}),
+        **({"seconds": round(seconds, 6), "trials": recorder.trials} if run.axis == "seconds" else {}),
         "judged_by": judged_by(game),
         "cpu_seconds": round(time.process_time() - began, 2),
         "learner_seconds_per_batch": round(median(learner.seconds), 4),
@@ -133,13 +171,13 @@ def play_and_write(run: Run, header: Mapping[str, Any], out: Path) -> None:
     write_atomic(file, (json.dumps(result) + "\n").encode())
 
 
-def is_done(run: Run, out: Path) -> bool:
-    """Whether there is a file of this run with these settings."""
+def is_done(run: Run, out: Path, tables: Mapping[str, str] = {}) -> bool:
+    """Whether there is a file of this run with these settings, and on these tables."""
     try:
         stored = json.loads(run.file(out).read_text())
     except (FileNotFoundError, json.JSONDecodeError):
         return False
-    return bool(stored.get("settings") == json.loads(json.dumps(run.settings())))
+    return run.is_of(stored, tables)
 
 
 def unpack(suite: Suite, kept: Path, out: Path) -> None:
@@ -176,19 +214,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         check_names("--landscapes", args.landscapes, [landscape.name for landscape in suite.landscapes])
         if args.jobs < 1 or args.seeds < 1:
             raise ValueError(f"--jobs and --seeds are at least 1, not {args.jobs} and {args.seeds}")
+        wanted = [
+            run
+            for run in suite.runs
+            if run.seed < args.seeds
+            and run.arm in (args.only or [run.arm])
+            and run.landscape.name in (args.landscapes or [run.landscape.name])
+        ]
+        tables = tables_of(wanted)
     except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    wanted = [
-        run
-        for run in suite.runs
-        if run.seed < args.seeds
-        and run.arm in (args.only or [run.arm])
-        and run.landscape.name in (args.landscapes or [run.landscape.name])
-    ]
     if not args.fresh:
         unpack(suite, HERE / "results" / f"{suite.name}.runs.gz", args.out)
-    waiting = [run for run in wanted if not is_done(run, args.out)]
+    waiting = [run for run in wanted if not is_done(run, args.out, tables)]
     if len(waiting) < len(wanted):
         console.print(
             f"{len(wanted) - len(waiting)} of {len(wanted)} runs are there, from earlier or as they were reported"

@@ -3,31 +3,36 @@
 title, budget, batch, top_k; reference = the arm that all others are compared with; controls = arms that are no rivals;
                 siblings = rivals that have the reference's own parts; pairs = others that are compared
 [[landscapes]]  name; game and options of `make_game`, or nvec and options of the synthetic landscape; budget if another
-[[arms]]        learners; name if it is another; config of the learner; seeds = how many; landscapes if not all
+[[arms]]        learners; name if it is another; config of the learner; seeds = how many; landscapes if not all; options of
+                the game beside the landscape's
+
+With axis = "seconds", which wants games with a table of their trainings, the budget is the simulated seconds that so many whole
+trainings take in the mean, and a search goes on until its own have taken as long: halved ones are more pipelines.
 """
 
 import gzip
 import json
 import math
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
+from exact import exact, truth
 from numpy.typing import NDArray
 
 from ma2ml_agents.registry import learner_class
 from ma2ml_agents.run.loop import Playable
-from ma2ml_env.evaluators.base import GroundTruth
 from ma2ml_env.evaluators.surrogate import Surrogate
 from ma2ml_env.game import Game
-from ma2ml_env.games.make import make_game
+from ma2ml_env.games.make import NamedGame, make_game
 from ma2ml_env.io.files import write_atomic
 from ma2ml_env.io.settings import MOST
 from ma2ml_env.modules.base import Module
 from ma2ml_env.recipe import Recipe
+from ma2ml_env.registry import closest, resolve
 from ma2ml_env.space import Decision, SearchSpace
 
 SMALL = 50_000
@@ -37,6 +42,8 @@ DRAWN = 200_000
 RUNS = 100_000
 """about so many runs a suite may have: a file of a few lines shall not fill the memory"""
 HERE = Path(__file__).parent
+Axis = Literal["pipelines", "seconds"]
+"""what a budget is of"""
 
 
 @dataclass(frozen=True)
@@ -76,12 +83,21 @@ class Landscape:
         if self.budget != 0 or isinstance(self.budget, bool):
             count("budget", self.budget)
 
-    def make(self) -> Game:
-        """The game, ready to play."""
+    @property
+    def measured(self) -> bool:
+        """Whether it is a game that trains, looked up in a table of all its trainings."""
+        if not self.game:
+            return False
+        named: NamedGame = resolve("games", self.game)
+        return named.evaluator != "table" and self.options.get("evaluator", named.usual) == "table"
+
+    def make(self, options: Mapping[str, Any] = {}) -> Game:
+        """The game, ready to play, with these options beside its own."""
+        told = {**self.options, **options}
         if self.game:
-            return make_game(self.game, **self.options)
+            return make_game(self.game, **told)
         modules: list[Module] = [Slots(agent, tuple(sizes)) for agent, sizes in self.nvec.items()]
-        return Game(modules, Surrogate(self.nvec, **self.options))
+        return Game(modules, Surrogate(self.nvec, **told))
 
 
 @dataclass(frozen=True)
@@ -97,14 +113,27 @@ class Run:
     budget: int
     batch: int
     top_k: int
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """of the game, beside the landscape's"""
+    axis: Axis = "pipelines"
 
     def __post_init__(self) -> None:
         for name in ("budget", "batch", "top_k"):
             count(name, vars(self)[name])
+        if self.axis not in get_args(Axis):
+            raise ValueError(f"axis {self.axis!r}{closest(str(self.axis), get_args(Axis))}")
+        if self.axis == "seconds" and not self.landscape.measured:
+            raise ValueError(
+                f"landscape {self.landscape.name!r} has no simulated seconds: it is no game with a table of its trainings"
+            )
         names = {"suite": self.suite, "landscape": self.landscape.name, "arm": self.arm}
         for what, name in names.items():  # they are parts of a path
             if not isinstance(name, str) or not name or name in (".", "..") or {"/", "\\", "\0"} & set(name):
                 raise ValueError(f"the name of the {what} cannot be that of a file: {str(name)[:50]!r}")
+
+    def make(self) -> Game:
+        """What it plays."""
+        return self.landscape.make(self.options)
 
     def file(self, folder: Path) -> Path:
         return folder / self.suite / self.landscape.name / self.arm / f"{self.seed}.json"
@@ -112,10 +141,17 @@ class Run:
     def settings(self) -> dict[str, Any]:
         """What decides the run's numbers but for the code, defaults spelt out: a run is kept if they are the same."""
         full = asdict(learner_class(self.learner).Config(**self.config))
+        later: dict[str, Any] = {"options": dict(self.options)} if self.options else {}  # earlier runs have neither
+        later |= {"axis": self.axis} if self.axis != "pipelines" else {}
         return {
             "landscape": asdict(self.landscape), "learner": self.learner, "config": full, "seed": self.seed,
-            "budget": self.budget, "batch": self.batch, "top_k": self.top_k,
+            "budget": self.budget, "batch": self.batch, "top_k": self.top_k, **later,
         }  # fmt: skip
+
+    def is_of(self, stored: Mapping[str, Any], tables: Mapping[str, str]) -> bool:
+        """Whether a file's run is this one, played on the table that is there now: see `tables_of`."""
+        same = stored.get("settings") == json.loads(json.dumps(self.settings()))
+        return bool(same and stored.get("table") == tables.get(self.landscape.name))
 
 
 def count(name: str, value: Any) -> int:
@@ -144,6 +180,7 @@ class Suite:
     """other arms that are compared: the first is expected above the second"""
     siblings: tuple[str, ...] = ()
     """rivals that share with the reference what may carry it: a landscape's best is told without them as well"""
+    axis: Axis = "pipelines"
 
     def arms(self) -> list[str]:
         """Names, in the file's order."""
@@ -177,6 +214,7 @@ def load(name: str) -> Suite:
             controls=tuple(data.get("controls", ())),
             pairs=pairs,
             siblings=tuple(data.get("siblings", ())),
+            axis=data.get("axis", "pipelines"),
         )
     except (KeyError, TypeError, AttributeError, RecursionError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from None
@@ -196,7 +234,8 @@ def _runs(suite: str, data: Mapping[str, Any], landscapes: Sequence[Landscape]) 
                 for learner in arm["learners"]:
                     yield Run(
                         suite, landscape, arm.get("name", learner), learner, arm.get("config", {}), seed,
-                        landscape.budget or data["budget"], data["batch"], data["top_k"],
+                        landscape.budget or data["budget"], data["batch"], data["top_k"], dict(arm.get("options", {})),
+                        data.get("axis", "pipelines"),
                     )  # fmt: skip
 
 
@@ -214,6 +253,28 @@ def read_kept(path: Path) -> dict[str, dict[str, Any]]:
     return {row.pop("file"): row for row in rows}
 
 
+def tables_of(runs: Iterable[Run]) -> dict[str, str]:
+    """Landscape -> digest of its table, of measured games. Each is made in every way that a run plays it.
+
+    Raises:
+        ValueError: a table is not there, is another one to one of the arms, or does not bear its options.
+    """
+    found: dict[str, str] = {}
+    ways: dict[tuple[str, str], Run] = {}
+    for run in runs:
+        if run.landscape.measured:
+            ways.setdefault((run.landscape.name, repr(run.options)), run)
+    for run in ways.values():
+        where = f"landscape {run.landscape.name}" + (f", arm {run.arm}" if run.options else "")
+        try:
+            known = exact(run.make())
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{where}: {error}") from None
+        if known is None or found.setdefault(run.landscape.name, known.digest) != known.digest:
+            raise ValueError(f"{where}: it has another table or another reward than other arms, and cannot be compared")
+    return found
+
+
 def points(game: Playable) -> float:
     """Number of joint codes; intervals have no end of them."""
     if any(game.spec.intervals.values()):
@@ -221,14 +282,16 @@ def points(game: Playable) -> float:
     return float(math.prod(n for sizes in game.spec.nvec.values() for n in sizes))
 
 
-def judged_by(game: Playable) -> str:
-    """The curve that counts: `best` on small tables, else `top`."""
+def judged_by(game: Game) -> str:
+    """The curve that counts: `found` of a measured game, `best` on other small tables, else `top`."""
+    if exact(game) is not None:
+        return "found"
     return "best" if points(game) < SMALL else "top"
 
 
 def is_known(game: Game) -> bool:
     """Whether rewards without noise can be asked for: of tables and synthetic landscapes, not of real trainings."""
-    return isinstance(game.evaluator, GroundTruth)
+    return truth(game) is not None
 
 
 def elite_level(game: Game, share: float = 0.001) -> float:
@@ -256,5 +319,6 @@ def elite_level(game: Game, share: float = 0.001) -> float:
 
 def noise_free(game: Game, codes: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float64]:
     """Rewards (n,) without noise of agent -> codes (n, L_i)."""
-    assert isinstance(game.evaluator, GroundTruth)
-    return game.reward.vector(*game.evaluator.noise_free(codes))
+    known = truth(game)
+    assert known is not None
+    return game.reward.vector(*known.noise_free(codes))

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from exact import FOUND, exact
 from numpy.typing import NDArray
 from scipy.stats import wilcoxon
-from suite import Run, Suite, elite_level
+from suite import Run, Suite, elite_level, tables_of
 
 NEVER = 2.0
 """ratio of a run that does not reach the rival's level"""
@@ -23,6 +24,8 @@ SHARES = (0.25, 0.5, 1.0)
 """of the budget at which levels are compared"""
 FEWEST = 5
 """seeds, or pairs of them, without which nothing is called won: of four, the smallest p is 0.06"""
+STEPS = 100
+"""in which a budget of seconds is looked at"""
 ROUNDING = 1e-6
 """what curves are rounded to: a level that is this close is reached, also where all end at the same highest value"""
 Array = NDArray[np.float64]
@@ -34,26 +37,34 @@ class Arm:
 
     name: str
     seeds: tuple[int, ...]
-    trials: NDArray[np.int64]
-    """trials so far after each batch, (batches,)"""
+    spent: NDArray[Any]
+    """of the budget, rising: trials so far after each batch, (batches,); or simulated seconds, (`STEPS`,)"""
     curves: dict[str, Array]
-    """(seeds, batches) each"""
+    """(seeds, batches or steps) each; 0 before the first batch has ended"""
     seconds: float
     """of the learner per batch, median over runs of their medians"""
+    trials: Array | None = None
+    """that each seed had, (seeds,); None is the last of `spent`"""
 
     def final(self, curve: str) -> Array:
         """Level at the full budget, (seeds,)."""
         return self.curves[curve][:, -1]
 
+    @property
+    def begun(self) -> int:
+        """The first column where each seed has a batch."""
+        return int((self.curves["distinct"] > 0).all(axis=0).argmax()) if self.trials is not None else 0
+
     def success(self, level: float) -> float:
-        """Share of the seeds whose best pipeline, without noise, reaches a level within `WITHIN` pipelines."""
-        found = self.curves["true_best"][:, self.trials <= WITHIN].max(axis=1, initial=0.0)
+        """Share of the seeds whose best pipeline, without noise, reaches a level within `WITHIN` pipelines, or its seconds."""
+        within = self.spent <= (WITHIN if self.trials is None else self.spent[-1])
+        found = self.curves["true_best"][:, within].max(axis=1, initial=0.0)
         return float((found >= level - ROUNDING).mean())
 
     def paired(self, other: "Arm", curve: str, share: float) -> tuple[Array, Array]:
         """Levels of both at a share of the budget, on the seeds that both have."""
         both = sorted(set(self.seeds) & set(other.seeds))
-        at = max(0, round(share * len(self.trials)) - 1)
+        at = max(0, round(share * len(self.spent)) - 1)
         mine = [self.curves[curve][self.seeds.index(seed), at] for seed in both]
         theirs = [other.curves[curve][other.seeds.index(seed), at] for seed in both]
         return np.array(mine), np.array(theirs)
@@ -72,9 +83,10 @@ def read(
     judged: dict[str, str] = {}
     made_by: dict[str, set[str]] = {key: set() for key in ("version", "commit", "python", "numpy", "torch", "machine")}
     header: dict[str, Any] = {"cpu_hours": 0.0, "runs": 0, "missing": 0, "stale": 0}
-    for run in suite.runs:
-        stored = _stored(run.file(out))
-        if stored is None or stored["settings"] != json.loads(json.dumps(run.settings())):
+    files = [(run, _stored(run.file(out))) for run in suite.runs]
+    tables = tables_of(run for run, stored in files if stored is not None)
+    for run, stored in files:
+        if stored is None or not run.is_of(stored, tables):
             header["missing" if stored is None else "stale"] += 1
             continue
         raw[str(run.file(Path()))] = stored
@@ -106,17 +118,27 @@ def _stored(file: Path) -> dict[str, Any] | None:
 
 def _arm(name: str, runs: Sequence[tuple[Run, dict[str, Any]]]) -> Arm:
     first = runs[0][0]
-    batches = len(runs[0][1]["curves"]["top"])
-    trials = np.minimum(np.arange(1, batches + 1) * first.batch, first.budget)
     # Curves that all runs have: the first releases kept no mean of a batch.
     names = [name for name in runs[0][1]["curves"] if all(name in stored["curves"] for _, stored in runs)]
-    curves = {name: np.array([stored["curves"][name] for _, stored in runs]) for name in names}
+    if first.axis == "seconds":
+        spent: NDArray[Any] = np.arange(1, STEPS + 1) * (runs[0][1]["seconds"] / STEPS)
+        curves = {name: np.array([_at(stored, name, spent) for _, stored in runs]) for name in names}
+        trials = np.array([stored["trials"] for _, stored in runs], dtype=np.float64)
+    else:
+        curves = {name: np.array([stored["curves"][name] for _, stored in runs]) for name in names}
+        spent, trials = np.minimum(np.arange(1, curves["top"].shape[1] + 1) * first.batch, first.budget), None
     seconds = float(np.median([stored["learner_seconds_per_batch"] for _, stored in runs]))
-    return Arm(name, tuple(run.seed for run, _ in runs), trials, curves, seconds)
+    return Arm(name, tuple(run.seed for run, _ in runs), spent, curves, seconds, trials)
+
+
+def _at(stored: dict[str, Any], name: str, spent: Array) -> Array:
+    """A curve by seconds: its level after the last batch that has ended by then."""
+    batch = np.searchsorted(stored["curves"]["seconds"], spent, side="right")
+    return np.append(0.0, stored["curves"][name])[batch]
 
 
 def ratios(mine: Arm, rival: Arm, curve: str, rng: np.random.Generator | None = None) -> Array:
-    """Pipelines until each of my seeds reaches the rival's mean final level, over its budget; `NEVER` if it does not.
+    """Pipelines, or seconds, until each of my seeds reaches the rival's mean final level, over its budget; else `NEVER`.
 
     With `rng` the seeds of both are drawn anew, with replacement: a step of the bootstrap.
     """
@@ -124,7 +146,7 @@ def ratios(mine: Arm, rival: Arm, curve: str, rng: np.random.Generator | None = 
     if rng is not None:
         rows, level = (values[rng.integers(len(values), size=len(values))] for values in (rows, level))
     reached = rows >= level.mean() - ROUNDING
-    first = np.where(reached.any(axis=1), mine.trials[reached.argmax(axis=1)] / rival.trials[-1], NEVER)
+    first = np.where(reached.any(axis=1), mine.spent[reached.argmax(axis=1)] / rival.spent[-1], NEVER)
     return np.asarray(first, dtype=np.float64)
 
 
@@ -140,7 +162,8 @@ def _part(arm: Arm, rows: Collection[int]) -> Arm:
     """An arm of some of its seeds, by their positions."""
     chosen = sorted(rows)
     curves = {name: values[chosen] for name, values in arm.curves.items()}
-    return replace(arm, seeds=tuple(arm.seeds[i] for i in chosen), curves=curves)
+    trials = None if arm.trials is None else arm.trials[chosen]
+    return replace(arm, seeds=tuple(arm.seeds[i] for i in chosen), curves=curves, trials=trials)
 
 
 def null(arms: dict[str, Arm], judged: dict[str, str], rng: np.random.Generator) -> dict[str, Any] | None:
@@ -209,20 +232,24 @@ def summarise(suite: Suite, arms: dict[str, dict[str, Arm]], judged: dict[str, s
     for landscape, present in arms.items():
         curve = judged[landscape]
         levels = {}
-        elite = elite_level(next(each for each in suite.landscapes if each.name == landscape).make())
+        game = next(each for each in suite.landscapes if each.name == landscape).make()
+        elite, known = elite_level(game), exact(game)
         for name, arm in present.items():
-            marks = {f"{share:.0%}": max(0, round(share * len(arm.trials)) - 1) for share in SHARES}
+            marks = {f"{share:.0%}": max(0, round(share * len(arm.spent)) - 1) for share in SHARES}
+            proposed = arm.spent[-1] if arm.trials is None else arm.trials
             levels[name] = {
                 "seeds": len(arm.seeds),
                 **{
                     f"{c}_at_{m}": round(float(arm.curves[c][:, at].mean()), 5)
-                    for c in ("top", "best")
+                    for c in ("top", "best", *FOUND)
+                    if c in arm.curves
                     for m, at in marks.items()
                 },
                 "interval": interval(arm.final(curve), np.mean, rng),
                 "success": None if math.isnan(elite) else arm.success(elite),
                 "true_best": round(float(arm.final("true_best").mean()), 5),
-                "distinct": round(float((arm.final("distinct") / arm.trials[-1]).mean()), 4),
+                "distinct": round(float((arm.final("distinct") / proposed).mean()), 4),
+                **({} if arm.trials is None else {"pipelines": round(float(arm.trials.mean()), 1)}),
                 "seconds_per_batch": round(arm.seconds, 4),
             }
         mine = present.get(suite.reference)
@@ -234,7 +261,8 @@ def summarise(suite: Suite, arms: dict[str, dict[str, Arm]], judged: dict[str, s
         result[landscape] = {
             "judged_by": curve,
             "elite_level": None if math.isnan(elite) else round(elite, 6),
-            "budget": int(next(iter(present.values())).trials[-1]),
+            "budget": int(next(iter(present.values())).spent[-1]),
+            **({} if known is None else {"optima": known.optima}),
             "levels": levels,
             "rivals": rivals,
         }

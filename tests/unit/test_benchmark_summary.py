@@ -192,7 +192,7 @@ def test_a_loss_is_marked():
     for name, rows in levels.items():
         each = arm(name, rows)
         curves = {curve: each.curves["top"] for curve in ("top", "best", "true_best", "distinct")}
-        arms[name] = summary.Arm(name, each.seeds, each.trials, curves, 0.1)
+        arms[name] = summary.Arm(name, each.seeds, each.spent, curves, 0.1)
     told = summary.summarise(made, {"x": arms}, {"x": "top"})
     header = {
         "runs": 8,
