@@ -22,7 +22,9 @@ MOST = 1_000_000
 """pipelines of a table: more were not measured"""
 
 
-def measured(path: Path, named: NamedGame, agents: Sequence[Module], base: Recipe, fidelity: float) -> Measured:
+def measured(
+    path: Path, named: NamedGame, agents: Sequence[Module], base: Recipe, fidelity: float, seed: int = 0
+) -> Measured:
     """The trainings of a file as the table of a game.
 
     Args:
@@ -31,6 +33,7 @@ def measured(path: Path, named: NamedGame, agents: Sequence[Module], base: Recip
         agents: that play it.
         base: its base recipe, as it was told.
         fidelity: of its search, as it was told.
+        seed: of the split of its data, as it was told.
 
     Raises:
         FileNotFoundError: if there is none.
@@ -47,7 +50,8 @@ def measured(path: Path, named: NamedGame, agents: Sequence[Module], base: Recip
             raise ValueError(f"{named.id} has {size:.0e} pipelines, more than the {MOST:,} that a table may have")
         _check_spaces(table, agents)
         for source in table.about["sources"]:
-            _check_source(source, named, agents, base, fidelity)
+            _check_data(source, named, seed)
+            _check_source(source, agents, base, fidelity)
         epochs = max(1, round(fidelity * base.epochs))
         return Measured(table, epochs, fidelity, same_pipelines(agents, base))
     except ValueError as error:
@@ -103,13 +107,28 @@ def levels(agents: Sequence[Module], base: Recipe) -> str:
     return content_key(keys)
 
 
-def _check_source(
-    source: Mapping[str, Any], named: NamedGame, agents: Sequence[Module], base: Recipe, fidelity: float
-) -> None:
-    """Refuse trainings on other data, of other choices, from another base recipe, or of another length."""
+def _check_data(source: Mapping[str, Any], named: NamedGame, seed: int) -> None:
+    """Refuse trainings on other data than the game's, or on others of its images."""
     other: NamedGame = resolve("games", str(source.get("game")))
     if (other.data, other.size, dict(other.source)) != (named.data, named.size, dict(named.source)):
         raise ValueError(f"these are trainings of {other.id}, which has other data")
+    own = {**named.source, "size": named.size, "seed": seed}
+    split = source.get("split", None if named.digest is None else {**own, "seed": 0})
+    if split is None:
+        raise ValueError("nobody knows on which images these were trained: make the table again, by `ma2ml table`")
+    for name in [*own, *split]:
+        if split.get(name) != own.get(name):
+            raise ValueError(
+                f"these are trainings on data with {name} {split.get(name)}, and the game's have {own.get(name)}"
+            )
+    if named.digest is not None and source.get("data") != named.digest and seed == 0:
+        raise ValueError(
+            f"these are trainings on other data than {named.id} has: digest {str(source.get('data'))[:8]}, not {named.digest[:8]}"
+        )
+
+
+def _check_source(source: Mapping[str, Any], agents: Sequence[Module], base: Recipe, fidelity: float) -> None:
+    """Refuse trainings of other choices, from another base recipe, or of another length."""
     trains = source.get("trains")
     if not isinstance(trains, dict) or trains.get("class_weights") != "none":
         raise ValueError("these trainings are not those of a game as it is: their loss is weighted")

@@ -19,9 +19,9 @@ from ma2ml_env.io.reading import read_json
 from ma2ml_env.trial import ERRORS, STATUSES
 
 FORMAT = 1
-SAME = ("game", "data", "trains", "levels")
+SAME = ("game", "data", "split", "trains", "levels")
 """what all rows of a table share of their sources: seeds of another game, other data or another training mean something else.
-`levels` is not there in tables of before"""
+`split` and `levels` are not there in tables of before"""
 MADE = ("ma2ml", "torch")
 """what rows of one table share, unless somebody means to mix them"""
 
@@ -37,7 +37,7 @@ class Trainings:
     about: Mapping[str, Any]
     """What the columns mean. `decisions`: a list of (agent, decision, choices), one for each column of the codes; `intervals`:
     (agent, interval, low, high) of each position; `sources`: for each where its rows come from: `game`, `data` (the digest),
-    `trains` (what all its trainings share), `levels` (a digest of what the choices mean), `learner`, `seed`, and `made`: the
+    `split` (which images of these, and how they are read), `trains` (what all its trainings share), `levels` (a digest of what the choices mean), `learner`, `seed`, and `made`: the
     versions and the processor"""
     codes: NDArray[np.int64]
     """(n, decisions) indices"""

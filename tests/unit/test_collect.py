@@ -66,8 +66,29 @@ def test_a_suite_becomes_runs_and_a_table(collected):
     (first, second) = table.about["sources"]
     assert (first["seed"], second["seed"]) == (0, 1)
     assert first["made"]["torch"]
+    assert first["split"] == {"limit": 150, "validation": 1000, "size": None, "seed": 0}
     with TrialStore(collected / "out" / "tiny-1-of-1-seed-1", create=False) as store:
         assert [trial.outcome.accuracy for trial in store.trials()] == table.accuracy[3:].tolist()
+
+
+def test_a_table_says_on_which_images_it_was_trained(tmp_path):
+    """Those of other options are no measurements of the game."""
+    words = ["search", "trio-digits-v0", "--evaluator", "train", "--learner", "random", "--budget", "1", "--batch", "1"]
+    words += [
+        "--set",
+        "limit=50",
+        "--set",
+        "seed=3",
+        "--set",
+        "proxy_epochs=1",
+        "--run",
+        str(tmp_path / "run"),
+        "--workers",
+        "1",
+    ]
+    assert main(words) == 0
+    (source,) = table_of([tmp_path / "run"]).about["sources"]
+    assert source["split"] == {"limit": 50, "validation": 1000, "size": None, "seed": 3}
 
 
 def test_an_entry_is_trained_again_to_the_bit(collected):

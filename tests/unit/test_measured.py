@@ -184,11 +184,16 @@ def decided(table, choices):
     return replace(table, about={**table.about, "decisions": [[agent, name, choices], *others]})
 
 
+SPLIT = {"limit": 150, "validation": 1000, "size": None, "seed": 0}
 WRONG = {
     r"2 of \d+ pipelines were not measured, the first of them aug family shift, aug strength": lambda t: without(
         t, [i for i, row in enumerate(t.codes.tolist()) if row in t.codes[[0, 7]].tolist()]
     ),
     "trio-fashion-v0, which has other data": lambda t: changed(t, game="trio-fashion-v0"),
+    "other data than trio-digits-v0 has: digest 00000000, not 443886fd": lambda t: changed(t, data="0" * 32),
+    "on data with limit 100, and the game's have 150": lambda t: changed(t, split={**SPLIT, "limit": 100}),
+    "on data with fit pad, and the game's have None": lambda t: changed(t, split={**SPLIT, "fit": "pad"}),
+    "on data with seed 5, and the game's have 0": lambda t: changed(t, split={**SPLIT, "seed": 5}),
     "unknown game 'None'": lambda t: changed(t, game=None),
     "another base recipe": lambda t: changed(t, trains={**t.about["sources"][0]["trains"], "base": "0" * 32}),
     "had other epochs": lambda t: changed(t, trains={**t.about["sources"][0]["trains"], "fidelity": 0.5}),
@@ -226,11 +231,32 @@ def test_trainings_of_something_else_are_refused_in_a_line(table, tmp_path, caps
         ({"metric": "macro_f1"}, "for what is trained"),
         ({"limit": 10}, "unknown option 'limit'"),
         ({"mean": "no"}, "mean"),
+        ({"seed": 5}, "on data with seed 0, and the game's have 5"),
     ],
 )
 def test_settings_that_the_table_was_not_measured_with_are_refused(file, options, message):
     with pytest.raises(ValueError, match=message):
         make_game(GAME, "table", **{"data": file, "modules": AGENTS, **options})
+
+
+def test_the_data_of_a_game_have_their_digest():
+    source = make_game(GAME, "train", device="cpu").evaluator.inner.source
+    assert source.identity().digest == trio.TRIO_DIGITS.digest == trio.TRIO_DIGITS_MACS.digest
+
+
+def test_a_table_of_another_split_is_played_by_who_says_it(table, tmp_path):
+    changed(table, split={**SPLIT, "seed": 5}, data="0" * 32).save(tmp_path / "five.npz")
+    assert isinstance(small_game("table", data=tmp_path / "five.npz", seed=5).evaluator, Table)
+
+
+def test_a_game_without_a_digest_has_tables_that_say_their_data(table, tmp_path, monkeypatch):
+    """As games of users are, whose data nobody knows here."""
+    monkeypatch.setattr(trio, "TRIO_DIGITS", replace(trio.TRIO_DIGITS, digest=None))
+    table.save(tmp_path / "old.npz")
+    with pytest.raises(ValueError, match=r"nobody knows on which images these were trained: .* `ma2ml table`"):
+        small_game("table", data=tmp_path / "old.npz")
+    changed(table, split=SPLIT, data="0" * 32).save(tmp_path / "new.npz")
+    assert isinstance(small_game("table", data=tmp_path / "new.npz").evaluator, Table)
 
 
 def test_files_that_are_none(tmp_path):

@@ -12,6 +12,7 @@ from ma2ml_agents.after import verify as verification
 from ma2ml_agents.after.verify import Again, verify
 from ma2ml_agents.cli.main import main
 from ma2ml_env.evaluators.train import Train
+from ma2ml_env.games import trio
 from ma2ml_env.games.make import make_game
 from ma2ml_env.registry import TABLE
 from ma2ml_env.tables.trainings import Trainings
@@ -136,7 +137,10 @@ def test_verdicts_without_noise_or_tests():
     assert tested.verdict == "NOT EQUAL"
 
 
-def test_what_cannot_be_verified_is_refused_in_a_line(whole, tmp_path, capsys):
+def test_what_cannot_be_verified_is_refused_in_a_line(whole, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(trio, "TRIO_DIGITS", replace(trio.TRIO_DIGITS, digest=None))  # elsewhere, nobody could search
+    split = {**trio.TRIO_DIGITS.source, "size": None, "seed": 0}
+    whole = replace(whole, about={**whole.about, "sources": [{**whole.about["sources"][0], "split": split}]})
     run = searched(
         tmp_path, replace(whole, about={**whole.about, "sources": [{**whole.about["sources"][0], "data": "0" * 64}]})
     )
