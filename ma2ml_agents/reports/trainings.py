@@ -79,8 +79,10 @@ def _of(run: Path) -> Trainings:
 
 
 def _split(config: RunConfig) -> dict[str, Any]:
-    """Which images were trained and measured on, and how they are read, as far as that was told: what a game says, the size
-    and the seed are always there."""
+    """Which images were trained and measured on, and how they are read: what differs from the usual.
+
+    What the game says, the size and the seed are always there.
+    """
     named: NamedGame = resolve("games", config.game)
     source, _ = training_options(config)
     always, told = {"size", "seed", *named.source}, vars(source)

@@ -308,12 +308,11 @@ def _table(named: NamedGame, told: Told, agents: Sequence[Module], size: int | N
     if named.evaluator == "table":
         made: TableSource = resolve("tables", named.data)(told.folder, **named.source)
         return made
-    from ma2ml_env.games.measured import PACKAGED, measured
+    from ma2ml_env.games.measured import measured, table_file
 
     if size not in (None, named.size):
         raise ValueError(f"{named.id} was measured at its own size: leave out size, or take the evaluator train")
-    path = PACKAGED / str(named.measured) if told.folder is None else Path(told.folder)
-    return measured(path, named, agents, told.base, told.protocol.fidelity, seed)
+    return measured(table_file(named, told.folder), named, agents, told.base, told.protocol.fidelity, seed)
 
 
 def _halved(table: Evaluator, rungs: Sequence[float], known: Sequence[int]) -> Evaluator:

@@ -22,6 +22,11 @@ MOST = 1_000_000
 """pipelines of a table: more were not measured"""
 
 
+def table_file(named: NamedGame, told: str | Path | None) -> Path:
+    """Where the trainings of a game lie: in a file that was told, or in the one that comes with the package."""
+    return PACKAGED / str(named.measured) if told is None else Path(told)
+
+
 def measured(
     path: Path, named: NamedGame, agents: Sequence[Module], base: Recipe, fidelity: float, seed: int = 0
 ) -> Measured:
@@ -122,8 +127,9 @@ def _check_data(source: Mapping[str, Any], named: NamedGame, seed: int) -> None:
                 f"these are trainings on data with {name} {split.get(name)}, and the game's have {own.get(name)}"
             )
     if named.digest is not None and source.get("data") != named.digest and seed == 0:
+        told = str(source.get("data"))[:8]
         raise ValueError(
-            f"these are trainings on other data than {named.id} has: digest {str(source.get('data'))[:8]}, not {named.digest[:8]}"
+            f"these are trainings on other data than {named.id} has: digest {told}, not {named.digest[:8]}"
         )
 
 

@@ -36,7 +36,7 @@ class NamedGame:
     evaluator: str = "train"
     """`train`, or `table` where there is nothing to train"""
     digest: str | None = None
-    """of the identity of its data, split as it says: trainings on other data are none of this game. None where they may differ"""
+    """of the identity of its data, split as it says: trainings on others are not of this game. None where they may differ"""
     measured: str | None = None
     """file below `tables/data/` with trainings of all of its pipelines; with it a game that trains is looked up unless told"""
 

@@ -7,6 +7,7 @@ import pytest
 from whole_grid import AGENTS, GAME, all_codes, pipelines, small_game, split, trainings
 
 from ma2ml_agents.cli.main import main
+from ma2ml_agents.run.data import KEY
 from ma2ml_agents.run.stored import stored_config
 from ma2ml_env import registry
 from ma2ml_env.env import AutoMLEnv
@@ -138,6 +139,31 @@ def test_a_measured_game_is_looked_up_unless_told_and_trains_on_request(file, mo
     assert [each.name for each in (tmp_path / "again" / "runs").iterdir()] == ["trio-digits-v0-random-0"]
     assert main(["list", "--json"]) == 0
     assert f'"id": "{GAME}"' in capsys.readouterr().out
+
+
+def test_a_run_goes_on_with_its_own_table_alone(table, tmp_path, capsys):
+    """Equal trainings in another file are the same; the old run, which knows no table, takes what is there."""
+    words = ["search", GAME, "--evaluator", "table", "--modules", *AGENTS, "--data", str(tmp_path / "t.npz")]
+    words += ["--learner", "random", "--batch", "10", "--run", str(tmp_path / "run"), "--budget"]
+    table.save(tmp_path / "t.npz")
+    assert main([*words, "10"]) == 0
+    table.save(tmp_path / "copy.npz")
+    assert main(["resume", str(tmp_path / "run"), "--extend", "10", "--data", str(tmp_path / "copy.npz")]) == 0
+    capsys.readouterr()
+    replace(table, accuracy=table.accuracy * 0.5).save(tmp_path / "copy.npz")
+    for more in (["resume", str(tmp_path / "run"), "--extend", "10"], [*words[:-1], "--budget", "30"]):
+        replace(table, accuracy=table.accuracy * 0.5).save(tmp_path / "t.npz")
+        assert main(more) == 2
+        told = capsys.readouterr().err
+        assert "the data are not those of this run: digest " in told
+        assert len(told.splitlines()) == 1
+    with TrialStore(tmp_path / "run") as store:
+        assert len(list(store.trials())) == 20
+        config = {name: value for name, value in store.config.items() if name != KEY}
+        store.configure(config, safe=(KEY,))
+        assert KEY not in store.config
+    assert main(["resume", str(tmp_path / "run"), "--extend", "10"]) == 0
+    assert "unverified" in capsys.readouterr().out
 
 
 def test_repeats_may_differ_in_number_and_equal_seeds_are_one_training(table, tmp_path):
