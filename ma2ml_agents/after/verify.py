@@ -57,9 +57,12 @@ class Again:
     live: Outcome
     """what came of it now"""
     deviation: float
-    """of the difference by noise alone, at accuracies like this; NaN where nothing was measured twice"""
+    """of what came of it now from `expected` by noise alone, at accuracies like this; NaN where nothing was measured twice"""
     same_make: bool
     """whether the measurement was made by the same torch on the same kind of processor, under the same seed; not of a GPU"""
+    expected: float
+    """mean accuracy of the pipeline's other trainings that did not fail. That of the table itself was selected: of many noisy
+    measurements, a search finds one that was lucky. Where there is no other one, that of the table"""
 
     @property
     def difference(self) -> float:
@@ -68,8 +71,11 @@ class Again:
 
     @property
     def deviations(self) -> float:
-        """The difference, in noise deviations; NaN where these are not known."""
-        return self.difference / self.deviation if self.deviation > 0.0 else 0.0 if not self.difference else math.nan
+        """How far off the expected accuracy it is, in noise deviations; NaN where these are not known."""
+        off = self.live.accuracy - self.expected
+        if self.deviation == 0.0:
+            return math.copysign(math.inf, off) if off else 0.0
+        return off / self.deviation
 
     @property
     def verdict(self) -> str:
@@ -91,7 +97,10 @@ class Again:
         """A JSON object."""
         own = {"live": self.live.to_json(), "difference": self.difference, "verdict": self.verdict}
         numbers = vars(self) | own | {"deviations": self.deviations}
-        return {name: None if isinstance(each, float) and math.isnan(each) else each for name, each in numbers.items()}
+        return {
+            name: None if isinstance(each, float) and not math.isfinite(each) else each
+            for name, each in numbers.items()
+        }
 
 
 def verify(
@@ -214,24 +223,47 @@ def _winner(game: Game, table: Measured, trial: Trial, fresh: bool, mean: bool) 
 
 def _again(table: Measured, winner: _Winner, live: Outcome, here: Mapping[str, str]) -> Again:
     point, repeat = winner.point, winner.repeat
-    mean, count = float(table.mean_curves[point, -1]), int((~np.isnan(table.values[point])).sum())
+    mean = float(table.mean_curves[point, -1])
+    told = mean if repeat is None else float(table.values[point, repeat])
     tests = table.tests if repeat is not None else table.mean_tests
     which = point if repeat is None else (point, repeat)
     made = {} if repeat is None else table.about["sources"][table.sources[point, repeat]]["made"]
-    try:
-        deviation = math.sqrt(float(noise_variance(table.values, np.array([mean]))[0]))
-    except ValueError:
-        deviation = math.nan
+    expected, deviation = _expected(table, point, repeat, told)
     return Again(
         trial=winner.job.number,
         seed=winner.job.seed,
         mean=mean,
-        table=mean if repeat is None else float(table.values[point, repeat]),
+        table=told,
         table_test=math.nan if tests is None else float(tests[which]),
         live=live,
-        deviation=deviation * (math.sqrt(1.0 + 1.0 / count) if repeat is None else 1.0),
+        deviation=deviation,
         same_make=all(name in here and made.get(name) == here[name] for name in SAME),
+        expected=expected,
     )
+
+
+def _expected(table: Measured, point: int, repeat: int | None, told: float) -> tuple[float, float]:
+    """The accuracy that a training of a point may be expected to have, and the deviation of a training from it by noise.
+
+    It is the mean of n trainings that did not fail, without the one that was selected, so the variance of the difference is
+    (1 + 1 / n) times that of a training.
+
+    Args:
+        table: the table.
+        point: number of the joint code.
+        repeat: the measurement that was selected; None if it was none.
+        told: what the search was told, where nothing else is known.
+    """
+    values = np.where(table.errors == 0, table.values, np.nan)
+    others = values[point] if repeat is None else np.delete(values[point], repeat)
+    others = others[~np.isnan(others)]
+    expected = float(others.mean()) if len(others) else told
+    pipelines = values[np.unique(table.same)]  # not as often as one has codes
+    try:
+        variance = noise_variance(pipelines[~np.isnan(pipelines).all(1)], np.array([expected]))[0]
+    except ValueError:
+        return expected, math.nan
+    return expected, math.sqrt(float(variance) * (1.0 + 1.0 / max(1, len(others))))
 
 
 def _same_data(digest: str, table: Measured) -> str:
