@@ -25,7 +25,7 @@ from ma2ml_agents.run.ticker import working
 from ma2ml_env.evaluators.base import Job
 from ma2ml_env.evaluators.placement import place
 from ma2ml_env.evaluators.table import Table, picks_of
-from ma2ml_env.evaluators.train import Train, device_named
+from ma2ml_env.evaluators.train import Train
 from ma2ml_env.game import Game
 from ma2ml_env.io.files import FolderLock, write_atomic
 from ma2ml_env.store.store import TrialStore
@@ -37,7 +37,7 @@ FAR = 4.0
 """noise deviations: a training that is further off is not the one that was measured"""
 FRESH = 2000
 """a winner's fresh seed is `trial_seed(the trial's, FRESH)`; retraining draws from smaller numbers"""
-SAME = ("torch", "processor")
+SAME = ("torch", "processor", "device")
 """what decides the last bits of a training"""
 
 
@@ -145,10 +145,10 @@ def verify(
     folder.mkdir(exist_ok=True)
     lock = FolderLock(folder / "verify.lock")
     try:
-        results = Results(folder / "results.jsonl", digest)
+        here = made_with(None if live.engine == "ray" else live.device)
+        results = Results(folder / "results.jsonl", digest, made=here)
         wanted = [Wanted("verify", each.job.number, each.job) for each in winners]
         outcomes = train("verify", wanted, evaluator, results, console, on_outcome, progress)
-        here = made_with() if device_named(live.device).type == "cpu" else {}
         found = [_again(table, each, outcome, here) for each, outcome in zip(winners, outcomes, strict=True)]
         text = json.dumps([each.to_json() for each in found], indent=2) + "\n"
         write_atomic(folder / "summary.json", text.encode())
@@ -237,7 +237,7 @@ def _again(table: Measured, winner: _Winner, live: Outcome, here: Mapping[str, s
         table_test=math.nan if tests is None else float(tests[which]),
         live=live,
         deviation=deviation,
-        same_make=all(name in here and made.get(name) == here[name] for name in SAME),
+        same_make=here.get("device") == "cpu" and all(made.get(name) == here[name] for name in SAME),
         expected=expected,
     )
 

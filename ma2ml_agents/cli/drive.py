@@ -93,9 +93,9 @@ def drive(
             _check_budget(config, store)
             given = known(config, game, store)
             _set_up(config, data, store, console)
-            note_made(
-                store, () if again is None else [trial.number for trial in store.trials() if again(trial.outcome)]
-            )
+            played = () if again is None else [trial.number for trial in store.trials() if again(trial.outcome)]
+            here = config.evaluator == "train" and config.engine != "ray"  # a cluster's machines may have others
+            note_made(store, config.device if here else None, played)
             for note in given.notes:
                 console.print(note, soft_wrap=True)
             if again is not None:

@@ -56,7 +56,7 @@ def searched(folder, table, *words):
 def whole():
     """Trainings of the digits that are there, by what is here."""
     table = trainings()
-    made = verification.made_with()
+    made = verification.made_with("cpu")
     digest = ma2ml_env.make_game(GAME, "train", device="cpu").evaluator.inner.source.identity().digest
     source = {**table.about["sources"][0], "data": digest, "made": made}
     return replace(table, about={**table.about, "sources": [source]})
@@ -99,6 +99,28 @@ def test_winners_are_trained_under_the_seed_that_the_search_was_told(whole, fake
     calls = fake.calls
     verify(run, top=5, **WHERE)
     assert (calls, fake.calls) == (4, 5), "what is done is not trained again"
+
+
+def test_what_something_else_trained_is_trained_again(whole, fake, tmp_path, monkeypatch):
+    """Another torch or another device: what is stored of before says nothing of it, and is still there afterwards."""
+    run, real = searched(tmp_path, whole), verification.made_with
+    assert [each.same_make for each in verify(run, top=2, **WHERE)] == [True, True]
+    for other in ({"torch": "9.9"}, {"device": "NVIDIA H200"}):
+        monkeypatch.setattr(verification, "made_with", lambda told, other=other: {**real(told), **other})
+        calls = fake.calls
+        assert [each.same_make for each in verify(run, top=2, **WHERE)] == [False, False]
+        assert fake.calls == calls + 2
+    monkeypatch.setattr(verification, "made_with", real)
+    assert [each.same_make for each in verify(run, top=2, **WHERE)] == [True, True]
+    assert fake.calls == calls + 2
+
+
+def test_bits_are_demanded_of_a_table_that_says_that_it_is_of_a_cpu(whole, fake, tmp_path):
+    made = {name: value for name, value in whole.about["sources"][0]["made"].items() if name != "device"}
+    for device, same in (({}, False), ({"device": "NVIDIA H200"}, False), ({"device": "cpu"}, True)):
+        source = {**whole.about["sources"][0], "made": {**made, **device}}
+        run = searched(tmp_path / str(device), replace(whole, about={**whole.about, "sources": [source]}))
+        assert [each.same_make for each in verify(run, top=1, **WHERE)] == [same]
 
 
 def test_what_is_not_true_is_told(whole, fake, tmp_path, capsys, monkeypatch):
