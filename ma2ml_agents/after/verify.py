@@ -31,7 +31,7 @@ from ma2ml_env.io.files import FolderLock, write_atomic
 from ma2ml_env.store.store import TrialStore
 from ma2ml_env.tables.analysis import noise_variance
 from ma2ml_env.tables.measured import Measured
-from ma2ml_env.trial import Outcome, Trial, trial_seed
+from ma2ml_env.trial import ERRORS, Outcome, Trial, trial_seed
 
 FAR = 4.0
 """noise deviations: a training that is further off is not the one that was measured"""
@@ -63,6 +63,8 @@ class Again:
     expected: float
     """mean accuracy of the pipeline's other trainings that did not fail. That of the table itself was selected: of many noisy
     measurements, a search finds one that was lucky. Where there is no other one, that of the table"""
+    error: str = ""
+    """with which the measurement of the table failed; "" if it did not"""
 
     @property
     def difference(self) -> float:
@@ -79,19 +81,30 @@ class Again:
 
     @property
     def verdict(self) -> str:
-        """In a word or two: `equal`, `within noise`; in capitals what is neither, or not equal where it should have been."""
+        """In a word or two: `equal`, `within noise`, `noise unknown`; in capitals what does not agree with the table."""
         if self.live.status != "ok":
-            return f"FAILED {self.live.error}"
-        if not self.difference and (math.isnan(self.table_test) or self.table_test == self.live.test_accuracy):
+            return "equal" if self.live.error == self.error else f"FAILED {self.live.error}"
+        if (
+            not self.error
+            and not self.difference
+            and (math.isnan(self.table_test) or self.table_test == self.live.test_accuracy)
+        ):
             return "equal"
         if self.same_make:
             return "NOT EQUAL"
+        if math.isnan(self.deviations):
+            return "noise unknown"
         return "within noise" if abs(self.deviations) <= FAR else "TOO FAR"
 
     @property
     def agrees(self) -> bool:
         """With the table, as far as it can."""
         return self.verdict in ("equal", "within noise")
+
+    @property
+    def open(self) -> bool:
+        """Whether nobody can say: the training is another one, and nothing tells how far off it may be."""
+        return self.verdict == "noise unknown"
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object."""
@@ -201,7 +214,7 @@ def _best(run: Path, game: Game, top: int) -> list[Trial]:
 
 
 def _winner(game: Game, table: Measured, trial: Trial, fresh: bool, mean: bool) -> _Winner:
-    """Under the seed of the measurement that the search was told; of means, of the first one.
+    """Under the seed of the measurement that the search was told; of means, of the first one that did not fail.
 
     Raises:
         ValueError: if the table has changed since.
@@ -209,7 +222,12 @@ def _winner(game: Game, table: Measured, trial: Trial, fresh: bool, mean: bool) 
     codes = {agent: np.array([code], dtype=np.int64) for agent, code in trial.proposal.codes.items()}
     point = table.points(codes)
     job = game.job(trial.number, trial.proposal.codes, trial_seed(trial.seed, FRESH))
-    repeat = 0 if mean else int(table.repeats(point, picks_of(np.array([trial.seed])))[0])
+    worked = np.flatnonzero((table.errors[point[0]] == 0) & ~np.isnan(table.values[point[0]]))
+    repeat = (
+        (int(worked[0]) if len(worked) else 0)
+        if mean
+        else int(table.repeats(point, picks_of(np.array([trial.seed])))[0])
+    )
     now = float(table.mean_curves[point[0], -1] if mean else table.values[point[0], repeat])
     if trial.outcome.fidelity == table.fidelity and trial.outcome.accuracy != now:
         raise ValueError(
@@ -239,6 +257,7 @@ def _again(table: Measured, winner: _Winner, live: Outcome, here: Mapping[str, s
         deviation=deviation,
         same_make=here.get("device") == "cpu" and all(made.get(name) == here[name] for name in SAME),
         expected=expected,
+        error="" if repeat is None else ERRORS[table.errors[point, repeat]],
     )
 
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from whole_grid import AGENTS, GAME, SUITE, all_codes, small_game, split, trainings
+from whole_grid import AGENTS, GAME, SUITE, all_codes, pipelines, small_game, split, trainings
 
 import ma2ml_env
 from ma2ml_agents.after import verify as verification
@@ -168,6 +168,38 @@ def test_honest_trainings_are_hardly_ever_called_too_far(repeats, spread):
     assert verdicts.count("TOO FAR") <= 0.01 * len(verdicts)
 
 
+def test_without_noise_nobody_can_say(whole, fake, tmp_path, capsys, monkeypatch):
+    """A table of single trainings by another torch, and one image off: neither agreed nor failed."""
+    once = trainings(1)
+    source = {**whole.about["sources"][0], "made": {"torch": "1.0"}}
+    once = replace(once, about={**once.about, "sources": [source]})
+    monkeypatch.setattr(fake, "table", once)
+    run = searched(tmp_path, once)
+    monkeypatch.setattr(fake, "shift", -0.005)
+    assert main(["verify", str(run), "--top", "2", "--workers", "1", "--device", "cpu"]) == 0
+    told = capsys.readouterr().out
+    assert "0 of 2 agree" in told
+    assert "of 2 nobody can say" in told.splitlines()[-1]
+
+
+def test_a_training_that_failed_may_fail_again(tmp_path):
+    """A mean's winner is trained under the seed of what did not fail, unless all did; then the same failure is equal."""
+    trainings(3, failing=[(3, 0, "NAN"), (3, 1, "NAN"), *((4, i, "NAN") for i in range(3))]).save(tmp_path / "t.npz")
+    game = small_game("table", data=tmp_path / "t.npz", mean=True)
+    codes = [split(game, row[0]) for row in pipelines(game).values()]
+    for number, repeat, error in ((3, 2, ""), (4, 0, "NAN")):
+        job = game.job(0, codes[number], 1)
+        ((_, outcome),) = game.evaluator.evaluate([job])
+        trial = SimpleNamespace(number=0, seed=1, outcome=outcome, proposal=SimpleNamespace(codes=codes[number]))
+        winner = verification._winner(game, game.evaluator.source, trial, False, True)
+        assert winner.repeat == repeat
+        again = verification._again(game.evaluator.source, winner, Outcome("failed", error="NAN"), {})
+        assert again.error == error
+        assert again.verdict == ("equal" if error else "FAILED NAN")
+        assert replace(again, live=Outcome("failed", error="OOM")).verdict == "FAILED OOM"
+    assert replace(again, live=Outcome(accuracy=0.0)).verdict != "equal", "it did not fail"
+
+
 def test_fresh_seeds_are_compared_with_the_mean(whole, fake, tmp_path):
     run = searched(tmp_path, whole)
     for each in verify(run, top=3, fresh=True, **WHERE):
@@ -184,7 +216,8 @@ def test_verdicts_without_noise_or_tests():
     without = replace(bare, deviation=0.0, live=Outcome(accuracy=0.6))
     assert (without.verdict, without.deviations) == ("TOO FAR", np.inf)
     assert without.to_json()["deviations"] is None
-    assert replace(bare, live=Outcome(accuracy=0.6)).verdict == "TOO FAR"
+    unknown = replace(bare, live=Outcome(accuracy=0.505))
+    assert (unknown.verdict, unknown.agrees, unknown.open) == ("noise unknown", False, True)
     assert replace(bare, live=Outcome(accuracy=0.6)).to_json()["deviations"] is None
     tested = replace(bare, table_test=0.4, live=Outcome(accuracy=0.5, test_accuracy=0.41), same_make=True)
     assert tested.verdict == "NOT EQUAL"
