@@ -1,8 +1,10 @@
 """A game's own trainings as the table that it is looked up in: only where they are of this game and of nothing else."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, fields
 from itertools import product
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +13,14 @@ from numpy.typing import NDArray
 
 from ma2ml_env.games.named import NamedGame
 from ma2ml_env.modules.base import Module
-from ma2ml_env.recipe import Recipe, content_key
+from ma2ml_env.recipe import Recipe, Spec, content_key
 from ma2ml_env.registry import resolve
 from ma2ml_env.tables.measured import Measured
 from ma2ml_env.tables.trainings import Trainings
 
 PACKAGED = Path(__file__).parents[1] / "tables" / "data"
 """where the tables lie that come with the package"""
+_slots = itemgetter(*(each.name for each in fields(Recipe)))
 MOST = 1_000_000
 """pipelines of a table: more were not measured"""
 
@@ -66,26 +69,47 @@ def measured(
 def same_pipelines(agents: Sequence[Module], base: Recipe) -> NDArray[np.int64]:
     """(points,) number of the first joint code of the same pipeline, the last decision fastest.
 
-    Two codes of an agent are the same where they give the same recipe after whatever the agents before may have written.
+    Codes are the same pipeline where their recipes have one content, as with `Recipe.key`; a digest of each whole recipe would
+    take ten times as long.
     """
+    contents, firsts = _Contents(), dict[tuple[int, ...], int]()
     values = [[agent.space.decode(code) for code in product(*map(range, agent.space.nvec))] for agent in agents]
-    firsts = [_firsts(agent, own, base) for agent, own in zip(agents, values, strict=True)]
-    last = max((i for i, first in enumerate(firsts) if first != [*range(len(first))]), default=-1)
-    before = [base]
-    for agent, own, first in zip(agents[: last + 1], values, firsts, strict=False):
-        others = [_firsts(agent, own, recipe) for recipe in before]
-        first[:] = [i if any(other[i] != code for other in others) else code for i, code in enumerate(first)]
-        before = [agent.apply(recipe, own[code]) for recipe in before for code in sorted(set(first))]
-    sizes = [len(own) for own in values]
-    joint = np.unravel_index(np.arange(math.prod(sizes)), sizes)
-    first_of = [np.array(first)[each] for first, each in zip(firsts, joint, strict=True)]
-    return np.ravel_multi_index(first_of, sizes).astype(np.int64)
+    recipes = enumerate(_recipes(base, list(zip(agents, values, strict=True))))
+    return np.array([firsts.setdefault(contents.of(recipe), number) for number, recipe in recipes], dtype=np.int64)
 
 
-def _firsts(agent: Module, values: Sequence[Mapping[str, Any]], recipe: Recipe) -> list[int]:
-    """Of each of an agent's codes, the first one that makes the same of a recipe."""
-    made = [agent.apply(recipe, each) for each in values]
-    return [made.index(each) for each in made]
+def _recipes(recipe: Recipe, agents: Sequence[tuple[Module, Sequence[Mapping[str, Any]]]]) -> Iterator[Recipe]:
+    """Of all joint codes, in order; what the first agents write is written once."""
+    if not agents:
+        yield recipe
+        return
+    (agent, values), *others = agents
+    for each in values:
+        yield from _recipes(agent.apply(recipe, each), others)
+
+
+class _Contents:
+    """Numbers of what stands in the slots: equal content, equal number. Most slots share their objects with other recipes."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, int] = {}  # by identity
+        self._alive: list[Any] = []  # so that no identity is another's
+        self._numbers: dict[str, int] = {}
+
+    def of(self, recipe: Recipe) -> tuple[int, ...]:
+        """One number a slot."""
+        values = _slots(vars(recipe))
+        try:
+            return tuple([self._known[each] for each in map(id, values)])
+        except KeyError:
+            return tuple(map(self._number, values))
+
+    def _number(self, value: Any) -> int:
+        if id(value) not in self._known:
+            key = content_key(asdict(value) if isinstance(value, Spec) else value)
+            self._known[id(value)] = self._numbers.setdefault(key, len(self._numbers))
+            self._alive.append(value)
+        return self._known[id(value)]
 
 
 def _check_spaces(table: Trainings, agents: Sequence[Module]) -> None:
