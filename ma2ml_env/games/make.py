@@ -299,7 +299,10 @@ def evaluator_of(named: NamedGame, wanted: str | None, *, own_table: bool = Fals
             f"{named.id} looks results up, there is nothing to train: its evaluators are table and surrogate"
         )
     if evaluator == "table" and named.usual != "table" and not own_table:
-        raise ValueError(f"{named.id} has no table of results: its evaluators are train and surrogate")
+        raise ValueError(
+            f"{named.id} has no table of results: its evaluators are train and surrogate. Your own trainings of all its "
+            "pipelines, as `ma2ml table` writes them, are looked up with --data FILE.npz (data=FILE.npz)"
+        )
     return evaluator
 
 

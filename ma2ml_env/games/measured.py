@@ -120,10 +120,17 @@ def _check_spaces(table: Trainings, agents: Sequence[Module]) -> None:
         raise ValueError("a game with intervals has no table")
     for agent, name in [*here, *there]:
         if there.get((agent, name)) != here.get((agent, name)):
-            told, own = there.get((agent, name), "is not there"), here.get((agent, name), "is not in this game")
-            raise ValueError(f"trainings of another game: of agent {agent!r}, decision {name!r} {told}, not {own}")
+            what = f"trainings of another game: agent {agent!r}, decision {name!r}"
+            if (agent, name) not in there:
+                raise ValueError(f"{what} is one of this game, and the trainings have none")
+            if (agent, name) not in here:
+                raise ValueError(f"{what} is one of the trainings, and this game has none")
+            raise ValueError(
+                f"{what}: the trainings chose among {there[agent, name]}, this game among {here[agent, name]}"
+            )
     if list(there) != list(here):
-        raise ValueError(f"trainings of another game: the agents decide {list(there)}, not {list(here)}")
+        was, own = (", ".join(map(".".join, each)) for each in (there, here))
+        raise ValueError(f"trainings of another game: their decisions are in the order {was}, this game's in {own}")
 
 
 def levels(agents: Sequence[Module], base: Recipe) -> str:
@@ -160,8 +167,10 @@ def _check_data(source: Mapping[str, Any], named: NamedGame, seed: int) -> None:
 def _check_source(source: Mapping[str, Any], agents: Sequence[Module], base: Recipe, fidelity: float) -> None:
     """Refuse trainings of other choices, from another base recipe, or of another length."""
     trains = source.get("trains")
-    if not isinstance(trains, dict) or trains.get("class_weights") != "none":
-        raise ValueError("these trainings are not those of a game as it is: their loss is weighted")
+    if not isinstance(trains, dict):
+        raise ValueError("this table does not say how it was trained: make it again, by `ma2ml table`")
+    if trains.get("class_weights") != "none":
+        raise ValueError("the loss of these trainings is weighted by classes, and that of a looked-up game is not")
     if trains.get("fidelity") != fidelity or trains.get("base") != base.key:
         raise ValueError(
             "these trainings began from another base recipe or had other epochs than this game as it was told: leave its "

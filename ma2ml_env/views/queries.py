@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ma2ml_env.evaluators.halving import Halving
 from ma2ml_env.evaluators.table import Table, picks_of
 from ma2ml_env.game import Game
 from ma2ml_env.games.make import make_game
@@ -81,6 +82,8 @@ class Benchmark:
     """
 
     def __init__(self, game: Game, *, noise: bool = False) -> None:
+        if isinstance(game.evaluator, Halving):
+            raise ValueError("a benchmark is asked for any epoch, and halves nothing: make the game without halving")
         source = game.evaluator.source if isinstance(game.evaluator, Table) else None
         if not isinstance(source, Measured):
             raise ValueError("a benchmark is of a game with a table of its own trainings; make_game plays all others")

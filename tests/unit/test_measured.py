@@ -223,9 +223,14 @@ WRONG = {
     "unknown game 'None'": lambda t: changed(t, game=None),
     "another base recipe": lambda t: changed(t, trains={**t.about["sources"][0]["trains"], "base": "0" * 32}),
     "had other epochs": lambda t: changed(t, trains={**t.about["sources"][0]["trains"], "fidelity": 0.5}),
-    "loss is weighted": lambda t: changed(t, trains={**t.about["sources"][0]["trains"], "class_weights": "balanced"}),
+    "does not say how it was trained": lambda t: changed(t, trains=None),
+    "loss of these trainings is weighted": lambda t: changed(
+        t, trains={**t.about["sources"][0]["trains"], "class_weights": "balanced"}
+    ),
     "earlier levels": lambda t: changed(t, levels="0" * 32),
-    "decision 'family'": lambda t: decided(t, ["shift", "warp", "colour", "tint"]),
+    "decision 'family': the trainings chose among .*'tint'.*, this game among .*'erase'": lambda t: decided(
+        t, ["shift", "warp", "colour", "tint"]
+    ),
     "epochs of a curve rise": lambda t: replace(t, epochs=t.epochs[::-1].copy()),
     "seconds are finite": lambda t: replace(t, seconds=np.where(np.arange(len(t)) == 3, np.nan, t.seconds)),
     "flops are finite and not negative": lambda t: replace(t, flops=t.flops - 10**7),
@@ -252,8 +257,12 @@ def test_trainings_of_something_else_are_refused_in_a_line(table, tmp_path, caps
         ({"batch_size": 64}, "another base recipe"),
         ({"proxy_epochs": 5}, "other epochs"),
         ({"size": 16}, "measured at its own size"),
-        ({"modules": ["aug"]}, "of agent 'hpo', decision 'learning_rate' .* is not in this game"),
-        ({"modules": ["hpo", "aug"]}, "the agents decide"),
+        ({"modules": ["aug"]}, "agent 'hpo', decision 'learning_rate' is one of the trainings, and this game has none"),
+        (
+            {"modules": [*AGENTS, "nas"]},
+            "agent 'nas', decision 'operation' is one of this game, and the trainings have none",
+        ),
+        ({"modules": ["hpo", "aug"]}, r"in the order aug\.family, .*, this game's in hpo\.learning_rate"),
         ({"metric": "macro_f1"}, "for what is trained"),
         ({"limit": 10}, "unknown option 'limit'"),
         ({"mean": "no"}, "mean"),
@@ -296,7 +305,7 @@ def test_files_that_are_none(tmp_path):
     trainings().save(tmp_path / "t.npz")
     with pytest.raises(ValueError, match="pipelines, more than"):
         make_game("digits-v0", "table", data=tmp_path / "t.npz")
-    with pytest.raises(ValueError, match="digits-v0 has no table"):
+    with pytest.raises(ValueError, match=r"digits-v0 has no table .* --data FILE.npz"):
         make_game("digits-v0", "table")
 
 

@@ -280,13 +280,15 @@ def test_seeds_are_for_noise_alone(game, bench):
     assert len(set(noisy.query_batch([[0, 0, 0, 0]] * 40, seeds=7).accuracy)) == 1
 
 
-def test_what_was_not_measured_has_no_benchmark(tmp_path):
+def test_what_was_not_measured_has_no_benchmark(file, tmp_path):
     with pytest.raises(ValueError, match="digits-v0 has no table"):
         benchmark("digits-v0")
     with pytest.raises(ValueError, match="did you mean 'trio-digits-v0'"):
         benchmark("trio-digit-v0")
     with pytest.raises(ValueError, match="a table of its own trainings"):
         Benchmark(make_game("digits-v0", "surrogate"))
+    with pytest.raises(ValueError, match="make the game without halving"):
+        Benchmark(small_game("table", data=file, halving=(0.25,)))
     with pytest.raises(FileNotFoundError):
         benchmark(GAME, data=tmp_path / "none.npz")
 
