@@ -35,6 +35,17 @@ DATA: dict[str, Any] = {
     "groups": str | Path | None,
 }
 """what users write of the data, and its kind; the source's own options stand beside these"""
+_OF_IMAGES = {
+    "download": False,
+    "images": None,
+    "npz": None,
+    "fit": "crop",
+    "background": "white",
+    "cache": None,
+    "skip_bad": False,
+    "groups": None,
+}
+"""options of data that a table of trainings cannot heed, and what is as if it was not told"""
 _GAMES_TO_SAY = {"source", "device", "train_on_validation", "weights", "checkpoints", "progress", "return"}
 """parameters of `Train` that are no option under their name"""
 
@@ -141,7 +152,7 @@ def make_game(
         player = _trainer(told, device, max_flops, metric, halving, checkpoints)
     elif evaluator == "table":
         spaces = {module.name: module.space for module in agents}
-        table = _table(named, told, agents, options.get("size"), seed)
+        table = _table(named, told, agents, options, seed)
         player = resolve("evaluators", "table")(table, spaces, **told.player)
         if halving:
             player = _halved(player, halving, table.epochs)
@@ -306,14 +317,20 @@ def evaluator_of(named: NamedGame, wanted: str | None, *, own_table: bool = Fals
     return evaluator
 
 
-def _table(named: NamedGame, told: Told, agents: Sequence[Module], size: int | None, seed: int) -> TableSource:
+def _table(
+    named: NamedGame, told: Told, agents: Sequence[Module], options: Mapping[str, Any], seed: int
+) -> TableSource:
     """That of others, or of a game's own trainings, which had images of its own size."""
     if named.evaluator == "table":
         made: TableSource = resolve("tables", named.data)(told.folder, **named.source)
         return made
     from ma2ml_env.games.measured import measured, table_file
 
-    if size not in (None, named.size):
+    if idle := [name for name, usual in _OF_IMAGES.items() if options.get(name) not in (None, False, usual)]:
+        raise ValueError(
+            f"{named.id} is looked up, and reads no images: leave out {idle[0]}, or take the evaluator train"
+        )
+    if options.get("size") not in (None, named.size):
         raise ValueError(f"{named.id} was measured at its own size: leave out size, or take the evaluator train")
     return measured(table_file(named, told.folder), named, agents, told.base, told.protocol.fidelity, seed)
 
