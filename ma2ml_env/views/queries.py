@@ -39,7 +39,7 @@ class Answers:
     params: Ints
     """(n,) parameters; 0 likewise"""
     seconds: Floats
-    """(n,) of the training from its begin until here"""
+    """(n,) of the training from its begin until here; all of them of what failed, as nobody knows when it did"""
 
 
 @dataclass(frozen=True)
@@ -100,6 +100,10 @@ class Benchmark:
         self._taken = (
             np.nan_to_num(seconds) / self.epochs[-1]
         )  # by an epoch of each training; the last column is the mean
+        failed = (source.errors > 0) | np.isnan(source.values)
+        self._failed = np.column_stack(
+            [source.errors > 0, failed.all(1)]
+        )  # nobody knows when: all their seconds are spent
         self._reached = np.zeros(seconds.shape, dtype=np.int64)  # epochs of each that were asked for
 
     def __len__(self) -> int:
@@ -143,10 +147,11 @@ class Benchmark:
             curves, tests = source.curves, source.tests
         which: Any = point if training is None else (point, training)
         clock = (source.same[point], -1 if training is None else training)
-        self._reached[clock] = np.maximum(self._reached[clock], until)
+        spent = np.where(self._failed[clock], self.epochs[-1], until)
+        self._reached[clock] = np.maximum(self._reached[clock], spent)
         accuracy, macs = curves[..., column][which], source.macs[point]
         tested = tests[which] if tests is not None and until == self.epochs[-1] else np.full(len(point), np.nan)
-        seconds = self._taken[clock] * until
+        seconds = self._taken[clock] * spent
         return Answers(
             until, self._reward.vector(accuracy, macs), accuracy, tested, macs, source.params[point], seconds
         )
@@ -175,7 +180,8 @@ class Benchmark:
     def seconds(self) -> float:
         """What all trainings that were asked for would have taken, one after another.
 
-        One that goes on costs the difference; what is asked twice is trained once. An epoch takes its share of the seconds that
+        One that goes on costs the difference; what is asked twice is trained once. One that failed costs all its seconds at
+        whatever epoch, as in the game. An epoch takes its share of the seconds that
         its whole training took where it was measured. Without noise a pipeline is one training, of the median.
         """
         return float((self._taken * self._reached).sum())

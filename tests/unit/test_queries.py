@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from whole_grid import AGENTS, GAME, all_codes, small_game, split, trainings
+from whole_grid import AGENTS, GAME, all_codes, pipelines, small_game, split, trainings
 
 import ma2ml_env
 from ma2ml_env.games import trio
@@ -121,6 +121,22 @@ def test_going_on_costs_the_difference_and_asking_twice_nothing(bench):
     assert bench.seconds == pytest.approx(whole)
 
 
+@pytest.mark.parametrize("noise", [False, True])
+def test_what_failed_costs_all_its_seconds_at_any_epoch(file, game, noise):
+    """As in the game, whose first rung it does not reach; the mean failed where all of its trainings did."""
+    halved = small_game("table", data=file, halving=(0.25,), mean=not noise)
+    for code in (list(pipelines(game).values())[number][0] for number in (3, 4, 5)):
+        for seed in range(6):
+            bench = Benchmark(game, noise=noise)
+            found = [bench.query(code, epochs, seed if noise else None) for epochs in bench.epochs]
+            for job in (halved.job(number, split(halved, code), seed) for number in range(2)):
+                ((_, outcome),) = halved.evaluator.evaluate([job])
+            assert found[-1].seconds == pytest.approx(outcome.seconds)
+            assert bench.seconds == pytest.approx(outcome.seconds)
+            share = [1.0 if outcome.status == "failed" else epochs / 20 for epochs in bench.epochs]
+            assert [each.seconds for each in found] == pytest.approx([part * outcome.seconds for part in share])
+
+
 def test_codes_of_one_pipeline_are_trained_once(game, bench):
     same = game.evaluator.source.same
     twin = next(i for i, first in enumerate(same) if first != i)
@@ -155,7 +171,9 @@ def test_the_clock_is_that_of_a_plain_simulation(file, questions, noise):
                 assert singly.query(codes[point], None, seed).accuracy == accuracy[0]
                 training = int(singly._trainings(np.array([point]), seed)[0])
                 epochs = None
-            reached[first, training] = max(reached.get((first, training), 0), epochs or 20)
+            errors = source.errors[first][~np.isnan(source.values[first])]
+            failed = (errors > 0).all() if training is None else errors[training] > 0
+            reached[first, training] = 20 if failed else max(reached.get((first, training), 0), epochs or 20)
     for epochs in (None, 1, 2, 5, 10, 20):
         some = [q for batch in questions for q in batch if (None if noise else q[1]) == epochs]
         if some:
