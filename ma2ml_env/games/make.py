@@ -35,17 +35,6 @@ DATA: dict[str, Any] = {
     "groups": str | Path | None,
 }
 """what users write of the data, and its kind; the source's own options stand beside these"""
-_OF_IMAGES = {
-    "download": False,
-    "images": None,
-    "npz": None,
-    "fit": "crop",
-    "background": "white",
-    "cache": None,
-    "skip_bad": False,
-    "groups": None,
-}
-"""options of data that a table of trainings cannot heed, and what is as if it was not told"""
 _GAMES_TO_SAY = {"source", "device", "train_on_validation", "weights", "checkpoints", "progress", "return"}
 """parameters of `Train` that are no option under their name"""
 
@@ -324,14 +313,9 @@ def _table(
     if named.evaluator == "table":
         made: TableSource = resolve("tables", named.data)(told.folder, **named.source)
         return made
-    from ma2ml_env.games.measured import measured, table_file
+    from ma2ml_env.games.measured import check_options, measured, table_file
 
-    if idle := [name for name, usual in _OF_IMAGES.items() if options.get(name) not in (None, False, usual)]:
-        raise ValueError(
-            f"{named.id} is looked up, and reads no images: leave out {idle[0]}, or take the evaluator train"
-        )
-    if options.get("size") not in (None, named.size):
-        raise ValueError(f"{named.id} was measured at its own size: leave out size, or take the evaluator train")
+    check_options(named, options)
     return measured(table_file(named, told.folder), named, agents, told.base, told.protocol.fidelity, seed)
 
 

@@ -24,6 +24,32 @@ _slots = itemgetter(*(each.name for each in fields(Recipe)))
 MOST = 1_000_000
 """pipelines of a table: more were not measured"""
 
+_OF_IMAGES = {
+    "download": False,
+    "images": None,
+    "npz": None,
+    "fit": "crop",
+    "background": "white",
+    "cache": None,
+    "skip_bad": False,
+    "groups": None,
+}
+"""options of data that a table of trainings cannot heed, and what is as if it was not told"""
+
+
+def check_options(named: NamedGame, options: Mapping[str, Any]) -> None:
+    """Refuse what a table of trainings cannot heed.
+
+    Raises:
+        ValueError: if an option is of images, or brings them to another size; it is named.
+    """
+    if idle := [name for name, usual in _OF_IMAGES.items() if options.get(name) not in (None, False, usual)]:
+        raise ValueError(
+            f"{named.id} is looked up, and reads no images: leave out {idle[0]}, or take the evaluator train"
+        )
+    if options.get("size") not in (None, named.size):
+        raise ValueError(f"{named.id} was measured at its own size: leave out size, or take the evaluator train")
+
 
 def table_file(named: NamedGame, told: str | Path | None) -> Path:
     """Where the trainings of a game lie: in a file that was told, or in the one that comes with the package."""

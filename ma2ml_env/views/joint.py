@@ -4,7 +4,7 @@ import difflib
 import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from numbers import Real
+from numbers import Rational, Real
 from typing import Any
 
 import numpy as np
@@ -141,8 +141,10 @@ def _index(agent: str, decision: Decision, value: Any) -> int:
 
 
 def _is_number(value: Any) -> bool:
-    """Also of whole numbers that no float holds."""
-    return isinstance(value, Real) and not isinstance(value, bool) and -math.inf < value < math.inf
+    """Also one that no float holds."""
+    if isinstance(value, bool):
+        return False
+    return isinstance(value, Rational) or (isinstance(value, Real) and math.isfinite(value))
 
 
 def _said(value: Any) -> str:
