@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ MAY_PASS = ("CRASH", "TIMEOUT", "OOM")
 
 
 class Results:
-    """`results.jsonl`: stage, trial, seed, recipe key, digest of the data, outcome, and a digest of all that.
+    """`results.jsonl`: stage, trial, seed, recipe key, digests of the data and of the line, outcome, and perhaps what made it.
 
     A torn line does not count. Of a training that was done on several data the last one counts, for its weights are there.
 
@@ -27,20 +27,24 @@ class Results:
         path: of the file.
         data: digest of the data; what was trained on others does not count.
         trusted: whether lines without one, of an earlier version, are taken to be of these data.
+        made: what makes them now, where that matters: what something else made does not count. None takes all.
 
     Raises:
         OSError: if the file cannot be read.
     """
 
-    def __init__(self, path: Path, data: str, trusted: bool = False) -> None:
+    def __init__(self, path: Path, data: str, trusted: bool = False, made: Mapping[str, str] | None = None) -> None:
         self.path = path
         self._data = data
+        self._made = {} if made is None else {"made": dict(made)}
         self._outcomes: dict[tuple[str, str, int], Outcome | None] = {}
         for line in path.read_bytes().splitlines() if path.exists() else ():
             try:
                 row = read_json(line)
                 if row.pop("digest") == content_key(row):
                     same = row.get("data", data if trusted else None) == data
+                    if made is not None and row.get("made") != made:
+                        continue
                     outcome = Outcome.from_json(row["outcome"]) if same else None
                     self._outcomes[row["stage"], row["recipe_key"], row["seed"]] = outcome
             except (ValueError, AttributeError, KeyError, TypeError, RecursionError):
@@ -63,6 +67,7 @@ class Results:
             "recipe_key": job.recipe.key,
             "data": self._data,
             "outcome": outcome.to_json(),
+            **self._made,
         }
         data["digest"] = content_key(data)
         with open(self.path, "ab+") as file:

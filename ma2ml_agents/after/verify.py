@@ -25,19 +25,19 @@ from ma2ml_agents.run.ticker import working
 from ma2ml_env.evaluators.base import Job
 from ma2ml_env.evaluators.placement import place
 from ma2ml_env.evaluators.table import Table, picks_of
-from ma2ml_env.evaluators.train import Train, device_named
+from ma2ml_env.evaluators.train import Train
 from ma2ml_env.game import Game
 from ma2ml_env.io.files import FolderLock, write_atomic
 from ma2ml_env.store.store import TrialStore
 from ma2ml_env.tables.analysis import noise_variance
 from ma2ml_env.tables.measured import Measured
-from ma2ml_env.trial import Outcome, Trial, trial_seed
+from ma2ml_env.trial import ERRORS, Outcome, Trial, trial_seed
 
 FAR = 4.0
 """noise deviations: a training that is further off is not the one that was measured"""
 FRESH = 2000
 """a winner's fresh seed is `trial_seed(the trial's, FRESH)`; retraining draws from smaller numbers"""
-SAME = ("torch", "processor")
+SAME = ("torch", "processor", "device")
 """what decides the last bits of a training"""
 
 
@@ -57,9 +57,14 @@ class Again:
     live: Outcome
     """what came of it now"""
     deviation: float
-    """of the difference by noise alone, at accuracies like this; NaN where nothing was measured twice"""
+    """of what came of it now from `expected` by noise alone, at accuracies like this; NaN where nothing was measured twice"""
     same_make: bool
     """whether the measurement was made by the same torch on the same kind of processor, under the same seed; not of a GPU"""
+    expected: float
+    """mean accuracy of the pipeline's other trainings that did not fail. That of the table itself was selected: of many noisy
+    measurements, a search finds one that was lucky. Where there is no other one, that of the table"""
+    error: str = ""
+    """with which the measurement of the table failed; "" if it did not"""
 
     @property
     def difference(self) -> float:
@@ -68,18 +73,27 @@ class Again:
 
     @property
     def deviations(self) -> float:
-        """The difference, in noise deviations; NaN where these are not known."""
-        return self.difference / self.deviation if self.deviation > 0.0 else 0.0 if not self.difference else math.nan
+        """How far off the expected accuracy it is, in noise deviations; NaN where these are not known."""
+        off = self.live.accuracy - self.expected
+        if self.deviation == 0.0:
+            return math.copysign(math.inf, off) if off else 0.0
+        return off / self.deviation
 
     @property
     def verdict(self) -> str:
-        """In a word or two: `equal`, `within noise`; in capitals what is neither, or not equal where it should have been."""
+        """In a word or two: `equal`, `within noise`, `noise unknown`; in capitals what does not agree with the table."""
         if self.live.status != "ok":
-            return f"FAILED {self.live.error}"
-        if not self.difference and (math.isnan(self.table_test) or self.table_test == self.live.test_accuracy):
+            return "equal" if self.live.error == self.error else f"FAILED {self.live.error}"
+        if (
+            not self.error
+            and not self.difference
+            and (math.isnan(self.table_test) or self.table_test == self.live.test_accuracy)
+        ):
             return "equal"
         if self.same_make:
             return "NOT EQUAL"
+        if math.isnan(self.deviations):
+            return "noise unknown"
         return "within noise" if abs(self.deviations) <= FAR else "TOO FAR"
 
     @property
@@ -87,11 +101,19 @@ class Again:
         """With the table, as far as it can."""
         return self.verdict in ("equal", "within noise")
 
+    @property
+    def open(self) -> bool:
+        """Whether nobody can say: the training is another one, and nothing tells how far off it may be."""
+        return self.verdict == "noise unknown"
+
     def to_json(self) -> dict[str, Any]:
         """A JSON object."""
         own = {"live": self.live.to_json(), "difference": self.difference, "verdict": self.verdict}
         numbers = vars(self) | own | {"deviations": self.deviations}
-        return {name: None if isinstance(each, float) and math.isnan(each) else each for name, each in numbers.items()}
+        return {
+            name: None if isinstance(each, float) and not math.isfinite(each) else each
+            for name, each in numbers.items()
+        }
 
 
 def verify(
@@ -136,10 +158,10 @@ def verify(
     folder.mkdir(exist_ok=True)
     lock = FolderLock(folder / "verify.lock")
     try:
-        results = Results(folder / "results.jsonl", digest)
+        here = made_with(None if live.engine == "ray" else live.device)
+        results = Results(folder / "results.jsonl", digest, made=here)
         wanted = [Wanted("verify", each.job.number, each.job) for each in winners]
         outcomes = train("verify", wanted, evaluator, results, console, on_outcome, progress)
-        here = made_with() if device_named(live.device).type == "cpu" else {}
         found = [_again(table, each, outcome, here) for each, outcome in zip(winners, outcomes, strict=True)]
         text = json.dumps([each.to_json() for each in found], indent=2) + "\n"
         write_atomic(folder / "summary.json", text.encode())
@@ -192,7 +214,7 @@ def _best(run: Path, game: Game, top: int) -> list[Trial]:
 
 
 def _winner(game: Game, table: Measured, trial: Trial, fresh: bool, mean: bool) -> _Winner:
-    """Under the seed of the measurement that the search was told; of means, of the first one.
+    """Under the seed of the measurement that the search was told; of means, of the first one that did not fail.
 
     Raises:
         ValueError: if the table has changed since.
@@ -200,7 +222,12 @@ def _winner(game: Game, table: Measured, trial: Trial, fresh: bool, mean: bool) 
     codes = {agent: np.array([code], dtype=np.int64) for agent, code in trial.proposal.codes.items()}
     point = table.points(codes)
     job = game.job(trial.number, trial.proposal.codes, trial_seed(trial.seed, FRESH))
-    repeat = 0 if mean else int(table.repeats(point, picks_of(np.array([trial.seed])))[0])
+    worked = np.flatnonzero((table.errors[point[0]] == 0) & ~np.isnan(table.values[point[0]]))
+    repeat = (
+        (int(worked[0]) if len(worked) else 0)
+        if mean
+        else int(table.repeats(point, picks_of(np.array([trial.seed])))[0])
+    )
     now = float(table.mean_curves[point[0], -1] if mean else table.values[point[0], repeat])
     if trial.outcome.fidelity == table.fidelity and trial.outcome.accuracy != now:
         raise ValueError(
@@ -214,24 +241,48 @@ def _winner(game: Game, table: Measured, trial: Trial, fresh: bool, mean: bool) 
 
 def _again(table: Measured, winner: _Winner, live: Outcome, here: Mapping[str, str]) -> Again:
     point, repeat = winner.point, winner.repeat
-    mean, count = float(table.mean_curves[point, -1]), int((~np.isnan(table.values[point])).sum())
+    mean = float(table.mean_curves[point, -1])
+    told = mean if repeat is None else float(table.values[point, repeat])
     tests = table.tests if repeat is not None else table.mean_tests
     which = point if repeat is None else (point, repeat)
     made = {} if repeat is None else table.about["sources"][table.sources[point, repeat]]["made"]
-    try:
-        deviation = math.sqrt(float(noise_variance(table.values, np.array([mean]))[0]))
-    except ValueError:
-        deviation = math.nan
+    expected, deviation = _expected(table, point, repeat, told)
     return Again(
         trial=winner.job.number,
         seed=winner.job.seed,
         mean=mean,
-        table=mean if repeat is None else float(table.values[point, repeat]),
+        table=told,
         table_test=math.nan if tests is None else float(tests[which]),
         live=live,
-        deviation=deviation * (math.sqrt(1.0 + 1.0 / count) if repeat is None else 1.0),
-        same_make=all(name in here and made.get(name) == here[name] for name in SAME),
+        deviation=deviation,
+        same_make=here.get("device") == "cpu" and all(made.get(name) == here[name] for name in SAME),
+        expected=expected,
+        error="" if repeat is None else ERRORS[table.errors[point, repeat]],
     )
+
+
+def _expected(table: Measured, point: int, repeat: int | None, told: float) -> tuple[float, float]:
+    """The accuracy that a training of a point may be expected to have, and the deviation of a training from it by noise.
+
+    It is the mean of n trainings that did not fail, without the one that was selected, so the variance of the difference is
+    (1 + 1 / n) times that of a training.
+
+    Args:
+        table: the table.
+        point: number of the joint code.
+        repeat: the measurement that was selected; None if it was none.
+        told: what the search was told, where nothing else is known.
+    """
+    values = np.where(table.errors == 0, table.values, np.nan)
+    others = values[point] if repeat is None else np.delete(values[point], repeat)
+    others = others[~np.isnan(others)]
+    expected = float(others.mean()) if len(others) else told
+    pipelines = values[np.unique(table.same)]  # not as often as one has codes
+    try:
+        variance = noise_variance(pipelines[~np.isnan(pipelines).all(1)], np.array([expected]))[0]
+    except ValueError:
+        return expected, math.nan
+    return expected, math.sqrt(float(variance) * (1.0 + 1.0 / max(1, len(others))))
 
 
 def _same_data(digest: str, table: Measured) -> str:

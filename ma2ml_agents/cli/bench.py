@@ -62,7 +62,8 @@ def _ended(command: Sequence[str]) -> int:
     try:
         process = subprocess.Popen([sys.executable, *command])
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        return process.wait()
+        code = process.wait()
+        return code if code >= 0 else 128 - code  # killed by a signal: as a shell says it
     except Stopped as stopped:
         if process is not None:
             process.send_signal(stopped.signum)

@@ -93,9 +93,9 @@ def drive(
             _check_budget(config, store)
             given = known(config, game, store)
             _set_up(config, data, store, console)
-            note_made(
-                store, () if again is None else [trial.number for trial in store.trials() if again(trial.outcome)]
-            )
+            played = () if again is None else [trial.number for trial in store.trials() if again(trial.outcome)]
+            here = config.evaluator == "train" and config.engine != "ray"  # a cluster's machines may have others
+            note_made(store, config.device if here else None, played)
             for note in given.notes:
                 console.print(note, soft_wrap=True)
             if again is not None:
@@ -217,7 +217,7 @@ def _check_budget(config: RunConfig, store: TrialStore) -> None:
 def _set_up(config: RunConfig, data: KnownData | None, store: TrialStore, console: Console) -> None:
     """Store what the run is, or make sure that it is still the same; say it, and what its data look like."""
     from ma2ml_agents.registry import learner_title
-    from ma2ml_agents.run.data import KEY, known_data, write_split
+    from ma2ml_agents.run.data import KEY, known_data, looked_up, write_split
 
     folder, before = store.folder, known_data(store)
     told = config.to_json() | ({} if data is None else {KEY: data.to_json()})
@@ -227,6 +227,6 @@ def _set_up(config: RunConfig, data: KnownData | None, store: TrialStore, consol
     if data is None:
         return
     console.print(f"data: {data.told()}", soft_wrap=True)
-    if data != before or not (folder / "split.csv").exists():
+    if not looked_up(config) and (data != before or not (folder / "split.csv").exists()):
         for line in write_split(folder, config.beside(folder)):
             console.print(line, soft_wrap=True)

@@ -1,8 +1,8 @@
 """The entry of the command line: signals are heard before anything heavy is imported, and errors become one line.
 
-Exit codes: 0 done; 1 `check` found something; 2 bad input, nothing was lost; 75 stopped by SIGTERM, SIGUSR1 or SIGHUP, 130 by
-Ctrl-C (`bench` ends with its programs' codes: 128 and the signal's number). All that takes long to import (tyro, rich, numpy,
-torch) is imported below, inside of functions.
+Exit codes: 0 done; 1 `check` or `data` found something, or `verify` a winner that does not agree with its table; 2 bad input,
+nothing was lost; 75 stopped by SIGTERM, SIGUSR1 or SIGHUP, 130 by Ctrl-C (`bench` ends with its programs' codes: 128 and the
+signal's number). All that takes long to import (tyro, rich, numpy, torch) is imported below, inside of functions.
 """
 
 import os

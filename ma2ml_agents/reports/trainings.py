@@ -1,19 +1,26 @@
 """The trials of stored runs as one table of trainings."""
 
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ma2ml_agents.run.config import RunConfig
 from ma2ml_agents.run.data import KEY
 from ma2ml_agents.run.made import session_of, sessions
-from ma2ml_agents.run.stored import build_without_evaluator, known_trials, stored_config
+from ma2ml_agents.run.stored import build_without_evaluator, known_trials, stored_config, training_options
 from ma2ml_env.game import Game
 from ma2ml_env.games.measured import levels
+from ma2ml_env.games.named import NamedGame
+from ma2ml_env.registry import resolve
 from ma2ml_env.store.store import TrialStore
 from ma2ml_env.tables.trainings import Trainings, joined
 from ma2ml_env.trial import ERRORS, STATUSES, Trial
+
+_PLACES = {"name", "folder", "download", "cache", "cache_limit", "verify", "digest"}
+"""options of a `DataSource` that say where data lie and how they are kept"""
 
 
 def table_of(runs: Sequence[Path], *, mixed: bool = False) -> Trainings:
@@ -59,6 +66,7 @@ def _of(run: Path) -> Trainings:
                 "fidelity": game.protocol.fidelity,
                 "class_weights": config.class_weights,
             },
+            "split": _split(config),
             "levels": None if game.spec.intervals else levels([*game.modules.values()], game.base),
             "learner": config.learner,
             "seed": config.seed,
@@ -68,6 +76,18 @@ def _of(run: Path) -> Trainings:
         for each in ({}, *made)  # what was trained before anything was noted, and the sessions
     ]
     return _table(trials, game, about, [1 + session_of(trial.number, made) for trial in trials])
+
+
+def _split(config: RunConfig) -> dict[str, Any]:
+    """Which images were trained and measured on, and how they are read: what differs from the usual.
+
+    What the game says, the size and the seed are always there.
+    """
+    named: NamedGame = resolve("games", config.game)
+    source, _ = training_options(config)
+    always, told = {"size", "seed", *named.source}, vars(source)
+    usual = {each.name: each.default for each in fields(source) if each.name not in _PLACES}
+    return {name: told[name] for name, value in usual.items() if name in always or told[name] != value}
 
 
 def _table(trials: Sequence[Trial], game: Game, about: dict[str, Any], source: Sequence[int]) -> Trainings:

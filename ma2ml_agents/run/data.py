@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any, Self
 
 from ma2ml_agents.run.config import RunConfig
-from ma2ml_agents.run.stored import training_options
+from ma2ml_agents.run.stored import game_trains, training_options
 from ma2ml_env.games.make import NamedGame
+from ma2ml_env.games.measured import table_file
 from ma2ml_env.io.files import write_atomic
 from ma2ml_env.io.reading import check_fields, expected
 from ma2ml_env.registry import resolve
 from ma2ml_env.store.store import TrialStore
+from ma2ml_env.tables.trainings import Trainings
 from ma2ml_env.training.data.identity import Identity
 from ma2ml_env.training.data.raw import PARTS
 
@@ -26,6 +28,8 @@ MOST_PAIRS = 1e8
 """of images in different parts, that are compared before a search: a second or two"""
 FEWER = {"own-small-v0": (("limit", "train", 4000), ("validation_limit", "validation", 2000))}
 """game -> (option, part, number) of limits that it had not in runs without an identity"""
+TRAININGS = "a table of trainings"
+"""name of the data of a search that looks trainings up"""
 KEY = "data_identity"
 """in the config of a run"""
 
@@ -72,20 +76,32 @@ class KnownData:
         )
         doubt = "" if self.verified else "; unverified: an earlier version began this run, and did not look at its data"
         changed = "".join(f"; CHANGED {line}" for line in self.changed)
+        if self.identity.name == TRAININGS:
+            return f"{TRAININGS}, digest {self.identity.digest[:8]}{doubt}{changed}"
         name, digest = self.identity.name, self.identity.digest[:8]
         return f"{name}, {len(self.identity.class_names)} classes, {counts}, digest {digest}{doubt}{changed}"
 
 
 def identify(config: RunConfig) -> Identity | None:
-    """What the data are now; None where nothing is trained.
+    """What the data are now, or the table of trainings; None where nothing is trained, and nothing was.
 
     Raises:
         FileNotFoundError, ValueError: the data are not there, or an option cannot be used.
     """
+    if looked_up(config):
+        named: NamedGame = resolve("games", config.game)
+        if config.data is None and named.measured is None:
+            return None  # the game is refused when it is made
+        return Identity(TRAININGS, Trainings.load(table_file(named, config.data)).digest)
     if config.evaluator != "train":
         return None
     identity: Identity = training_options(config)[0].identity()
     return identity
+
+
+def looked_up(config: RunConfig) -> bool:
+    """Whether the run's data are a table of trainings of its game, which are others when the table is."""
+    return config.evaluator == "table" and game_trains(config.game)
 
 
 def known_data(store: TrialStore) -> KnownData | None:
@@ -194,7 +210,14 @@ def run_name(config: RunConfig, identity: Identity | None) -> str:
     is not the game's own evaluator that plays, its name stands there.
     """
     named: NamedGame = resolve("games", config.game)
-    end = identity.digest[:8] if identity else "" if config.evaluator == named.usual else config.evaluator
+    own = identity is not None and identity.name != TRAININGS
+    end = (
+        identity.digest[:8]
+        if identity is not None and own
+        else ""
+        if config.evaluator == named.usual
+        else config.evaluator
+    )
     words = [re.sub("[^a-z0-9]+", "-", word.lower()).strip("-") for word in (f"{config.game}-{config.learner}", end)]
     tail = "-".join(["", str(abs(config.seed)), *filter(None, words[1:])])
     return words[0][: 80 - len(tail)].rstrip("-") + tail

@@ -9,14 +9,22 @@ import numpy as np
 import torch
 
 import ma2ml_env
+from ma2ml_env.evaluators.train import device_named
 from ma2ml_env.store.store import TrialStore
 
 SECTION = "made"
 
 
-def made_with() -> dict[str, str]:
-    """Versions, and the processor with what torch uses of it."""
-    return {
+def made_with(device: str | None = None) -> dict[str, str]:
+    """Versions, the processor with what torch uses of it, and where trainings run.
+
+    Args:
+        device: by the words of `--device`; None where nothing is trained, or nobody knows on which machine.
+
+    Raises:
+        ValueError: if there is no such device.
+    """
+    return ({} if device is None else {"device": _device(device)}) | {
         "ma2ml": ma2ml_env.__version__,
         "torch": torch.__version__,
         "numpy": np.__version__,
@@ -25,14 +33,15 @@ def made_with() -> dict[str, str]:
     }
 
 
-def note_made(store: TrialStore, again: Collection[int] = ()) -> None:
+def note_made(store: TrialStore, device: str | None = None, again: Collection[int] = ()) -> None:
     """Note it with a run, where it is another than when the run began or was gone on with last.
 
     Args:
         store: of the run; nobody else drives it.
+        device: as of `made_with`.
         again: numbers of trials that are going to be played again.
     """
-    before, now = sessions(store), made_with()
+    before, now = sessions(store), made_with(device)
     if not before or {name: before[-1].get(name) for name in now} != now:
         there = sorted(store.numbers() - set(again))
         first = next((number for number, each in enumerate(there) if number != each), len(there))
@@ -53,6 +62,12 @@ def session_of(number: int, told: Sequence[Mapping[str, Any]]) -> int:
     """The index of the session that trained a trial; -1 if that was before any was noted."""
     later = [index for index, each in enumerate(told) if number >= each["from"] and number not in each["has"]]
     return max(later, default=-1)
+
+
+def _device(told: str) -> str:
+    """`cpu`, or the GPU's name."""
+    device = device_named(told)
+    return "cpu" if device.type == "cpu" else torch.cuda.get_device_name(device)
 
 
 def _processor() -> str:

@@ -86,7 +86,8 @@ def make_game(
         modules: agents, by their names in this game or in the registry, or as objects; None is the game's own.
         reward: `accuracy`, `flops` (soft limit), `hard` (hard limit), or an object; None is the game's own.
         flops_limit: MACs of the reward; None is the game's own.
-        seed: of the data split or the synthetic landscape (not of the search); a `source` has its own, a table none.
+        seed: of the data split or the synthetic landscape (not of the search); a `source` has its own, and so has a table of
+            a game's own trainings, which is refused with another one; other tables have none.
         metric: that the reward and a halving go by, of what is trained: a registered name, see `metrics.py`.
         halving: rising shares of a training, each in (0, 1): at each the worse half of the batch is dropped; () trains all of
             it to the end. For what is trained, or looked up in a table with curves.
@@ -140,7 +141,7 @@ def make_game(
         player = _trainer(told, device, max_flops, metric, halving, checkpoints)
     elif evaluator == "table":
         spaces = {module.name: module.space for module in agents}
-        table = _table(named, told, agents, options.get("size"))
+        table = _table(named, told, agents, options, seed)
         player = resolve("evaluators", "table")(table, spaces, **told.player)
         if halving:
             player = _halved(player, halving, table.epochs)
@@ -298,21 +299,24 @@ def evaluator_of(named: NamedGame, wanted: str | None, *, own_table: bool = Fals
             f"{named.id} looks results up, there is nothing to train: its evaluators are table and surrogate"
         )
     if evaluator == "table" and named.usual != "table" and not own_table:
-        raise ValueError(f"{named.id} has no table of results: its evaluators are train and surrogate")
+        raise ValueError(
+            f"{named.id} has no table of results: its evaluators are train and surrogate. Your own trainings of all its "
+            "pipelines, as `ma2ml table` writes them, are looked up with --data FILE.npz (data=FILE.npz)"
+        )
     return evaluator
 
 
-def _table(named: NamedGame, told: Told, agents: Sequence[Module], size: int | None) -> TableSource:
+def _table(
+    named: NamedGame, told: Told, agents: Sequence[Module], options: Mapping[str, Any], seed: int
+) -> TableSource:
     """That of others, or of a game's own trainings, which had images of its own size."""
     if named.evaluator == "table":
         made: TableSource = resolve("tables", named.data)(told.folder, **named.source)
         return made
-    from ma2ml_env.games.measured import PACKAGED, measured
+    from ma2ml_env.games.measured import check_options, measured, table_file
 
-    if size not in (None, named.size):
-        raise ValueError(f"{named.id} was measured at its own size: leave out size, or take the evaluator train")
-    path = PACKAGED / str(named.measured) if told.folder is None else Path(told.folder)
-    return measured(path, named, agents, told.base, told.protocol.fidelity)
+    check_options(named, options)
+    return measured(table_file(named, told.folder), named, agents, told.base, told.protocol.fidelity, seed)
 
 
 def _halved(table: Evaluator, rungs: Sequence[float], known: Sequence[int]) -> Evaluator:

@@ -35,6 +35,8 @@ class NamedGame:
     """what the full training has instead of these options: ImageNet's winner is trained on all classes"""
     evaluator: str = "train"
     """`train`, or `table` where there is nothing to train"""
+    digest: str | None = None
+    """of the identity of its data, split as it says: trainings on others are not of this game. None where they may differ"""
     measured: str | None = None
     """file below `tables/data/` with trainings of all of its pipelines; with it a game that trains is looked up unless told"""
 

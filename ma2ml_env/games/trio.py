@@ -26,6 +26,7 @@ TRIO_DIGITS = NamedGame(
     protocol=Protocol(budget=240, batch=24, top_k=5, proxy_epochs=20, final_epochs=20, repeats=3),
     modules=(("aug_trio", {}), ("nas_trio", {}), ("hpo_trio", {})),
     source={"limit": 150, "validation": 1000},
+    digest="443886fd4de4271e56c057585968e0a0",
 )  # fmt: skip
 TRIO_FASHION = replace(
     TRIO_DIGITS,
@@ -34,6 +35,7 @@ TRIO_FASHION = replace(
     data="fashion-mnist",
     size=14,
     source={"limit": 500, "validation": 1000},
+    digest="bf0ebe7e3a3b90f3f1f04ad81348317f",
 )
 TRIO_DIGITS_MACS = replace(
     TRIO_DIGITS,

@@ -8,6 +8,7 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,12 +17,13 @@ from numpy.typing import NDArray
 
 from ma2ml_env.io.files import write_atomic
 from ma2ml_env.io.reading import read_json
+from ma2ml_env.recipe import content_key
 from ma2ml_env.trial import ERRORS, STATUSES
 
 FORMAT = 1
-SAME = ("game", "data", "trains", "levels")
+SAME = ("game", "data", "split", "trains", "levels")
 """what all rows of a table share of their sources: seeds of another game, other data or another training mean something else.
-`levels` is not there in tables of before"""
+`split` and `levels` are not there in tables of before"""
 MADE = ("ma2ml", "torch")
 """what rows of one table share, unless somebody means to mix them"""
 
@@ -37,8 +39,8 @@ class Trainings:
     about: Mapping[str, Any]
     """What the columns mean. `decisions`: a list of (agent, decision, choices), one for each column of the codes; `intervals`:
     (agent, interval, low, high) of each position; `sources`: for each where its rows come from: `game`, `data` (the digest),
-    `trains` (what all its trainings share), `levels` (a digest of what the choices mean), `learner`, `seed`, and `made`: the
-    versions and the processor"""
+    `split` (which images of these, and how they are read), `trains` (what all its trainings share), `levels` (a digest of
+    what the choices mean), `learner`, `seed`, and `made`: the versions and the processor"""
     codes: NDArray[np.int64]
     """(n, decisions) indices"""
     positions: NDArray[np.float64]
@@ -94,6 +96,12 @@ class Trainings:
 
     def __len__(self) -> int:
         return len(self.codes)
+
+    @property
+    def digest(self) -> str:
+        """Of the content, 32 hex digits: equal of equal tables, however a file of them was compressed."""
+        arrays = {name: sha256(np.ascontiguousarray(array).data).hexdigest() for name, array in self._arrays().items()}
+        return content_key([self.about, arrays])
 
     def save(self, path: Path) -> None:
         """Write the file; a reader never sees half of it.

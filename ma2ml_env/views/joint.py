@@ -4,7 +4,7 @@ import difflib
 import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from numbers import Real
+from numbers import Rational, Real
 from typing import Any
 
 import numpy as np
@@ -51,7 +51,10 @@ class JointSpace:
             return np.asarray(self.rows({agent: np.asarray(code)[None] for agent, code in asked.items()})[0])
         told: dict[str, Any] = {}
         for name, value in asked.items():
-            told |= {f"{name}.{own}": v for own, v in value.items()} if isinstance(value, Mapping) else {name: value}
+            more = {f"{name}.{own}": v for own, v in value.items()} if isinstance(value, Mapping) else {name: value}
+            if twice := sorted(map(str, told.keys() & more.keys())):
+                raise ValueError(f"{twice[0]} is said twice: by its agent, and by its name with a dot")
+            told |= more
         for name in told:
             if name not in self.decisions:
                 raise ValueError(f"this space has no decision {name!r}{closest(str(name), self.decisions)}")
@@ -110,6 +113,8 @@ class JointSpace:
         parts = {agent: np.asarray(codes[agent]) for agent in self.spaces}
         for agent, part in parts.items():
             size = len(self.spaces[agent].nvec)
+            if not np.issubdtype(part.dtype, np.integer):
+                raise ValueError(f"agent {agent!r}: codes are whole numbers, not {part.dtype}")
             if part.ndim != 2 or part.shape[1] != size or len(part) != len(next(iter(parts.values()))):
                 raise ValueError(
                     f"agent {agent!r}: codes are {size} indices a row, as many rows as others have, not {part.shape}"
@@ -123,17 +128,29 @@ def _index(agent: str, decision: Decision, value: Any) -> int:
         if isinstance(value, bool) == isinstance(choice, bool) and np.array_equal(value, choice):
             return index
     if _is_number(value) and all(map(_is_number, decision.choices)):
-        near = min(decision.choices, key=lambda choice: abs(choice - value))
+        inside = max(min(decision.choices), min(value, max(decision.choices)))  # no float holds 10^400
+        near = min(decision.choices, key=lambda choice: abs(choice - inside))
     else:
         said = {str(choice): choice for choice in decision.choices}
-        near = said[difflib.get_close_matches(str(value), said, n=1, cutoff=0.0)[0]]
+        near = said[
+            difflib.get_close_matches(_said(value) if isinstance(value, int) else str(value), said, n=1, cutoff=0.0)[0]
+        ]
     raise ValueError(
-        f"agent {agent!r}, decision {decision.name!r}: {value!r} is not one of {decision.choices}; the closest is {near!r}"
+        f"agent {agent!r}, decision {decision.name!r}: {_said(value)} is not one of {decision.choices}; the closest is {near!r}"
     )
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    """Also one that no float holds."""
+    if isinstance(value, bool):
+        return False
+    return isinstance(value, Rational) or (isinstance(value, Real) and math.isfinite(value))
+
+
+def _said(value: Any) -> str:
+    """A value as a message shows it: Python refuses to write out whole numbers of some thousand digits."""
+    huge = isinstance(value, int) and abs(value) > 10**50
+    return "a number of more than 50 digits" if huge else repr(value)
 
 
 def _rising(choices: Sequence[Any]) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ma2ml_env.evaluators.halving import Halving
 from ma2ml_env.evaluators.table import Table, picks_of
 from ma2ml_env.game import Game
 from ma2ml_env.games.make import make_game
@@ -38,7 +39,7 @@ class Answers:
     params: Ints
     """(n,) parameters; 0 likewise"""
     seconds: Floats
-    """(n,) of the training from its begin until here"""
+    """(n,) of the training from its begin until here; all of them of what failed, as nobody knows when it did"""
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,8 @@ class Benchmark:
     """
 
     def __init__(self, game: Game, *, noise: bool = False) -> None:
+        if isinstance(game.evaluator, Halving):
+            raise ValueError("a benchmark is asked for any epoch, and halves nothing: make the game without halving")
         source = game.evaluator.source if isinstance(game.evaluator, Table) else None
         if not isinstance(source, Measured):
             raise ValueError("a benchmark is of a game with a table of its own trainings; make_game plays all others")
@@ -97,6 +100,10 @@ class Benchmark:
         self._taken = (
             np.nan_to_num(seconds) / self.epochs[-1]
         )  # by an epoch of each training; the last column is the mean
+        failed = (source.errors > 0) | np.isnan(source.values)
+        self._failed = np.column_stack(
+            [source.errors > 0, failed.all(1)]
+        )  # nobody knows when: all their seconds are spent
         self._reached = np.zeros(seconds.shape, dtype=np.int64)  # epochs of each that were asked for
 
     def __len__(self) -> int:
@@ -140,10 +147,11 @@ class Benchmark:
             curves, tests = source.curves, source.tests
         which: Any = point if training is None else (point, training)
         clock = (source.same[point], -1 if training is None else training)
-        self._reached[clock] = np.maximum(self._reached[clock], until)
+        spent = np.where(self._failed[clock], self.epochs[-1], until)
+        self._reached[clock] = np.maximum(self._reached[clock], spent)
         accuracy, macs = curves[..., column][which], source.macs[point]
         tested = tests[which] if tests is not None and until == self.epochs[-1] else np.full(len(point), np.nan)
-        seconds = self._taken[clock] * until
+        seconds = self._taken[clock] * spent
         return Answers(
             until, self._reward.vector(accuracy, macs), accuracy, tested, macs, source.params[point], seconds
         )
@@ -172,7 +180,8 @@ class Benchmark:
     def seconds(self) -> float:
         """What all trainings that were asked for would have taken, one after another.
 
-        One that goes on costs the difference; what is asked twice is trained once. An epoch takes its share of the seconds that
+        One that goes on costs the difference; what is asked twice is trained once. One that failed costs all its seconds at
+        whatever epoch, as in the game. An epoch takes its share of the seconds that
         its whole training took where it was measured. Without noise a pipeline is one training, of the median.
         """
         return float((self._taken * self._reached).sum())

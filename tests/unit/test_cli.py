@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ma2ml_agents.cli import bench
 from ma2ml_agents.cli.commands import COMMANDS, parse
 from ma2ml_agents.cli.main import main
 from ma2ml_agents.run.config import RunConfig
@@ -380,3 +381,11 @@ def test_a_reader_that_leaves_early_is_no_error(searched):
     done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True)
     assert done.returncode == 0
     assert done.stderr == b""
+
+
+def test_a_program_of_bench_that_is_killed_gives_128_and_its_signal(tmp_path, monkeypatch):
+    (tmp_path / "suites").mkdir()
+    (tmp_path / "suites" / "some.toml").write_text("")
+    (tmp_path / "run.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n")
+    monkeypatch.setattr(bench, "FOLDER", tmp_path)
+    assert main(["bench", "some", "--out", str(tmp_path / "runs")]) == 137

@@ -21,6 +21,7 @@ from ma2ml_env.store.store import TrialStore
 from ma2ml_env.tables.trainings import Trainings, joined
 from ma2ml_env.training.data.source import DataSource
 
+HERE = ["--workers", "1", "--device", "cpu"]
 DOCS = Path(__file__).parents[2] / "docs" / "run.md"
 SUITE = """
 name = "tiny"
@@ -50,7 +51,7 @@ def collected(tmp_path_factory):
     folder = tmp_path_factory.mktemp("collect")
     (folder / "suite.toml").write_text(SUITE)
     (folder / "some.json").write_text(json.dumps(SOME))
-    assert main(["collect", str(folder / "suite.toml"), "--out", str(folder / "out"), "--workers", "1"]) == 0
+    assert main(["collect", str(folder / "suite.toml"), "--out", str(folder / "out"), *HERE]) == 0
     return folder
 
 
@@ -66,8 +67,30 @@ def test_a_suite_becomes_runs_and_a_table(collected):
     (first, second) = table.about["sources"]
     assert (first["seed"], second["seed"]) == (0, 1)
     assert first["made"]["torch"]
+    assert first["made"]["device"] == "cpu"
+    assert first["split"] == {"limit": 150, "validation": 1000, "size": None, "seed": 0}
     with TrialStore(collected / "out" / "tiny-1-of-1-seed-1", create=False) as store:
         assert [trial.outcome.accuracy for trial in store.trials()] == table.accuracy[3:].tolist()
+
+
+def test_a_table_says_on_which_images_it_was_trained(tmp_path):
+    """Those of other options are no measurements of the game."""
+    words = ["search", "trio-digits-v0", "--evaluator", "train", "--learner", "random", "--budget", "1", "--batch", "1"]
+    words += [
+        "--set",
+        "limit=50",
+        "--set",
+        "seed=3",
+        "--set",
+        "proxy_epochs=1",
+        "--run",
+        str(tmp_path / "run"),
+        "--workers",
+        "1",
+    ]
+    assert main(words) == 0
+    (source,) = table_of([tmp_path / "run"]).about["sources"]
+    assert source["split"] == {"limit": 50, "validation": 1000, "size": None, "seed": 3}
 
 
 def test_an_entry_is_trained_again_to_the_bit(collected):
@@ -84,7 +107,7 @@ def test_an_entry_is_trained_again_to_the_bit(collected):
 
 
 def test_the_same_command_goes_on_and_other_parts_are_other_runs(collected, capsys):
-    command = ["collect", str(collected / "suite.toml"), "--out", str(collected / "out"), "--workers", "1"]
+    command = ["collect", str(collected / "suite.toml"), "--out", str(collected / "out"), *HERE]
     before = (collected / "out" / "tiny-1-of-1.npz").read_bytes()
     assert main(command) == 0
     assert (collected / "out" / "tiny-1-of-1.npz").read_bytes() == before
@@ -148,7 +171,7 @@ def test_other_games_and_what_was_not_trained_make_no_table(collected, tmp_path,
 def test_a_session_that_trains_nothing_does_not_show(collected, tmp_path, monkeypatch):
     """As when the same command is given again after an upgrade; what is trained then has its own source."""
     run = shutil.copytree(collected / "out" / "tiny-1-of-1-seed-0", tmp_path / "run")
-    monkeypatch.setattr(made, "made_with", lambda: {"ma2ml": "9", "torch": "9"})
+    monkeypatch.setattr(made, "made_with", lambda device: {"ma2ml": "9", "torch": "9"})
     assert main(["resume", str(run)]) == 0
     assert len(table_of([run]).about["sources"]) == 1
     assert main(["resume", str(run), "--extend", "1"]) == 0

@@ -7,6 +7,7 @@ import pytest
 from whole_grid import AGENTS, GAME, all_codes, pipelines, small_game, split, trainings
 
 from ma2ml_agents.cli.main import main
+from ma2ml_agents.run.data import KEY
 from ma2ml_agents.run.stored import stored_config
 from ma2ml_env import registry
 from ma2ml_env.env import AutoMLEnv
@@ -140,6 +141,31 @@ def test_a_measured_game_is_looked_up_unless_told_and_trains_on_request(file, mo
     assert f'"id": "{GAME}"' in capsys.readouterr().out
 
 
+def test_a_run_goes_on_with_its_own_table_alone(table, tmp_path, capsys):
+    """Equal trainings in another file are the same; the old run, which knows no table, takes what is there."""
+    words = ["search", GAME, "--evaluator", "table", "--modules", *AGENTS, "--data", str(tmp_path / "t.npz")]
+    words += ["--learner", "random", "--batch", "10", "--run", str(tmp_path / "run"), "--budget"]
+    table.save(tmp_path / "t.npz")
+    assert main([*words, "10"]) == 0
+    table.save(tmp_path / "copy.npz")
+    assert main(["resume", str(tmp_path / "run"), "--extend", "10", "--data", str(tmp_path / "copy.npz")]) == 0
+    capsys.readouterr()
+    replace(table, accuracy=table.accuracy * 0.5).save(tmp_path / "copy.npz")
+    for more in (["resume", str(tmp_path / "run"), "--extend", "10"], [*words[:-1], "--budget", "30"]):
+        replace(table, accuracy=table.accuracy * 0.5).save(tmp_path / "t.npz")
+        assert main(more) == 2
+        told = capsys.readouterr().err
+        assert "the data are not those of this run: digest " in told
+        assert len(told.splitlines()) == 1
+    with TrialStore(tmp_path / "run") as store:
+        assert len(list(store.trials())) == 20
+        config = {name: value for name, value in store.config.items() if name != KEY}
+        store.configure(config, safe=(KEY,))
+        assert KEY not in store.config
+    assert main(["resume", str(tmp_path / "run"), "--extend", "10"]) == 0
+    assert "unverified" in capsys.readouterr().out
+
+
 def test_repeats_may_differ_in_number_and_equal_seeds_are_one_training(table, tmp_path):
     """As of learners whose searches were joined to a grid: another code of a pipeline under the same seed is the same."""
     game = small_game()
@@ -184,17 +210,27 @@ def decided(table, choices):
     return replace(table, about={**table.about, "decisions": [[agent, name, choices], *others]})
 
 
+SPLIT = {"limit": 150, "validation": 1000, "size": None, "seed": 0}
 WRONG = {
     r"2 of \d+ pipelines were not measured, the first of them aug family shift, aug strength": lambda t: without(
         t, [i for i, row in enumerate(t.codes.tolist()) if row in t.codes[[0, 7]].tolist()]
     ),
     "trio-fashion-v0, which has other data": lambda t: changed(t, game="trio-fashion-v0"),
+    "other data than trio-digits-v0 has: digest 00000000, not 443886fd": lambda t: changed(t, data="0" * 32),
+    "on data with limit 100, and the game's have 150": lambda t: changed(t, split={**SPLIT, "limit": 100}),
+    "on data with fit pad, and the game's have None": lambda t: changed(t, split={**SPLIT, "fit": "pad"}),
+    "on data with seed 5, and the game's have 0": lambda t: changed(t, split={**SPLIT, "seed": 5}),
     "unknown game 'None'": lambda t: changed(t, game=None),
     "another base recipe": lambda t: changed(t, trains={**t.about["sources"][0]["trains"], "base": "0" * 32}),
     "had other epochs": lambda t: changed(t, trains={**t.about["sources"][0]["trains"], "fidelity": 0.5}),
-    "loss is weighted": lambda t: changed(t, trains={**t.about["sources"][0]["trains"], "class_weights": "balanced"}),
+    "does not say how it was trained": lambda t: changed(t, trains=None),
+    "loss of these trainings is weighted": lambda t: changed(
+        t, trains={**t.about["sources"][0]["trains"], "class_weights": "balanced"}
+    ),
     "earlier levels": lambda t: changed(t, levels="0" * 32),
-    "decision 'family'": lambda t: decided(t, ["shift", "warp", "colour", "tint"]),
+    "decision 'family': the trainings chose among .*'tint'.*, this game among .*'erase'": lambda t: decided(
+        t, ["shift", "warp", "colour", "tint"]
+    ),
     "epochs of a curve rise": lambda t: replace(t, epochs=t.epochs[::-1].copy()),
     "seconds are finite": lambda t: replace(t, seconds=np.where(np.arange(len(t)) == 3, np.nan, t.seconds)),
     "flops are finite and not negative": lambda t: replace(t, flops=t.flops - 10**7),
@@ -221,16 +257,49 @@ def test_trainings_of_something_else_are_refused_in_a_line(table, tmp_path, caps
         ({"batch_size": 64}, "another base recipe"),
         ({"proxy_epochs": 5}, "other epochs"),
         ({"size": 16}, "measured at its own size"),
-        ({"modules": ["aug"]}, "of agent 'hpo', decision 'learning_rate' .* is not in this game"),
-        ({"modules": ["hpo", "aug"]}, "the agents decide"),
+        ({"modules": ["aug"]}, "agent 'hpo', decision 'learning_rate' is one of the trainings, and this game has none"),
+        (
+            {"modules": [*AGENTS, "nas"]},
+            "agent 'nas', decision 'operation' is one of this game, and the trainings have none",
+        ),
+        ({"modules": ["hpo", "aug"]}, r"in the order aug\.family, .*, this game's in hpo\.learning_rate"),
         ({"metric": "macro_f1"}, "for what is trained"),
         ({"limit": 10}, "unknown option 'limit'"),
         ({"mean": "no"}, "mean"),
+        ({"images": "/nowhere"}, "reads no images: leave out images"),
+        ({"npz": "/nowhere.npz"}, "leave out npz"),
+        ({"download": True}, "leave out download"),
+        ({"fit": "pad"}, "leave out fit"),
+        ({"background": "nonsense"}, "leave out background"),
+        ({"cache": "/nowhere"}, "leave out cache"),
+        ({"skip_bad": True}, "leave out skip_bad"),
+        ({"groups": "/nowhere.csv"}, "leave out groups"),
+        ({"seed": 5}, "on data with seed 0, and the game's have 5"),
     ],
 )
 def test_settings_that_the_table_was_not_measured_with_are_refused(file, options, message):
     with pytest.raises(ValueError, match=message):
         make_game(GAME, "table", **{"data": file, "modules": AGENTS, **options})
+
+
+def test_the_data_of_a_game_have_their_digest():
+    source = make_game(GAME, "train", device="cpu").evaluator.inner.source
+    assert source.identity().digest == trio.TRIO_DIGITS.digest == trio.TRIO_DIGITS_MACS.digest
+
+
+def test_a_table_of_another_split_is_played_by_who_says_it(table, tmp_path):
+    changed(table, split={**SPLIT, "seed": 5}, data="0" * 32).save(tmp_path / "five.npz")
+    assert isinstance(small_game("table", data=tmp_path / "five.npz", seed=5).evaluator, Table)
+
+
+def test_a_game_without_a_digest_has_tables_that_say_their_data(table, tmp_path, monkeypatch):
+    """As games of users are, whose data nobody knows here."""
+    monkeypatch.setattr(trio, "TRIO_DIGITS", replace(trio.TRIO_DIGITS, digest=None))
+    table.save(tmp_path / "old.npz")
+    with pytest.raises(ValueError, match=r"nobody knows on which images these were trained: .* `ma2ml table`"):
+        small_game("table", data=tmp_path / "old.npz")
+    changed(table, split=SPLIT, data="0" * 32).save(tmp_path / "new.npz")
+    assert isinstance(small_game("table", data=tmp_path / "new.npz").evaluator, Table)
 
 
 def test_files_that_are_none(tmp_path):
@@ -244,7 +313,7 @@ def test_files_that_are_none(tmp_path):
     trainings().save(tmp_path / "t.npz")
     with pytest.raises(ValueError, match="pipelines, more than"):
         make_game("digits-v0", "table", data=tmp_path / "t.npz")
-    with pytest.raises(ValueError, match="digits-v0 has no table"):
+    with pytest.raises(ValueError, match=r"digits-v0 has no table .* --data FILE.npz"):
         make_game("digits-v0", "table")
 
 
@@ -258,16 +327,21 @@ class Mode:
         return recipe if values["mode"] == "on" else recipe.with_slots(augment=())
 
 
-@pytest.mark.parametrize("order", [1, -1])
-def test_codes_of_one_pipeline(order):
-    """None are taken for one another that are not; those that an agent's own choices make equal are all found."""
-    game = make_game(GAME, "surrogate", modules=["aug", Mode(), "hpo"][::order])
-    same = same_pipelines(list(game.modules.values()), game.base)
+class Doubled(Mode):
+    """What it writes matters only after a choice of another agent."""
+
+    def apply(self, recipe, values):
+        return recipe if values["mode"] == "on" else recipe.with_slots(mixup=recipe.mixup * 2.0)
+
+
+@pytest.mark.parametrize("agents", [["aug", Mode(), "hpo"], ["hpo", Mode(), "aug"], ["aug", "hpo", Doubled()]])
+def test_codes_of_one_pipeline(agents):
+    """All that have one recipe, whoever made them equal, and no others."""
+    game = make_game(GAME, "surrogate", modules=agents)
+    same, firsts = same_pipelines(list(game.modules.values()), game.base), {}
     keys = [game.recipe(split(game, code)).key for code in all_codes(game)]
-    assert all(keys[point] == keys[first] for point, first in enumerate(same))
-    assert (same <= np.arange(len(same))).all()
-    assert (same[same] == same).all()
-    assert len(np.unique(same)) < len(same) / 1.3
+    assert same.tolist() == [firsts.setdefault(key, number) for number, key in enumerate(keys)]
+    assert len(firsts) < len(same) / 1.3
 
 
 def test_an_agent_that_reads_another_one_keeps_its_codes():
@@ -278,8 +352,9 @@ def test_an_agent_that_reads_another_one_keeps_its_codes():
 
     base = Recipe()
     agents = [make_game(GAME, "surrogate").modules["aug"], Reads()]
-    same = same_pipelines(agents, base).reshape(12, 3)
-    assert (same[:, 1] != same[:, 0]).all(), "on and off differ after a policy, though not on the base recipe"
+    same = same_pipelines(agents, base).reshape(4, 3, 3)
+    assert (same[:, 1:, 1] != same[:, 1:, 0]).all(), "on and off differ after a policy, though not on the base recipe"
+    assert (same[:, 0] == 0).all(), "without one, all are the base recipe"
 
 
 @pytest.mark.parametrize(("name", "side"), [("digits", 8), ("fashion", 14)])

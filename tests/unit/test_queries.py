@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from whole_grid import AGENTS, GAME, all_codes, small_game, split, trainings
+from whole_grid import AGENTS, GAME, all_codes, pipelines, small_game, split, trainings
 
 import ma2ml_env
 from ma2ml_env.games import trio
@@ -121,6 +121,22 @@ def test_going_on_costs_the_difference_and_asking_twice_nothing(bench):
     assert bench.seconds == pytest.approx(whole)
 
 
+@pytest.mark.parametrize("noise", [False, True])
+def test_what_failed_costs_all_its_seconds_at_any_epoch(file, game, noise):
+    """As in the game, whose first rung it does not reach; the mean failed where all of its trainings did."""
+    halved = small_game("table", data=file, halving=(0.25,), mean=not noise)
+    for code in (list(pipelines(game).values())[number][0] for number in (3, 4, 5)):
+        for seed in range(6):
+            bench = Benchmark(game, noise=noise)
+            found = [bench.query(code, epochs, seed if noise else None) for epochs in bench.epochs]
+            for job in (halved.job(number, split(halved, code), seed) for number in range(2)):
+                ((_, outcome),) = halved.evaluator.evaluate([job])
+            assert found[-1].seconds == pytest.approx(outcome.seconds)
+            assert bench.seconds == pytest.approx(outcome.seconds)
+            share = [1.0 if outcome.status == "failed" else epochs / 20 for epochs in bench.epochs]
+            assert [each.seconds for each in found] == pytest.approx([part * outcome.seconds for part in share])
+
+
 def test_codes_of_one_pipeline_are_trained_once(game, bench):
     same = game.evaluator.source.same
     twin = next(i for i, first in enumerate(same) if first != i)
@@ -155,7 +171,9 @@ def test_the_clock_is_that_of_a_plain_simulation(file, questions, noise):
                 assert singly.query(codes[point], None, seed).accuracy == accuracy[0]
                 training = int(singly._trainings(np.array([point]), seed)[0])
                 epochs = None
-            reached[first, training] = max(reached.get((first, training), 0), epochs or 20)
+            errors = source.errors[first][~np.isnan(source.values[first])]
+            failed = (errors > 0).all() if training is None else errors[training] > 0
+            reached[first, training] = 20 if failed else max(reached.get((first, training), 0), epochs or 20)
     for epochs in (None, 1, 2, 5, 10, 20):
         some = [q for batch in questions for q in batch if (None if noise else q[1]) == epochs]
         if some:
@@ -225,6 +243,12 @@ def told(**changes):
         ([True, False, True, True], "not bool"),
         ("0000", "a code is 4 whole numbers"),
         (3, "a code is 4 whole numbers"),
+        ({**VALUES, "aug.family": "warp"}, r"aug\.family is said twice"),
+        ({"aug.family": "warp", **VALUES}, r"aug\.family is said twice"),
+        (told(hpo={"learning_rate": 10**400}), "a number of more than 50 digits is not one of .*; the closest is 0.6"),
+        (told(hpo={"learning_rate": -(10**9999)}), "a number of more than 50 digits is not one of .*; the closest is 0.02"),
+        ({"aug": np.array([True, False]), "hpo": [0, 0]}, "agent 'aug': codes are whole numbers, not bool"),
+        ({"aug": [0.0, 1.0], "hpo": [0, 0]}, "agent 'aug': codes are whole numbers, not float64"),
         ({"aug": [0], "hpo": [0, 0]}, "agent 'aug': codes are 2 indices a row"),
         ({"aug": [0, 0], "hpo": [0, 7]}, "agent 'hpo', decision 'regulariser' takes an index"),
     ],
@@ -280,13 +304,15 @@ def test_seeds_are_for_noise_alone(game, bench):
     assert len(set(noisy.query_batch([[0, 0, 0, 0]] * 40, seeds=7).accuracy)) == 1
 
 
-def test_what_was_not_measured_has_no_benchmark(tmp_path):
+def test_what_was_not_measured_has_no_benchmark(file, tmp_path):
     with pytest.raises(ValueError, match="digits-v0 has no table"):
         benchmark("digits-v0")
     with pytest.raises(ValueError, match="did you mean 'trio-digits-v0'"):
         benchmark("trio-digit-v0")
     with pytest.raises(ValueError, match="a table of its own trainings"):
         Benchmark(make_game("digits-v0", "surrogate"))
+    with pytest.raises(ValueError, match="make the game without halving"):
+        Benchmark(small_game("table", data=file, halving=(0.25,)))
     with pytest.raises(FileNotFoundError):
         benchmark(GAME, data=tmp_path / "none.npz")
 

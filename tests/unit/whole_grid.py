@@ -66,7 +66,8 @@ def trainings(repeats=3, *, failing=(), game=None, epochs=(1, 2, 5, 10), seed=0)
         "decisions": [[a.name, d.name, list(d.choices)] for a in agents for d in a.space.decisions],
         "intervals": [],
         "sources": [{
-            "game": GAME, "data": "0" * 64, "learner": "random", "seed": 0, "halving": [], "levels": levels(agents, game.base),
+            "game": GAME, "data": TRIO_DIGITS.digest, "learner": "random", "seed": 0, "halving": [],
+            "levels": levels(agents, game.base),
             "trains": {"base": game.base.key, "fidelity": game.protocol.fidelity, "class_weights": "none"},
             "made": {"ma2ml": "1", "torch": "2", "processor": "3"},
         }],

@@ -98,7 +98,8 @@ class Identity:
             if self.pixels.get(key) != now.pixels.get(key):
                 lines.append(f"{key} {self.pixels.get(key)} -> {now.pixels.get(key)}")
         if not lines and self.digest != now.digest:
-            lines.append("names, bytes or parts of some images, as many as before in each class")
+            what = "names, bytes or parts of some images, as many as before in each class"
+            lines.append(what if self.counts else f"digest {self.digest[:8]} -> {now.digest[:8]}")
         return "; ".join(lines)
 
 
