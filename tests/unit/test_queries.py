@@ -246,7 +246,7 @@ def told(**changes):
         ({**VALUES, "aug.family": "warp"}, r"aug\.family is said twice"),
         ({"aug.family": "warp", **VALUES}, r"aug\.family is said twice"),
         (told(hpo={"learning_rate": 10**400}), "a number of more than 50 digits is not one of .*; the closest is 0.6"),
-        (told(hpo={"learning_rate": -(10**9999)}), "a number of more than 50 digits is not one of .*; the closest is 0.02"),
+        (told(hpo={"learning_rate": -(10**9999)}), "a number of more than 50 digits is not one of .*; the closest is 0.03"),
         ({"aug": np.array([True, False]), "hpo": [0, 0]}, "agent 'aug': codes are whole numbers, not bool"),
         ({"aug": [0.0, 1.0], "hpo": [0, 0]}, "agent 'aug': codes are whole numbers, not float64"),
         ({"aug": [0], "hpo": [0, 0]}, "agent 'aug': codes are 2 indices a row"),
