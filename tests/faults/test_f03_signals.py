@@ -42,7 +42,7 @@ def trials(run):
         pytest.param(signal.SIGTERM, 75, id="TERM"),
         pytest.param(signal.SIGUSR1, 75, id="USR1", marks=pytest.mark.slow),
         pytest.param(signal.SIGHUP, 75, id="HUP", marks=pytest.mark.slow),
-        pytest.param(signal.SIGINT, 130, id="INT"),
+        pytest.param(signal.SIGINT, 130, id="INT", marks=pytest.mark.slow),
     ],
 )
 def test_f3_a_signal_stops_cleanly_and_resume_ends_as_a_calm_run(number, code, tmp_path, capsys):
@@ -133,6 +133,7 @@ def test_f3_a_hangup_that_nohup_ignores_stays_ignored(tmp_path):
     assert len(trials(tmp_path / "run")) == 8
 
 
+@pytest.mark.slow
 def test_f3_a_closed_terminal_stops_the_search_as_sigterm_does(tmp_path):
     """Nobody reads the last words then, and writing them fails."""
     run = tmp_path / "run"

@@ -52,7 +52,8 @@ def test_control_random_does_not(game: str) -> None:
     assert level("random", game, 60) < GAMES[game][2] - 0.2
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LEARNERS)
 def test_control_a_learner_that_is_told_the_opposite_goes_there(name: str) -> None:
     batches, config = LEARNERS[name]
     assert level(name, "hidden target", batches, flipped=True, **config) < 0.15  # .00 to .03 over seeds

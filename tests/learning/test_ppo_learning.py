@@ -17,6 +17,7 @@ def test_they_reach_the_optimum(name: str, game: str) -> None:
     assert level(name, game, BATCHES[name]) > GAMES[game][2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BATCHES)
 def test_control_told_the_opposite_they_go_there(name: str) -> None:
     assert level(name, "hidden target", BATCHES[name], flipped=True) < 0.15
