@@ -19,6 +19,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations, product
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from provenance import header
 
 from ma2ml_env.evaluators.base import Job
 from ma2ml_env.evaluators.train import Train
+from ma2ml_env.games.trio import TRIO_DIGITS, TRIO_FASHION
 from ma2ml_env.modules.trio import AugTrio, HpoTrio, NasTrio
 from ma2ml_env.recipe import Recipe
 from ma2ml_env.training.data.source import DataSource
@@ -38,11 +40,7 @@ from ma2ml_env.trial import trial_seed
 SEED = 7
 MARKS = (1, 2, 3, 5, 8, 12, 16, 20)
 MODULES = (AugTrio(), NasTrio(), HpoTrio())
-BASE = Recipe(crop_padding=0, flip=False, cutout=0, batch_size=32, drop_path=0.0, auxiliary=0.0, epochs=20)
-SOURCES = {
-    "digits": {"limit": 150, "validation": 1000},
-    "fashion-mnist": {"limit": 500, "validation": 1000, "size": 14},
-}
+GAMES = {game.data: game for game in (TRIO_DIGITS, TRIO_FASHION)}
 
 
 def codes_of(module: Any) -> list[tuple[int, ...]]:
@@ -75,15 +73,16 @@ def trainings(count: int) -> list[dict[str, Any]]:
 
 
 def recipe_of(codes: Sequence[tuple[int, ...]]) -> Recipe:
-    recipe = BASE
+    recipe = replace(TRIO_DIGITS.base, epochs=TRIO_DIGITS.protocol.final_epochs)  # Fashion-MNIST's is the same
     for module, code in zip(MODULES, codes, strict=True):
         recipe = module.apply(recipe, module.space.decode(code))
     return recipe
 
 
 def play(args: argparse.Namespace, wanted: Sequence[dict[str, Any]]) -> None:
-    options = SOURCES[args.data]
-    source = DataSource(args.data, folder=str(args.fashion) if args.data == "fashion-mnist" else None, **options)
+    game = GAMES[args.data]
+    folder = str(args.fashion) if args.data == "fashion-mnist" else None
+    source = DataSource(args.data, folder=folder, size=game.size, **game.source)
     trainer = Train(source, device="cpu", test=True, curve=MARKS)
     done = {row["number"] for row in stored(args.out)}
     for number, one in enumerate(wanted):
@@ -105,12 +104,9 @@ def stored(path: Path) -> list[dict[str, Any]]:
 def shares(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Shares of variance, noise, and the share of pipelines below .5, of the blocks that are whole."""
     values: dict[int, dict[tuple[int, ...], list[float]]] = {}
-    codes: dict[tuple[int, int], dict[int, Any]] = {}
     for row in rows:
         corner = tuple(row["corner"])
         values.setdefault(row["block"], {}).setdefault(corner, []).append(row["outcome"]["accuracy"])
-        for agent, bit in enumerate(corner):
-            codes.setdefault((row["block"], agent), {})[bit] = tuple(row["codes"][agent])
     whole = {b: v for b, v in values.items() if len(v) == 8 and sum(map(len, v.values())) == 10}
     pairs = [v for block in whole.values() for v in block.values() if len(v) == 2]
     noise = float(np.mean([(a - b) ** 2 / 2 for a, b in pairs]))
@@ -161,7 +157,7 @@ def by_code(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", choices=list(SOURCES), default="digits")
+    parser.add_argument("--data", choices=list(GAMES), default="digits")
     parser.add_argument("--fashion", type=Path, default=Path("/usr/share/datasets/fashion-mnist"))
     parser.add_argument("--blocks", type=int, default=44)
     parser.add_argument("--part", default="0/1", help="k/n, k from 0")

@@ -210,14 +210,10 @@ def run_name(config: RunConfig, identity: Identity | None) -> str:
     is not the game's own evaluator that plays, its name stands there.
     """
     named: NamedGame = resolve("games", config.game)
-    own = identity is not None and identity.name != TRAININGS
-    end = (
-        identity.digest[:8]
-        if identity is not None and own
-        else ""
-        if config.evaluator == named.usual
-        else config.evaluator
-    )
+    if identity is not None and identity.name != TRAININGS:
+        end = identity.digest[:8]
+    else:
+        end = "" if config.evaluator == named.usual else config.evaluator
     words = [re.sub("[^a-z0-9]+", "-", word.lower()).strip("-") for word in (f"{config.game}-{config.learner}", end)]
     tail = "-".join(["", str(abs(config.seed)), *filter(None, words[1:])])
     return words[0][: 80 - len(tail)].rstrip("-") + tail

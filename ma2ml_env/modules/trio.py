@@ -1,8 +1,7 @@
 """AUG, NAS and HPO of the measured games: few levels, so that every pipeline of the product can be trained.
 
-No agent decides alone: where nothing else regularises, a gentle policy helps; a strong one wants a larger network; a low rate
-wants neither. In a pilot of 338 trainings on digits each agent had more than a third of the variance; docs/history.md has that
-and what was tried before.
+No agent decides alone: in a pilot of 338 trainings on digits AUG had .35 of the variance, NAS .49, HPO .37, and .19 lay in what
+they do together. docs/history.md has that pilot, and the levels that were tried before.
 """
 
 from collections.abc import Mapping

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -133,24 +133,39 @@ def test_f3_a_hangup_that_nohup_ignores_stays_ignored(tmp_path):
     assert len(trials(tmp_path / "run")) == 8
 
 
+@contextmanager
+def on_a_terminal(*words):
+    """Start Python on a terminal of its own: gives the terminal, and what closes it and waits for the exit code."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(sys.executable, [sys.executable, *words])
+
+    def closed():
+        os.close(terminal)  # the kernel sends SIGHUP
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+    try:
+        yield terminal, closed
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def until_trials(terminal, run):
+    """Read what is said until the run has trials; what is not read would hold it up."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not (run.exists() and trials(run)):
+        os.read(terminal, 10_000)
+
+
 @pytest.mark.slow
 def test_f3_a_closed_terminal_stops_the_search_as_sigterm_does(tmp_path):
     """Nobody reads the last words then, and writing them fails."""
     run = tmp_path / "run"
     words = ["search", "digits-v0", *SURROGATE, "--set", "delay=0.1", "--run", str(run)]
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.execv(sys.executable, [sys.executable, "-m", "ma2ml_agents.cli.main", *words])
-    try:
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and not (run.exists() and trials(run)):
-            os.read(terminal, 10_000)  # what is not read would hold it up
-        os.close(terminal)  # the kernel sends SIGHUP
-        _, status = os.waitpid(pid, 0)
-    finally:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    assert os.waitstatus_to_exitcode(status) == 75
+    with on_a_terminal("-m", "ma2ml_agents.cli.main", *words) as (terminal, closed):
+        until_trials(terminal, run)
+        assert closed() == 75
     assert trials(run)
 
 
@@ -159,35 +174,17 @@ def test_f3_a_terminal_that_is_closed_while_its_hangup_is_ignored_stops_nothing(
     """As of a job that a shell has disowned: its lines go to nowhere."""
     run = tmp_path / "run"
     words = ["search", "digits-v0", *SURROGATE, "--set", "delay=0.1", "--budget", "16", "--run", str(run)]
-    pid, terminal = pty.fork()
-    if pid == 0:
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        os.execv(sys.executable, [sys.executable, "-m", "ma2ml_agents.cli.main", *words])
-    try:
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and not (run.exists() and trials(run)):
-            os.read(terminal, 10_000)
-        os.close(terminal)
-        _, status = os.waitpid(pid, 0)
-    finally:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    assert os.waitstatus_to_exitcode(status) == 0
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # children inherit it; the fixture puts it back
+    with on_a_terminal("-m", "ma2ml_agents.cli.main", *words) as (terminal, closed):
+        until_trials(terminal, run)
+        assert closed() == 0
     assert len(trials(run)) == 16
 
 
 def test_f3_a_terminal_that_is_closed_while_the_command_loads():
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.execv(sys.executable, [sys.executable, "-c", BEGUN, "search", "digits-v0", *SURROGATE])
-    try:
+    with on_a_terminal("-c", BEGUN, "search", "digits-v0", *SURROGATE) as (terminal, closed):
         assert os.read(terminal, 1) == b"."
-        os.close(terminal)
-        _, status = os.waitpid(pid, 0)
-    finally:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    assert os.waitstatus_to_exitcode(status) == 75
+        assert closed() == 75
 
 
 def test_f3_the_entry_imports_nothing_heavy():

@@ -1,6 +1,6 @@
 """A game that was trained whole is looked up by default and trained on request, and its table is what the trainings say."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -15,14 +15,15 @@ from ma2ml_env.evaluators.table import Table, picks_of
 from ma2ml_env.evaluators.train import Train
 from ma2ml_env.evaluators.workers.pool import Pool
 from ma2ml_env.games import trio
-from ma2ml_env.games.make import make_game
-from ma2ml_env.games.measured import same_pipelines
+from ma2ml_env.games.make import DATA, make_game
+from ma2ml_env.games.measured import check_options, same_pipelines
 from ma2ml_env.games.settings import settings_of
 from ma2ml_env.recipe import Recipe
 from ma2ml_env.space import Decision, SearchSpace
 from ma2ml_env.store.store import TrialStore
 from ma2ml_env.tables.trainings import Trainings
 from ma2ml_env.testing import check_env, check_evaluator
+from ma2ml_env.training.data.source import DataSource
 from ma2ml_env.training.flops import network_cost
 from ma2ml_env.trial import ERRORS, trial_seed
 
@@ -366,7 +367,20 @@ def test_half_of_all_pipelines_have_more_macs_than_the_limit(name, side):
     assert game.reward.limit == np.median(macs)  # no other agent has a say in them
 
 
-@pytest.mark.parametrize("id", [id for id in registry.names("games") if registry.resolve("games", id).measured])
+def test_options_of_images_as_they_are_unless_told_are_no_reason_to_refuse():
+    """Two places know them, as the data's own imports torch: they are to agree."""
+    usual = {each.name: each.default for each in fields(DataSource) if each.name in DATA and each.name != "size"}
+    assert {"fit", "background", "skip_bad", "cache"} <= usual.keys()
+    check_options(trio.TRIO_DIGITS, usual)
+    with pytest.raises(ValueError, match="leave out fit"):
+        check_options(trio.TRIO_DIGITS, usual | {"fit": "pad"})
+
+
+NO_TABLE = pytest.param("", marks=pytest.mark.skip(reason="no game comes with a table of its trainings yet"))
+PACKAGED = [id for id in registry.names("games") if registry.resolve("games", id).measured]
+
+
+@pytest.mark.parametrize("id", PACKAGED or [NO_TABLE])
 def test_the_packaged_tables_are_whole(id):
     source = make_game(id).evaluator.source
     assert source.tests is not None

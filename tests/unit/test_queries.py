@@ -359,7 +359,9 @@ def test_a_missing_extra_is_named(bench, monkeypatch):
 
 @pytest.mark.extra
 def test_configurations_both_ways(bench):
-    ConfigSpace = pytest.importorskip("ConfigSpace", reason="the extra configspace")
+    ConfigSpace = pytest.importorskip(
+        "ConfigSpace", reason="ConfigSpace is not installed: pip install 'ma2ml[configspace]'"
+    )
     space = bench.space.to_configspace(seed=1)
     assert list(space) == list(bench.space.decisions)
     assert isinstance(space["hpo.learning_rate"], ConfigSpace.OrdinalHyperparameter)
