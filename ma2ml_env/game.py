@@ -8,6 +8,7 @@ trained, and what it is worth is everybody's reward. The batch is the unit, beca
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,12 @@ from numpy.typing import NDArray
 from ma2ml_env.actions import Action, Row, row_of
 from ma2ml_env.evaluators.base import Evaluates, Evaluator, Job, MayStart, VectorEvaluator, as_evaluator, closing
 from ma2ml_env.io.settings import MOST
-from ma2ml_env.modules.base import Module, code_like
+from ma2ml_env.modules.base import Describes, Module, code_like
 from ma2ml_env.playable import OnOutcome, Playable
 from ma2ml_env.recipe import Recipe
 from ma2ml_env.registry import closest
 from ma2ml_env.reward import Accuracy, Reward
-from ma2ml_env.trial import Code, GameSpec, Outcome, Proposal, Trial, code_of
+from ma2ml_env.trial import Code, Features, GameSpec, Outcome, Proposal, Trial, code_of
 
 
 @dataclass(frozen=True)
@@ -93,10 +94,15 @@ class Game(Playable):
         self.evaluator = as_evaluator(evaluator)
         self.reward = reward
         self.base = base
+        kinds = {module.name: tuple(d.kind for d in module.space.decisions) for module in modules}
+        ordered = {module.name: tuple(d.ordered for d in module.space.decisions) for module in modules}
         self.spec = GameSpec(
             {module.name: module.space.nvec for module in modules},
             state_dim,
             {module.name: len(module.space.intervals) for module in modules if module.space.intervals},
+            {name: each for name, each in kinds.items() if any(each)},
+            {name: each for name, each in ordered.items() if any(each)},
+            _features(modules),
         )
         self._nvec = {agent: np.array(sizes, dtype=np.int64) for agent, sizes in self.spec.nvec.items()}
 
@@ -247,3 +253,14 @@ class Game(Playable):
                 f"not {positions[row, column]}"
             )
         return rows + 0.0
+
+
+def _features(modules: Sequence[Module]) -> Features | None:
+    """What the modules tell of their codes, one after another; None if none tells anything."""
+    ends = np.cumsum([len(module.space.decisions) + len(module.space.intervals) for module in modules]).tolist()
+    telling = [(m, slice(b, e)) for m, b, e in zip(modules, [0, *ends], ends, strict=False) if isinstance(m, Describes)]
+    return partial(_told, telling) if telling else None
+
+
+def _told(telling: Sequence[tuple[Describes, slice]], codes: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.concatenate([module.features(codes[:, columns]) for module, columns in telling], axis=1)

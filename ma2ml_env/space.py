@@ -10,7 +10,7 @@ An *interval* is a continuous decision, which REINFORCE handles as well (paper, 
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from numbers import Real
 from typing import Any, SupportsIndex
@@ -28,6 +28,11 @@ class Decision:
 
     name: str
     choices: tuple[Any, ...]
+    kind: str = field(default="", compare=False)
+    """decisions of one kind have the same choices, and these may mean the same, as the operations of a cell do; "": none of its
+    kind"""
+    ordered: bool = field(default=False, compare=False)
+    """whether the choices stand in an order, as rates and depths do"""
 
     def __post_init__(self) -> None:
         if not self.choices:
@@ -96,7 +101,7 @@ class SearchSpace:
         decisions: in the order in which a controller samples them, intervals after the decisions; names are unique.
 
     Raises:
-        ValueError: if there are no decisions, or two of one name.
+        ValueError: if there are no decisions, two of one name, or two of one kind with other choices.
     """
 
     def __init__(self, decisions: Sequence[Decision | Interval]) -> None:
@@ -108,6 +113,13 @@ class SearchSpace:
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"decision names must be unique; these stand twice: {', '.join(twice)}")
+        first = {decision.kind: decision for decision in reversed(self.decisions)}
+        for decision in self.decisions:
+            if decision.kind and decision.choices != (same := first[decision.kind]).choices:
+                raise ValueError(
+                    f"decisions {same.name!r} and {decision.name!r} are of the kind {decision.kind!r}, so their choices are "
+                    f"the same; not {same.choices} and {decision.choices}"
+                )
         self._names = tuple(decision.name for decision in self.decisions)
         self._choices = tuple(decision.choices for decision in self.decisions)
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ma2ml_env.env import INFO_KEYS, AutoMLEnv
 from ma2ml_env.evaluators.base import Evaluator, Job, VectorEvaluator
-from ma2ml_env.modules.base import Expresses, Module
+from ma2ml_env.modules.base import Describes, Expresses, Module
 from ma2ml_env.recipe import Recipe
 from ma2ml_env.reward import Reward
 from ma2ml_env.trial import Code, GameSpec, Outcome, Proposal, Trial, code_of, trial_seed
@@ -59,7 +59,8 @@ def as_actions(codes: Mapping[str, NDArray[Any]], spec: GameSpec) -> dict[str, A
 def check_module(module: Module, base: Recipe | None = None, samples: int = 200) -> None:
     """Check a module: codes survive decoding, `apply` returns new and repeatable recipes, which survive JSON.
 
-    And where it has `base_values`: they are of the space, and what comes of them is expressed exactly.
+    And where it has `base_values`: they are of the space, and what comes of them is expressed exactly. Its `features`, if any,
+    are finite numbers of each code alone.
     """
     assert isinstance(module, Module), f"{module!r} lacks name, space or apply"
     tail = module.name.rpartition("_")[2]
@@ -85,6 +86,7 @@ def check_module(module: Module, base: Recipe | None = None, samples: int = 200)
         assert module.apply(recipe, values).key == recipe.key, f"apply twice is not apply once at {code}"
         _check_base_values(module, recipe)
     _check_base_values(module, base)
+    _check_features(module, np.array([*rows, *ends], dtype=np.float64))
     assert replace(base).key == before, "apply changed the recipe that it was given"
 
 
@@ -95,6 +97,17 @@ def _check_base_values(module: Module, recipe: Recipe) -> None:
         found = module.apply(recipe, space.decode(space.encode(module.base_values(recipe))))
         again = module.apply(found, space.decode(space.encode(module.base_values(found))))
         assert again.key == found.key, f"base_values {module.base_values(recipe)} are not closest to their own recipe"
+
+
+def _check_features(module: Module, codes: NDArray[np.float64]) -> None:
+    """What a module tells of its codes is finite, as wide for one as for many, and of each row alone."""
+    if isinstance(module, Describes):
+        told = module.features(codes)
+        assert told.dtype == np.float64, f"features are float64, not {told.dtype}"
+        assert told.shape[:1] == (len(codes),), f"features are (n, F), not {told.shape}"
+        assert np.isfinite(told).all(), "features are finite"
+        alone = np.concatenate([module.features(codes[i : i + 1]) for i in range(len(codes))])
+        assert np.array_equal(alone, told), "features of a row depend on other rows"
 
 
 def check_reward(reward: Reward) -> None:

@@ -6,7 +6,7 @@ This file is all that a learner may import of the environment.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -18,6 +18,9 @@ from ma2ml_env.io.reading import check_fields, is_number
 Code = tuple[int | float, ...]
 """An agent's choice: one index (int) per decision of its space and, where it has intervals, a position in [0, 1] (float) of
 each after them."""
+
+Features = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+"""joint codes (n, L) -> what they mean (n, F)"""
 
 Status = Literal["ok", "infeasible", "failed"]
 Error = Literal["", "OOM", "NAN", "TIMEOUT", "CRASH", "INVALID"]
@@ -35,6 +38,14 @@ class GameSpec:
     """length of each agent's random state S_i (paper, section 3.2)"""
     intervals: Mapping[str, int] = field(default_factory=dict)
     """agent -> number of its intervals; agents without any are left out"""
+    kinds: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """agent -> kind of each of its decisions; choices of decisions of one kind may mean the same. "" is of no kind; agents
+    whose decisions have none are left out"""
+    ordered: Mapping[str, tuple[bool, ...]] = field(default_factory=dict)
+    """agent -> whether the choices of each of its decisions stand in an order; agents without such are left out"""
+    features: Features | None = field(default=None, compare=False, repr=False)
+    """(n, L) joint codes, agent after agent -> (n, F) float64: what they mean, as far as it is known without training; None
+    where nothing is. Not stored"""
 
 
 @dataclass(frozen=True)

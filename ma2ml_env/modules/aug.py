@@ -47,9 +47,9 @@ class Aug:
                 for sub in range(sub_policies)
                 for op in range(2)
                 for decision in (
-                    Decision(f"sub{sub}.op{op}.type", OPERATIONS),
-                    Decision(f"sub{sub}.op{op}.probability", PROBABILITIES),
-                    Decision(f"sub{sub}.op{op}.level", LEVELS),
+                    Decision(f"sub{sub}.op{op}.type", OPERATIONS, kind="type"),
+                    Decision(f"sub{sub}.op{op}.probability", PROBABILITIES, kind="probability", ordered=True),
+                    Decision(f"sub{sub}.op{op}.level", LEVELS, kind="level", ordered=True),
                 )
             ]
         )

@@ -3,6 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ma2ml_env.recipe import Recipe
 from ma2ml_env.registry import closest
 from ma2ml_env.space import Decision, Interval, SearchSpace
@@ -34,6 +37,18 @@ class Expresses(Protocol):
         """Return decision -> value by which `apply` leaves this recipe as it is, or comes closest.
 
         All of the space, for any recipe. What comes of them is expressed exactly: applied and asked for again, it is the same.
+        """
+        ...
+
+
+@runtime_checkable
+class Describes(Protocol):
+    """A module that tells in numbers what its codes mean, as far as it is known without training. A module need not."""
+
+    def features(self, codes: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return (n, F) of codes (n, L_i), positions after indices; a row's numbers depend on that row alone.
+
+        Numbers on which accuracy may depend smoothly: a learning rate as its logarithm, how often an operation is there.
         """
         ...
 

@@ -55,7 +55,7 @@ class HpoRecipe:
             [
                 Decision("optimizer", tuple(OPTIMIZERS)),
                 *(
-                    Decision(slot, tuple(number / divisor for number in range(low, high + inclusive)))
+                    Decision(slot, tuple(number / divisor for number in range(low, high + inclusive)), ordered=True)
                     for slot, (low, high, divisor) in RANGES.items()
                 ),
                 Decision("ema", (False, True)),

@@ -107,7 +107,9 @@ class HpoSgd:
         self.space = SearchSpace(
             [
                 # A digit alone is no value of the hyper-parameter, so it is shown as a digit.
-                Decision(f"{slot}.{i}", tuple(range(len(choices))) if decoding == "digits" else choices)
+                Decision(f"{slot}.{i}", tuple(range(len(choices))), ordered=True)
+                if decoding == "digits"
+                else Decision(f"{slot}.{i}", choices, kind=slot, ordered=list(choices) == sorted(choices))
                 for slot, choices in self._choices.items()
                 for i in range(picks)
             ]

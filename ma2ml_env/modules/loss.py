@@ -29,7 +29,7 @@ class Loss:
 
     def __init__(self, name: str = "loss") -> None:
         self.name = name
-        self.space = SearchSpace([Decision("loss", tuple(LOSSES)), Decision("strength", STRENGTHS)])
+        self.space = SearchSpace([Decision("loss", tuple(LOSSES)), Decision("strength", STRENGTHS, ordered=True)])
 
     def apply(self, recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
         """Writes `loss`."""

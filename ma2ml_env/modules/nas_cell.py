@@ -43,9 +43,9 @@ class NasCell:
                 for decision in (
                     Decision(f"{cell}.{block}.input0", tuple(range(block + 2))),
                     Decision(f"{cell}.{block}.input1", tuple(range(block + 2))),
-                    Decision(f"{cell}.{block}.operation0", OPERATIONS),
-                    Decision(f"{cell}.{block}.operation1", OPERATIONS),
-                    Decision(f"{cell}.{block}.combine", COMBINE),
+                    Decision(f"{cell}.{block}.operation0", OPERATIONS, kind=f"{cell}.operation"),
+                    Decision(f"{cell}.{block}.operation1", OPERATIONS, kind=f"{cell}.operation"),
+                    Decision(f"{cell}.{block}.combine", COMBINE, kind=f"{cell}.combine"),
                 )
             ]
         )

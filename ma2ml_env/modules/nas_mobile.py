@@ -75,7 +75,9 @@ class NasMobile:
         self.name = name
         self._choices = _choices(inclusive, kernel_pairs, resolution)
         self._fixed = {name: choices[0] for name, choices in self._choices.items() if len(choices) == 1}
-        searched = [Decision(name, choices) for name, choices in self._choices.items() if len(choices) > 1]
+        searched = [
+            Decision(name, choices, ordered=True) for name, choices in self._choices.items() if len(choices) > 1
+        ]
         self.space = SearchSpace(searched)
 
     def apply(self, recipe: Recipe, values: Mapping[str, Any]) -> Recipe:

@@ -45,10 +45,10 @@ class AugSmall:
         self.name = name
         self.space = SearchSpace(
             [
-                Decision("crop_padding", CROPS),
-                Decision("cutout", CUTOUTS),
+                Decision("crop_padding", CROPS, ordered=True),
+                Decision("cutout", CUTOUTS, ordered=True),
                 Decision("policy", tuple(POLICIES)),
-                Decision("mixup", MIXUPS),
+                Decision("mixup", MIXUPS, ordered=True),
             ]
         )
 
@@ -82,8 +82,8 @@ class NasSmall:
         self.name = name
         self.space = SearchSpace(
             [
-                Decision("width", WIDTHS),
-                Decision("residual", (0, 1, 2)),
+                Decision("width", WIDTHS, ordered=True),
+                Decision("residual", (0, 1, 2), ordered=True),
                 Decision("pool", ("max", "average")),
                 Decision("head", ("flat", "mean")),
             ]
@@ -114,10 +114,10 @@ class HpoSmall:
         self.name = name
         self.space = SearchSpace(
             [
-                Decision("learning_rate", RATES),
-                Decision("weight_decay", DECAYS),
-                Decision("label_smoothing", SMOOTHINGS),
-                Decision("dropout", DROPOUTS),
+                Decision("learning_rate", RATES, ordered=True),
+                Decision("weight_decay", DECAYS, ordered=True),
+                Decision("label_smoothing", SMOOTHINGS, ordered=True),
+                Decision("dropout", DROPOUTS, ordered=True),
             ]
         )
 

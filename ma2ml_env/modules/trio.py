@@ -55,7 +55,7 @@ class AugTrio:
 
     def __init__(self, name: str = "aug") -> None:
         self.name = name
-        self.space = SearchSpace([Decision("family", tuple(FAMILIES)), Decision("strength", STRENGTHS)])
+        self.space = SearchSpace([Decision("family", tuple(FAMILIES)), Decision("strength", STRENGTHS, ordered=True)])
 
     def apply(self, recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
         """Writes `augment`: one sub-policy, or none."""
@@ -84,7 +84,11 @@ class NasTrio:
     def __init__(self, name: str = "nas") -> None:
         self.name = name
         self.space = SearchSpace(
-            [Decision("operation", OPERATIONS), Decision("cells", DEPTHS), Decision("filters", WIDTHS)]
+            [
+                Decision("operation", OPERATIONS),
+                Decision("cells", DEPTHS, ordered=True),
+                Decision("filters", WIDTHS, ordered=True),
+            ]
         )
 
     def apply(self, recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
@@ -114,7 +118,9 @@ class HpoTrio:
 
     def __init__(self, name: str = "hpo") -> None:
         self.name = name
-        self.space = SearchSpace([Decision("learning_rate", RATES), Decision("regulariser", tuple(REGULARISERS))])
+        self.space = SearchSpace(
+            [Decision("learning_rate", RATES, ordered=True), Decision("regulariser", tuple(REGULARISERS))]
+        )
 
     def apply(self, recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
         """Writes `learning_rate`, `mixup` and `dropout`."""

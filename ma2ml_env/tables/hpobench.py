@@ -22,12 +22,12 @@ LEARNING_RATES = (
     1e-5, 3.5938137e-5, 1.2915497e-4, 4.641589e-4, 1.6681006e-3, 5.9948424e-3, 2.1544347e-2, 7.742637e-2, 2.7825594e-1, 1,
 )  # fmt: skip
 
-NAS_SPACE = SearchSpace([Decision("depth", DEPTHS), Decision("width", WIDTHS)])
+NAS_SPACE = SearchSpace([Decision("depth", DEPTHS, ordered=True), Decision("width", WIDTHS, ordered=True)])
 HPO_SPACE = SearchSpace(
     [
-        Decision("weight_decay", DECAYS),
-        Decision("batch_size", BATCH_SIZES),
-        Decision("learning_rate", LEARNING_RATES),
+        Decision("weight_decay", DECAYS, ordered=True),
+        Decision("batch_size", BATCH_SIZES, ordered=True),
+        Decision("learning_rate", LEARNING_RATES, ordered=True),
     ]
 )
 _PARAMETERS = {

@@ -31,14 +31,18 @@ EPOCHS = 200
 
 AUG_SPACE = SearchSpace([Decision("trivial_augment", TRIVIAL_AUGMENT)])
 NAS_SPACE = SearchSpace(
-    [Decision(edge, OPERATIONS) for edge in EDGES]
-    + [Decision("cells", CELLS), Decision("width", WIDTHS), Decision("resolution", RESOLUTIONS)]
+    [Decision(edge, OPERATIONS, kind="operation") for edge in EDGES]
+    + [
+        Decision("cells", CELLS, ordered=True),
+        Decision("width", WIDTHS, ordered=True),
+        Decision("resolution", RESOLUTIONS, ordered=True),
+    ]
 )
 HPO_SPACE = SearchSpace(
     [
         Decision("activation", ACTIVATIONS),
-        Decision("learning_rate", LEARNING_RATES),
-        Decision("weight_decay", WEIGHT_DECAYS),
+        Decision("learning_rate", LEARNING_RATES, ordered=True),
+        Decision("weight_decay", WEIGHT_DECAYS, ordered=True),
     ]
 )
 

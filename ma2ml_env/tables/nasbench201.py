@@ -20,7 +20,10 @@ EDGES = {
     "outer": ("edge_0_3", "edge_1_3", "edge_2_3"),
 }
 """agent -> its edges, from node to node; the benchmark's own order"""
-SPACES = {agent: SearchSpace([Decision(edge, OPERATIONS) for edge in edges]) for agent, edges in EDGES.items()}
+SPACES = {
+    agent: SearchSpace([Decision(edge, OPERATIONS, kind="operation") for edge in edges])
+    for agent, edges in EDGES.items()
+}
 
 _CELLS, _WIDTH, _PIXELS = 5, 16, 32
 

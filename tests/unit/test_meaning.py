@@ -1,0 +1,87 @@
+"""What a spec tells of decisions beside their numbers: kinds, orders, features."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from ma2ml_env.evaluators.surrogate import Surrogate
+from ma2ml_env.game import Game
+from ma2ml_env.games.make import make_game
+from ma2ml_env.recipe import Recipe
+from ma2ml_env.registry import names, resolve
+from ma2ml_env.space import Decision, SearchSpace
+from ma2ml_env.trial import GameSpec
+
+
+class Told:
+    """An agent with two decisions of one kind, which tells their sum."""
+
+    name = "told"
+    space = SearchSpace([Decision("a", (1, 2, 4), kind="k", ordered=True), Decision("b", (1, 2, 4), kind="k")])
+
+    def apply(self, recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
+        return recipe
+
+    def features(self, codes: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray(codes.sum(axis=1, keepdims=True))
+
+
+class Silent:
+    name = "silent"
+    space = SearchSpace([Decision("c", (1, 2))])
+
+    def apply(self, recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
+        return recipe
+
+
+def game(*modules: Any) -> Game:
+    return Game(modules, Surrogate({module.name: module.space.nvec for module in modules}))
+
+
+def test_a_spec_tells_kinds_and_orders_of_agents_that_have_them() -> None:
+    spec = game(Silent(), Told()).spec
+    assert spec.kinds == {"told": ("k", "k")}
+    assert spec.ordered == {"told": (True, False)}
+
+
+def test_features_are_read_from_the_columns_of_the_agent_that_tells_them() -> None:
+    spec = game(Silent(), Told()).spec
+    assert spec.features is not None
+    assert spec.features(np.array([[1, 0, 2], [0, 2, 2]], dtype=float)).tolist() == [[2.0], [4.0]]
+    assert game(Silent()).spec.features is None
+
+
+def test_specs_are_equal_whatever_their_features() -> None:
+    nvec = {"a": (2, 3)}
+    assert GameSpec(nvec, features=lambda codes: codes) == GameSpec(nvec)
+    assert GameSpec(nvec, kinds={"a": ("x", "")}) != GameSpec(nvec)
+
+
+def test_decisions_of_one_kind_have_the_same_choices() -> None:
+    with pytest.raises(ValueError, match=r"'a' and 'b' are of the kind 'k'"):
+        SearchSpace([Decision("a", (1, 2), kind="k"), Decision("b", (1, 3), kind="k")])
+
+
+def test_decisions_are_compared_by_name_and_choices() -> None:
+    assert Decision("a", (1, 2), kind="k", ordered=True) == Decision("a", (1, 2))
+
+
+@pytest.mark.parametrize("name", names("modules"))
+def test_numbers_that_rise_are_said_to_be_ordered(name: str) -> None:
+    """What is forgotten shows: of rising numbers that are no place in a network, each is ordered."""
+    for decision in resolve("modules", name)().space.decisions:
+        number = all(type(choice) in (int, float) for choice in decision.choices) and len(decision.choices) > 1
+        if number and "input" not in decision.name:
+            assert decision.ordered == (list(decision.choices) == sorted(decision.choices)), decision
+
+
+def test_the_paper_space_says_what_is_interchangeable() -> None:
+    spec = make_game("cifar10-v0", "surrogate").spec
+    assert {kind: spec.kinds["aug"].count(kind) for kind in spec.kinds["aug"]} == {
+        "type": 10, "probability": 10, "level": 10,
+    }  # fmt: skip
+    assert spec.kinds["hpo"] == ("learning_rate",) * 10 + ("weight_decay",) * 10
+    assert spec.kinds["nas"].count("normal.operation") == spec.kinds["nas"].count("reduction.operation") == 10
