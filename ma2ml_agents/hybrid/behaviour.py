@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ma2ml_agents.gaussian import GaussianProcess, Posterior
 from ma2ml_agents.hybrid import screening
 from ma2ml_agents.hybrid.additive import Additive
 from ma2ml_agents.hybrid.config import HybridConfig
-from ma2ml_agents.hybrid.gaussian import GaussianProcess, Posterior
 from ma2ml_agents.joint import Joint
 from ma2ml_agents.ma2ml.distinct import repeated
 

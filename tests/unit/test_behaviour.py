@@ -79,7 +79,7 @@ def test_mutants_are_better_than_what_they_descend_from_and_than_mutants_that_no
     judged = value(proposed(**everything)[0]).mean()
     assert judged > value(uniform(300, seed=1)).mean() + 1.5
     monkeypatch.setattr(
-        "ma2ml_agents.hybrid.gaussian.Posterior.draws",
+        "ma2ml_agents.gaussian.Posterior.draws",
         lambda self, codes, spreads, g: torch.rand(len(spreads), len(codes), generator=g),
     )
     assert value(proposed(**everything)[0]).mean() < judged - 1.0
@@ -114,7 +114,7 @@ def test_candidates_of_a_large_batch_are_no_more_than_can_be_factorised(monkeypa
         sizes.append(len(codes))
         return torch.rand(len(spreads), len(codes), generator=g)
 
-    monkeypatch.setattr("ma2ml_agents.hybrid.gaussian.Posterior.draws", spy)
+    monkeypatch.setattr("ma2ml_agents.gaussian.Posterior.draws", spy)
     proposed(n=1_000, response_share=0.0, policy_share=0.0, mutant_share=1.0)
     assert 500 < max(sizes) < 2_500
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ma2ml_agents.hybrid import gaussian
-from ma2ml_agents.hybrid.gaussian import GaussianProcess
+from ma2ml_agents.gaussian import GaussianProcess
 
 NVEC = (4, 3, 1, 5, 0)
 

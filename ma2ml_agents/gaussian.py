@@ -23,7 +23,7 @@ from torch import Tensor
 
 from ma2ml_agents.saving import load_optimizer, optimizer_state
 
-_MOST = 1024
+MOST = 1024
 """trials that a posterior is conditioned on; of more, the newest half of that and the best of the others"""
 _SAMPLE = 256
 """trials drawn for a step on the marginal likelihood"""
@@ -74,16 +74,27 @@ class GaussianProcess:
     def posterior(self, codes: Tensor, targets: Tensor) -> "Posterior":
         """What trials tell of all joint actions: codes (N, L), targets (N,)."""
         level, scale = _unit(targets)
-        if len(codes) > _MOST:
-            half = _MOST // 2
+        rows = torch.arange(len(codes))
+        if len(codes) > MOST:
+            half = MOST // 2
             older = targets[:-half].argsort(descending=True, stable=True)[:half]
-            rows = torch.cat([older, torch.arange(len(codes) - half, len(codes))])
+            rows = torch.cat([older, rows[-half:]])
             codes, targets = codes[rows], targets[rows]
         kernel = Kernel(self.nvec, self.settings.detach().clone())
         x = kernel.features(codes)
         cholesky = torch.linalg.cholesky(kernel(x, x) + kernel.noise * _eye(len(codes)))
         weights = torch.cholesky_solve((targets.double()[:, None] - level) / scale, cholesky)
-        return Posterior(kernel, codes, x, level, scale, cholesky, weights)
+        return Posterior(kernel, rows, codes, x, level, scale, cholesky, weights)
+
+    def evidence(self, codes: Tensor, targets: Tensor) -> float:
+        """How much likelier the newest trials are by the process than by noise alone, as a logarithm."""
+        level, scale = _unit(targets)
+        y = ((targets.double() - level) / scale)[-_SAMPLE:, None]
+        kernel = Kernel(self.nvec, self.settings.detach())
+        x = kernel.features(codes[-_SAMPLE:])
+        cholesky = torch.linalg.cholesky(kernel(x, x) + kernel.noise * _eye(len(y)))
+        fit = torch.linalg.solve_triangular(cholesky, y, upper=False)
+        return float(0.5 * y.square().sum() - 0.5 * fit.square().sum() - cholesky.diagonal().log().sum())
 
     def state_dict(self) -> dict[str, Any]:
         """Exact state."""
@@ -104,6 +115,7 @@ class Kernel:
     """The function k at some settings: nvec and settings as in `GaussianProcess`."""
 
     def __init__(self, nvec: Sequence[int], settings: Tensor) -> None:
+        self.nvec = tuple(nvec)
         self.decisions = [column for column, size in enumerate(nvec) if size]
         sizes = torch.tensor([size for size in nvec if size], dtype=torch.int64)
         self.choices, self.offsets = int(sizes.sum()), torch.cumsum(sizes, 0) - sizes
@@ -133,6 +145,8 @@ class Posterior:
     """A Gaussian process, given trials."""
 
     kernel: Kernel
+    rows: Tensor
+    """of the trials that it is conditioned on, among all"""
     codes: Tensor
     """of the trials, (N, L)"""
     features: Features
@@ -151,6 +165,12 @@ class Posterior:
 
     def _mean(self, with_trials: Tensor) -> Tensor:
         return self.level + self.scale * (with_trials @ self.weights)[:, 0]
+
+    def variance(self, codes: Tensor) -> float:
+        """Of the value of a joint action (1, L)."""
+        x = self.kernel.features(codes)
+        explained = torch.linalg.solve_triangular(self.cholesky, self.kernel(x, self.features).T, upper=False)
+        return self.scale**2 * max(float(self.kernel(x, x) - explained.square().sum()), 0.0)
 
     def draws(self, codes: Tensor, spreads: Tensor, generator: torch.Generator) -> Tensor:
         """Values of candidates (k, L) by M functions drawn from the posterior, each pulled towards the mean: (M, k).

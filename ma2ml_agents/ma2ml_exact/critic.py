@@ -1,0 +1,102 @@
+"""The critic: effects of single choices, and what choices are worth together, as far as the trials speak for it.
+
+The sum of effects (`additive.py`) is fitted to all trials. What it leaves over is noise, or it is interactions: a Gaussian
+process (`gaussian.py`) is fitted to it, and is believed if it makes the newest trials likelier than noise alone does. A draw is
+one of the effects, and then one of the process, given what these effects leave over.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ma2ml_agents.gaussian import MOST, GaussianProcess
+from ma2ml_agents.joint import Joint
+from ma2ml_agents.ma2ml_exact.additive import Additive, Weights
+from ma2ml_agents.ma2ml_exact.effects import Effects
+from ma2ml_agents.ma2ml_exact.functions import FEATURES, Functions
+from ma2ml_agents.saving import seeded
+
+
+class Draws(NamedTuple):
+    """Draws of the critic."""
+
+    effects: Tensor
+    """(size + 1, n) values of all choices, and a level"""
+    functions: Functions | None
+    """what choices are worth together; None where nothing speaks for it"""
+
+
+class Critic:
+    """The exact critic.
+
+    Args:
+        joint: the layout of joint actions.
+        ties: whether decisions of one kind may share effects.
+        order: whether near choices of an ordered decision may have near effects.
+        interactions: whether choices may be worth something together.
+    """
+
+    def __init__(self, joint: Joint, *, ties: bool, order: bool, interactions: bool) -> None:
+        self.effects = Effects(joint, ties=ties, order=order)
+        self._additive = Additive(self.effects)
+        self._process = GaussianProcess(joint.nvec) if interactions else None
+        self.noise = self.effects.size + 1 + FEATURES + MOST
+        """numbers of white noise that a draw takes"""
+        self.knows = False
+        """whether there is anything to draw: trials of different worth"""
+        self.open = 1.0
+        """what trials leave open: deviation of the value of the action that they speak for, in deviations of the targets"""
+        self.evidence = -torch.inf
+        """how much likelier the newest trials are by interactions than by noise, as a logarithm"""
+
+    def learn(self, codes: Tensor, targets: Tensor, generator: torch.Generator, batches: int) -> dict[str, float]:
+        """Fit to trials, of which so many batches are new: codes (N, L), targets (N,)."""
+        self.see(codes, targets, batches, generator)
+        weights = {f"log_{name}": value for name, value in vars(self._additive.weights).items()}
+        return {**weights, "open": self.open, "interactions": float(self.evidence > 0)}
+
+    def see(self, codes: Tensor, targets: Tensor, batches: int = 0, generator: torch.Generator | None = None) -> None:
+        """Take in trials; as many steps of all settings as there are new batches."""
+        self.knows = len(targets) > 1 and bool(targets.std(correction=0) > 0)
+        if not self.knows:
+            return
+        self._effects = self._additive.fit(codes, targets, batches)
+        best = self.effects.best(self._effects.mean)
+        self.open = self._effects.deviation(self.effects.rows(best)[0])
+        if self._process is not None:
+            rest = targets - self._values(codes, self._effects.mean[:, None])[:, 0]
+            if generator is not None:
+                self._process.learn(codes, rest, generator, batches)
+            self.evidence = self._process.evidence(codes, rest)
+            if self.evidence > 0:
+                self._over = self._process.posterior(codes, rest)
+                self._targets = targets[self._over.rows]
+                self.open = (self.open**2 + self._over.variance(best.to(codes.dtype))) ** 0.5
+
+    def draw(self, noise: Tensor, spread: float) -> Draws:
+        """Draws by white noise (self.noise, n), each a share `spread` of its way from the mean."""
+        size = self.effects.size + 1
+        effects = self._effects.mean[:, None] + spread * self._effects.deviations(noise[:size])
+        if self.evidence <= 0:
+            return Draws(effects, None)
+        left = self._targets[:, None] - self._values(self._over.codes, effects)
+        rest, basis = noise[size : size + FEATURES + len(left)], seeded(len(left))
+        return Draws(effects, Functions(self._over, left, rest, spread, basis))
+
+    def _values(self, codes: Tensor, effects: Tensor) -> Tensor:
+        """Sums (N, n) of effects (size + 1, n) at joint actions (N, L)."""
+        at, share = self.effects.entries(codes)
+        return torch.einsum("nk,nkm->nm", share, effects[at])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Exact state, but for the trials."""
+        state: dict[str, Any] = {"weights": dict(vars(self._additive.weights))}
+        return state if self._process is None else {**state, "process": self._process.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Inverse of `state_dict`; then it has to `see` the trials."""
+        self._additive.weights = Weights(**{name: float(value) for name, value in state["weights"].items()})
+        if self._process is not None:
+            self._process.load_state_dict(state["process"])
