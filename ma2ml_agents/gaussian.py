@@ -86,15 +86,11 @@ class GaussianProcess:
         weights = torch.cholesky_solve((targets.double()[:, None] - level) / scale, cholesky)
         return Posterior(kernel, rows, codes, x, level, scale, cholesky, weights)
 
-    def evidence(self, codes: Tensor, targets: Tensor) -> float:
-        """How much likelier the newest trials are by the process than by noise alone, as a logarithm."""
-        level, scale = _unit(targets)
-        y = ((targets.double() - level) / scale)[-_SAMPLE:, None]
-        kernel = Kernel(self.nvec, self.settings.detach())
-        x = kernel.features(codes[-_SAMPLE:])
-        cholesky = torch.linalg.cholesky(kernel(x, x) + kernel.noise * _eye(len(y)))
-        fit = torch.linalg.solve_triangular(cholesky, y, upper=False)
-        return float(0.5 * y.square().sum() - 0.5 * fit.square().sum() - cholesky.diagonal().log().sum())
+    @property
+    def share(self) -> float:
+        """Of the targets' variance that is the process, in (0, 1); the rest is noise."""
+        variance, noise = self.settings.detach()[-2:].exp().tolist()
+        return float(variance / (variance + noise))
 
     def state_dict(self) -> dict[str, Any]:
         """Exact state."""

@@ -1,8 +1,8 @@
 """The critic: effects of single choices, and what choices are worth together, as far as the trials speak for it.
 
 The sum of effects (`additive.py`) is fitted to all trials. What it leaves over is noise, or it is interactions: a Gaussian
-process (`gaussian.py`) is fitted to it, and is believed if it makes the newest trials likelier than noise alone does. A draw is
-one of the effects, and then one of the process, given what these effects leave over.
+process (`gaussian.py`) is fitted to it, and says how much of it is which. It expects interactions until trials speak against
+them. A draw is one of the effects, and then one of the process, given what these effects leave over.
 """
 
 from collections.abc import Mapping
@@ -17,6 +17,9 @@ from ma2ml_agents.ma2ml_exact.additive import Additive, Weights
 from ma2ml_agents.ma2ml_exact.effects import Effects
 from ma2ml_agents.ma2ml_exact.functions import FEATURES, Functions
 from ma2ml_agents.saving import seeded
+
+_LEAST = 0.2
+"""share of what effects leave over that has to be interactions, for them to be worth their time"""
 
 
 class Draws(NamedTuple):
@@ -48,14 +51,14 @@ class Critic:
         """whether there is anything to draw: trials of different worth"""
         self.open = 1.0
         """what trials leave open: deviation of the value of the action that they speak for, in deviations of the targets"""
-        self.evidence = -torch.inf
-        """how much likelier the newest trials are by interactions than by noise, as a logarithm"""
+        self.interactions = 0.0
+        """share of what effects leave over that is interactions, by what makes the trials likeliest; the rest is noise"""
 
     def learn(self, codes: Tensor, targets: Tensor, generator: torch.Generator, batches: int) -> dict[str, float]:
         """Fit to trials, of which so many batches are new: codes (N, L), targets (N,)."""
         self.see(codes, targets, batches, generator)
         weights = {f"log_{name}": value for name, value in vars(self._additive.weights).items()}
-        return {**weights, "open": self.open, "interactions": float(self.evidence > 0)}
+        return {**weights, "open": self.open, "interactions": self.interactions}
 
     def see(self, codes: Tensor, targets: Tensor, batches: int = 0, generator: torch.Generator | None = None) -> None:
         """Take in trials; as many steps of all settings as there are new batches."""
@@ -69,8 +72,8 @@ class Critic:
             rest = targets - self._values(codes, self._effects.mean[:, None])[:, 0]
             if generator is not None:
                 self._process.learn(codes, rest, generator, batches)
-            self.evidence = self._process.evidence(codes, rest)
-            if self.evidence > 0:
+            self.interactions = self._process.share
+            if self.interactions >= _LEAST:
                 self._over = self._process.posterior(codes, rest)
                 self._targets = targets[self._over.rows]
                 self.open = (self.open**2 + self._over.variance(best.to(codes.dtype))) ** 0.5
@@ -79,7 +82,7 @@ class Critic:
         """Draws by white noise (self.noise, n), each a share `spread` of its way from the mean."""
         size = self.effects.size + 1
         effects = self._effects.mean[:, None] + spread * self._effects.deviations(noise[:size])
-        if self.evidence <= 0:
+        if self.interactions < _LEAST:
             return Draws(effects, None)
         left = self._targets[:, None] - self._values(self._over.codes, effects)
         rest, basis = noise[size : size + FEATURES + len(left)], seeded(len(left))

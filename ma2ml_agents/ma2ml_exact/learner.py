@@ -32,7 +32,7 @@ _KEPT = 10_000
 """newest trials that are learned from; none of their codes is proposed again"""
 _BATCH = 24
 """trials that a step of the critic's settings is meant for; of more that are told at once, each so many have theirs"""
-_TRIES, _HEAT = 32, 1.25
+_TRIES, _HEAT = 32, 1.4
 """a known code is drawn again at most so often, at another S; target policies get hotter by this factor each time"""
 _BEST = 30
 """pipelines that agents begin to answer each other from"""
@@ -86,7 +86,8 @@ class MA2MLExact:
         if not self.critic.knows:
             places, log_probs = self.policies.sample(torch.zeros(self.critic.effects.size + 1, len(keys)).double())
             return self.policies.codes(places, dtype), log_probs
-        lambda_, mu = c.lambda_ * math.sqrt(self.critic.open), c.mu * heat
+        mu = c.mu * heat
+        lambda_ = max(c.lambda_ * math.sqrt(self.critic.open), mu if heat > 1.0 else 0.0)  # or it would stop the heat
         temperature = 1.0 / (1.0 / lambda_ + 1.0 / mu)
         if c.credit == "joint":
             mean, drawn = (self.critic.draw(noise_of(keys, self.critic.noise), share).effects for share in (0.0, 1.0))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ma2ml_agents.hybrid import gaussian
+from ma2ml_agents import gaussian
 from ma2ml_agents.gaussian import GaussianProcess
 
 NVEC = (4, 3, 1, 5, 0)
@@ -125,7 +125,7 @@ def test_interactions_are_seen_that_no_sum_has() -> None:
 
 
 def test_of_many_trials_the_newest_and_the_best_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gaussian, "_MOST", 8)
+    monkeypatch.setattr(gaussian, "MOST", 8)
     codes, y = uniform(30), torch.arange(30, dtype=torch.float64)
     y[:3] += 100.0
     kept = GaussianProcess(NVEC).posterior(codes, y)
