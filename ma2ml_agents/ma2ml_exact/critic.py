@@ -20,6 +20,8 @@ from ma2ml_agents.saving import seeded
 
 _LEAST = 0.2
 """share of what effects leave over that has to be interactions, for them to be worth their time"""
+_SELDOM = 4
+"""batches after which the share is looked at again where it is less"""
 
 
 class Draws(NamedTuple):
@@ -51,8 +53,9 @@ class Critic:
         """whether there is anything to draw: trials of different worth"""
         self.open = 1.0
         """what trials leave open: deviation of the value of the action that they speak for, in deviations of the targets"""
-        self.interactions = 0.0
+        self.interactions = 0.0 if self._process is None else self._process.share
         """share of what effects leave over that is interactions, by what makes the trials likeliest; the rest is noise"""
+        self._waited = 0
 
     def learn(self, codes: Tensor, targets: Tensor, generator: torch.Generator, batches: int) -> dict[str, float]:
         """Fit to trials, of which so many batches are new: codes (N, L), targets (N,)."""
@@ -71,7 +74,10 @@ class Critic:
         if self._process is not None:
             rest = targets - self._values(codes, self._effects.mean[:, None])[:, 0]
             if generator is not None:
-                self._process.learn(codes, rest, generator, batches)
+                self._waited += 1
+                if self.interactions >= _LEAST or self._waited >= _SELDOM:
+                    self._process.learn(codes, rest, generator, batches)
+                    self._waited = 0
             self.interactions = self._process.share
             if self.interactions >= _LEAST:
                 self._over = self._process.posterior(codes, rest)
@@ -96,10 +102,13 @@ class Critic:
     def state_dict(self) -> dict[str, Any]:
         """Exact state, but for the trials."""
         state: dict[str, Any] = {"weights": dict(vars(self._additive.weights))}
-        return state if self._process is None else {**state, "process": self._process.state_dict()}
+        return (
+            state if self._process is None else {**state, "process": self._process.state_dict(), "waited": self._waited}
+        )
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Inverse of `state_dict`; then it has to `see` the trials."""
         self._additive.weights = Weights(**{name: float(value) for name, value in state["weights"].items()})
         if self._process is not None:
             self._process.load_state_dict(state["process"])
+            self.interactions, self._waited = self._process.share, int(state["waited"])
