@@ -35,6 +35,8 @@ class TPEConfig:
     """draws from the density of good trials of which a proposal is the best (optuna's default)"""
     multivariate: bool = False
     """one density over all decisions, a kernel per trial; False: a density for each decision by itself"""
+    order: bool = True
+    """whether ordered decisions are shown as integers, of which near ones are alike; False: as names"""
     others: int = 240
     """trials that the sampler sees beside the 25 best, spread over the search; 0: all, and time grows with their number"""
     distinct: bool = True
@@ -45,7 +47,7 @@ class TPEConfig:
 
 
 class TPE:
-    """TPESampler over one categorical distribution per decision, with the constant liar within a batch.
+    """TPESampler over one distribution per decision, integers where choices are ordered, with the constant liar within a batch.
 
     A study and a sampler are made anew for every batch: from what was told, and with a seed from the learner's own generator.
     So a state holds nothing of optuna's, and what is asked and never told leaves no trace.
@@ -67,8 +69,16 @@ class TPE:
         self.generator = seeded(seed)
         self.moves = Moves(self.joint.nvec, self.generator)
         self.memory = Memory(len(self.joint.nvec))
-        categorical = self.optuna.distributions.CategoricalDistribution
-        self.space = {str(d): categorical(range(size)) for d, size in enumerate(self.joint.nvec)}
+        of = self.optuna.distributions
+        self.space = {
+            str(d): of.IntDistribution(0, size - 1) if ordered else of.CategoricalDistribution(range(size))
+            for d, (size, ordered) in enumerate(zip(self.joint.nvec, self._ordered(spec), strict=True))
+        }
+
+    def _ordered(self, spec: GameSpec) -> list[bool]:
+        """Whether each decision of the joint action is shown as ordered."""
+        known = [spec.ordered.get(agent, (False,) * len(sizes)) for agent, sizes in spec.nvec.items()]
+        return [self.config.order and ordered for each in known for ordered in each]
 
     def ask(self, n: int, states: States | None = None) -> list[Proposal]:
         """Optuna's next n trials, each knowing of those before it; see `Learner.ask`."""

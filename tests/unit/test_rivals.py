@@ -270,6 +270,22 @@ def test_tpe_sees_the_best_and_others_old_and_new() -> None:
         assert learner._seen() == list(range(100))
 
 
+def test_tpe_shows_ordered_decisions_as_integers() -> None:
+    spec = GameSpec({"a": (4, 5), "b": (6,)}, ordered={"a": (False, True), "b": (True,)})
+    shown = [type(each).__name__ for each in TPE(spec, seed=0).space.values()]
+    assert shown == ["CategoricalDistribution", "IntDistribution", "IntDistribution"]
+    unordered = TPE(spec, TPE.Config(order=False), seed=0).space.values()
+    assert {type(each).__name__ for each in unordered} == {"CategoricalDistribution"}
+    learner = TPE(spec, TPE.Config(startup=4), seed=0)
+    for _ in range(3):  # near ones are alike: the highest is worth most
+        proposals = learner.ask(8)
+        told = [0.1 * (p.codes["a"][1] + p.codes["b"][0]) for p in proposals]
+        learner.tell(
+            [Trial(i, i, p, Outcome(accuracy=r), r) for i, (p, r) in enumerate(zip(proposals, told, strict=True))]
+        )
+    assert np.mean([p.codes["b"][0] for p in learner.ask(8)]) > 3.0
+
+
 def test_tpe_is_quiet_and_leaves_what_others_set() -> None:
     import optuna
 
