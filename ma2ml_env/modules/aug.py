@@ -6,11 +6,14 @@ The fifteen operations are AutoAugment's sixteen without SamplePairing, which ne
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from itertools import cycle, islice
 from math import gcd
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ma2ml_env.recipe import Operation, Recipe, SubPolicy
 from ma2ml_env.space import Decision, SearchSpace
@@ -41,6 +44,7 @@ class Aug:
             raise ValueError(f"a policy needs at least one sub-policy, not {sub_policies}")
         self.name = name
         self.sub_policies = sub_policies
+        self.feature_names = (*dose_names(OPERATIONS), "operations", "untouched", "sub_policies")
         self.space = SearchSpace(
             [
                 decision
@@ -67,6 +71,27 @@ class Aug:
         subs = [(*sub, _NOTHING, _NOTHING)[:2] for sub in islice(cycle(policy), self.sub_policies)]
         told = [value for sub in subs for op in sub for value in (op.name, op.probability, op.level or 0)]
         return dict(zip((decision.name for decision in self.space.decisions), told, strict=True))
+
+    def features(self, codes: NDArray[np.float64]) -> NDArray[np.float64]:
+        """How often an image sees each operation, and that times its level; three numbers of the policy.
+
+        How many operations a sub-policy has that do something; which share of the images stays as it is; how many different
+        sub-policies there are.
+        """
+        doses, same = _of_operations()
+        picked = codes.astype(np.int64).reshape(len(codes), self.sub_policies, 2, 3)
+        number = (picked[..., 0] * len(PROBABILITIES) + picked[..., 1]) * len(LEVELS) + picked[..., 2]
+        seen = np.zeros((len(codes), doses.shape[1]))
+        for operation in number.reshape(len(codes), -1).T:
+            seen += doses[operation]
+        which = same[number]
+        live = which > 0
+        untouched = (10 - picked[..., 1] * live).prod(axis=2).sum(axis=1)
+        one, other = np.where(live[..., :1], which, which[..., ::-1]).transpose(2, 0, 1)
+        subs = np.sort(one * len(same) + np.where(live.all(axis=2), other, 0), axis=1)
+        different = (np.diff(subs, axis=1) > 0).sum(axis=1) + live.any(axis=(1, 2))
+        found = [seen / 10, live.sum(axis=(1, 2)), untouched / 100]
+        return np.column_stack([np.column_stack(found) / self.sub_policies, different])
 
 
 def _known(op: Operation) -> bool:
@@ -95,6 +120,40 @@ def canonical_policy(policy: list[SubPolicy]) -> tuple[SubPolicy, ...]:
     counts = Counter(policy)
     divisor = gcd(*counts.values())
     return tuple(sub for sub in sorted(counts, key=_order) for _ in range(counts[sub] // divisor))
+
+
+def rates_and_doses(policy: Sequence[SubPolicy], operations: Sequence[str]) -> list[float]:
+    """How often an image sees each of these operations, and that times the level of those that have levels."""
+    uses = [(op.name, op.probability, op.level or 0) for sub in policy for op in sub]
+    rates = [sum(p for name, p, _ in uses if name == each) for each in operations]
+    doses = [sum(p * level for name, p, level in uses if name == each) for each in operations if _has_level(each)]
+    return [value / max(len(policy), 1) for value in (*rates, *doses)]
+
+
+def dose_names(operations: Sequence[str]) -> tuple[str, ...]:
+    """Of what `rates_and_doses` tells."""
+    return (*(f"rate.{each}" for each in operations), *(f"dose.{each}" for each in operations if _has_level(each)))
+
+
+def _has_level(name: str) -> bool:
+    return name not in _WITHOUT_LEVEL
+
+
+@cache
+def _of_operations() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Of each operation of the space what `rates_and_doses` tells of it alone, in tenths; and its number.
+
+    Operations that do the same have one number; 0 is what does nothing.
+    """
+    told, numbers = [], dict[Operation, int]()
+    same = []
+    for name in OPERATIONS:
+        for probability in PROBABILITIES:
+            for level in LEVELS:
+                op = canonical_operation(name, probability, level)
+                told.append(rates_and_doses([] if op is None else [(op,)], OPERATIONS))
+                same.append(0 if op is None else numbers.setdefault(op, len(numbers) + 1))
+    return np.round(np.array(told) * 10), np.array(same)  # whole numbers, so that their order cannot show in a sum
 
 
 def _order(sub: SubPolicy) -> list[tuple[str, float, int]]:

@@ -53,6 +53,14 @@ class Describes(Protocol):
         ...
 
 
+@runtime_checkable
+class NamesFeatures(Describes, Protocol):
+    """A module that says what each of its features is."""
+
+    feature_names: tuple[str, ...]
+    """(F,) of `features`, in order"""
+
+
 def code_like(module: Module, told: Mapping[str, Any], like: Recipe) -> Code:
     """The code of these decisions; those that are left out come closest to a recipe.
 

@@ -8,6 +8,10 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from ma2ml_env.modules.features import cell_features, cell_names
 from ma2ml_env.recipe import NASNET_A_NORMAL, NASNET_A_REDUCTION, Recipe
 from ma2ml_env.space import Decision, SearchSpace
 
@@ -35,6 +39,7 @@ class NasCell:
             raise ValueError(f"a cell needs at least one block, not {blocks}")
         self.name = name
         self.blocks = blocks
+        self.feature_names = tuple(name for cell in CELLS for name in cell_names(cell, OPERATIONS))
         self.space = SearchSpace(
             [
                 decision
@@ -74,6 +79,13 @@ class NasCell:
                 input_0, operation_0, input_1, operation_1, combine = block if self._has(number, block) else _PLAIN
                 told += [input_0, input_1, operation_0, operation_1, combine]
         return dict(zip((decision.name for decision in self.space.decisions), told, strict=True))
+
+    def features(self, codes: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Of each cell how often each operation is in it, and how its blocks hang together."""
+        blocks = codes.astype(np.int64).reshape(len(codes), len(CELLS), self.blocks, 5)
+        cells = (blocks[:, cell] for cell in range(len(CELLS)))
+        told = [cell_features(each[..., :2], each[..., 2:4], each[..., 4], len(OPERATIONS)) for each in cells]
+        return np.concatenate(told, axis=1)
 
     def _has(self, number: int, block: Sequence[Any]) -> bool:
         """Whether a cell's block of this number may be this one."""
