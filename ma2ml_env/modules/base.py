@@ -6,7 +6,8 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from ma2ml_env.recipe import Recipe
+from ma2ml_env.modules.nasnet_cost import ImageShape
+from ma2ml_env.recipe import Recipe, Spec
 from ma2ml_env.registry import closest
 from ma2ml_env.space import Decision, Interval, SearchSpace
 from ma2ml_env.trial import Code
@@ -59,6 +60,17 @@ class NamesFeatures(Describes, Protocol):
 
     feature_names: tuple[str, ...]
     """(F,) of `features`, in order"""
+
+
+@runtime_checkable
+class Costs(Protocol):
+    """A module that knows what its networks cost without building them. A module need not."""
+
+    def cost(
+        self, codes: NDArray[np.int64], network: Spec, image: ImageShape
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """MACs (n,) for one image and parameters (n,), as they are counted, of codes (n, L_i) on a base recipe's network."""
+        ...
 
 
 def code_like(module: Module, told: Mapping[str, Any], like: Recipe) -> Code:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ma2ml_env.modules.aug import dose_names, rates_and_doses
 from ma2ml_env.modules.base import nearest
 from ma2ml_env.modules.features import CodeTable, log10
+from ma2ml_env.modules.nasnet_cost import ImageShape, nasnet_cost
 from ma2ml_env.recipe import Operation, Recipe, Spec, SubPolicy
 from ma2ml_env.space import Decision, SearchSpace
 
@@ -43,6 +44,7 @@ STRENGTHS = ("none", "gentle", "strong")
 OPERATIONS = ("conv_3x3", "sep_conv_3x3", "conv_1x3_3x1", "dil_conv_3x3")
 DEPTHS = (2, 4)
 """cells; the second one halves the image"""
+_REDUCTIONS = (1,)
 WIDTHS = (5, 12)
 """filters of the first cell"""
 RATES = (0.03, 0.1, 0.3, 0.6)
@@ -116,8 +118,7 @@ class NasTrio:
     def apply(self, recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
         """Writes `network`."""
         cell = ((0, values["operation"], 1, values["operation"], "add"),)
-        reductions = (1,) if values["cells"] > 1 else ()
-        args = {"normal": cell, "reduction": cell, "cells": values["cells"], "reductions": reductions}
+        args = {"normal": cell, "reduction": cell, "cells": values["cells"], "reductions": _REDUCTIONS}
         return recipe.with_slots(network=Spec("nasnet", {**args, "filters": values["filters"]}))
 
     def base_values(self, base: Recipe) -> dict[str, Any]:
@@ -133,6 +134,15 @@ class NasTrio:
     def features(self, codes: NDArray[np.float64]) -> NDArray[np.float64]:
         """Which operation it is; how many cells, how many filters."""
         return self._told(codes)
+
+    def cost(
+        self, codes: NDArray[np.int64], network: Spec, image: ImageShape
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """MACs and parameters; nothing is left of the base recipe's network."""
+        operation = codes[:, 0]
+        block = np.stack([0 * operation, 0 * operation + 1, operation, operation, 0 * operation], axis=1)[:, None]
+        cells, filters = np.array(DEPTHS)[codes[:, 1]], np.array(WIDTHS)[codes[:, 2]]
+        return nasnet_cost(block, block, cells, filters, _REDUCTIONS, OPERATIONS, image)
 
 
 class HpoTrio:
