@@ -8,7 +8,7 @@ The fifteen operations are AutoAugment's sixteen without SamplePairing, which ne
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cache
-from itertools import cycle, islice
+from itertools import cycle, islice, product
 from math import gcd
 from typing import Any
 
@@ -25,6 +25,7 @@ OPERATIONS = (
 PROBABILITIES = tuple(tenths / 10 for tenths in range(11))
 LEVELS = tuple(range(10))
 
+_COMBINATIONS = len(OPERATIONS) * len(PROBABILITIES) * len(LEVELS)
 _WITHOUT_LEVEL = {"auto_contrast", "invert", "equalize"}
 # Level 0 of these leaves every image as it is: no shear, no shift, factor 1, eight bits, a hole of no pixels.
 _NOTHING_AT_ZERO = set(OPERATIONS) - _WITHOUT_LEVEL - {"solarize"}
@@ -78,20 +79,31 @@ class Aug:
         How many operations a sub-policy has that do something; which share of the images stays as it is; how many different
         sub-policies there are.
         """
-        doses, same = _of_operations()
-        picked = codes.astype(np.int64).reshape(len(codes), self.sub_policies, 2, 3)
-        number = (picked[..., 0] * len(PROBABILITIES) + picked[..., 1]) * len(LEVELS) + picked[..., 2]
+        operations = self._operations(codes)
+        live, doses = operations > 0, _of_operations()[0]
         seen = np.zeros((len(codes), doses.shape[1]))
-        for operation in number.reshape(len(codes), -1).T:
+        for operation in operations.reshape(len(codes), -1).T:
             seen += doses[operation]
-        which = same[number]
-        live = which > 0
-        untouched = (10 - picked[..., 1] * live).prod(axis=2).sum(axis=1)
-        one, other = np.where(live[..., :1], which, which[..., ::-1]).transpose(2, 0, 1)
-        subs = np.sort(one * len(same) + np.where(live.all(axis=2), other, 0), axis=1)
-        different = (np.diff(subs, axis=1) > 0).sum(axis=1) + live.any(axis=(1, 2))
-        found = [seen / 10, live.sum(axis=(1, 2)), untouched / 100]
-        return np.column_stack([np.column_stack(found) / self.sub_policies, different])
+        untouched = (10 - operations // len(LEVELS) % len(PROBABILITIES)).prod(axis=2).sum(axis=1)
+        other = (np.diff(operations, axis=1) > 0).any(axis=2)  # than the sub-policy before it
+        found = np.column_stack([seen / 10, live.sum(axis=(1, 2)), untouched / 100]) / self.sub_policies
+        return np.column_stack([found, other.sum(axis=1) + live.any(axis=(1, 2))])
+
+    def canonical(self, codes: NDArray[np.int64]) -> NDArray[np.int64]:
+        """What does nothing is the first operation that does nothing, and comes last; sub-policies are in one order."""
+        operations = self._operations(codes)
+        shape = (len(OPERATIONS), len(PROBABILITIES), len(LEVELS))
+        return np.stack(np.unravel_index(operations, shape), axis=-1).reshape(len(codes), -1)
+
+    def _operations(self, codes: NDArray[Any]) -> NDArray[np.int64]:
+        """Numbers (n, sub-policies, 2) of the operations, equal where they do the same, in the canonical order."""
+        name, probability, level = (
+            codes.astype(np.int64).reshape(len(codes), self.sub_policies, 2, 3).transpose(3, 0, 1, 2)
+        )
+        number = _of_operations()[1][(name * len(PROBABILITIES) + probability) * len(LEVELS) + level]
+        number = np.where(number[..., :1] > 0, number, number[..., ::-1])
+        order = np.argsort(number[..., 0] * _COMBINATIONS + number[..., 1], axis=1)
+        return np.asarray(np.take_along_axis(number, order[..., None], axis=1))
 
 
 def _known(op: Operation) -> bool:
@@ -141,18 +153,16 @@ def _has_level(name: str) -> bool:
 
 @cache
 def _of_operations() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Of each operation of the space what `rates_and_doses` tells of it alone, in tenths; and its number.
+    """Of each operation of the space what `rates_and_doses` tells of it alone, in tenths; and the first that does the same.
 
-    Operations that do the same have one number; 0 is what does nothing.
+    Operations are numbered in the order of the choices, the level fastest; 0 does nothing.
     """
-    told, numbers = [], dict[Operation, int]()
-    same = []
-    for name in OPERATIONS:
-        for probability in PROBABILITIES:
-            for level in LEVELS:
-                op = canonical_operation(name, probability, level)
-                told.append(rates_and_doses([] if op is None else [(op,)], OPERATIONS))
-                same.append(0 if op is None else numbers.setdefault(op, len(numbers) + 1))
+    told, first = [], dict[Operation | None, int]()
+    for number, each in enumerate(product(OPERATIONS, PROBABILITIES, LEVELS)):
+        op = canonical_operation(*each)
+        told.append(rates_and_doses([] if op is None else [(op,)], OPERATIONS))
+        first.setdefault(op, number)
+    same = [first[canonical_operation(*each)] for each in product(OPERATIONS, PROBABILITIES, LEVELS)]
     return np.round(np.array(told) * 10), np.array(same)  # whole numbers, so that their order cannot show in a sum
 
 

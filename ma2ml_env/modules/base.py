@@ -63,6 +63,15 @@ class NamesFeatures(Describes, Protocol):
 
 
 @runtime_checkable
+class Canonical(Protocol):
+    """A module that finds the codes of one pipeline without a recipe. A module need not."""
+
+    def canonical(self, codes: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return for each code of (n, L_i) one of the same pipeline: the same one for all of them."""
+        ...
+
+
+@runtime_checkable
 class Costs(Protocol):
     """A module that knows what its networks cost without building them. A module need not."""
 

@@ -87,6 +87,13 @@ class NasCell:
         told = [cell_features(each[..., :2], each[..., 2:4], each[..., 4], len(OPERATIONS)) for each in cells]
         return np.concatenate(told, axis=1)
 
+    def canonical(self, codes: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The half with the smaller input comes first, of one input that with the first operation."""
+        blocks = codes.reshape(len(codes), -1, 5)
+        halves = blocks[..., :2] * len(OPERATIONS) + blocks[..., 2:4]
+        swapped = blocks[..., [1, 0, 3, 2, 4]]
+        return np.where(halves[..., 1:] < halves[..., :1], swapped, blocks).reshape(len(codes), -1)
+
     def cost(
         self, codes: NDArray[np.int64], network: Spec, image: ImageShape
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -51,11 +51,13 @@ def of_cells(recipe):
             "mean_depth": sum(depths[state] for state in loose) / len(loose), "width": sum(widths[s] for s in loose),
         }  # fmt: skip
         told |= {f"{cell}.{name}": value for name, value in graph.items()}
-    return told
+    return told | {name: recipe.network.args[name] for name in ("cells", "filters")}
 
 
 def of_hpo(recipe):
+    step = recipe.learning_rate / (1 - recipe.optimizer.args["momentum"])
     return {
+        "log10_step": math.log10(step),
         "log10_learning_rate": math.log10(recipe.learning_rate), "log10_weight_decay": math.log10(recipe.weight_decay),
         "mixup": recipe.mixup, "dropout": recipe.dropout, "label_smoothing": recipe.loss.args.get("label_smoothing", 0.0),
     }  # fmt: skip
@@ -82,6 +84,7 @@ TOLD = [
     ("aug_small", {}, of_aug_small), ("nas_cell", {}, of_cells), ("nas_cell", {"blocks": 2}, of_cells),
     ("nas_trio", {}, of_nas_trio), ("nas_small", {}, of_nas_small), ("hpo_sgd", {}, of_hpo),
     ("hpo_sgd", {"decoding": "digits"}, of_hpo), ("hpo_trio", {}, of_hpo), ("hpo_small", {}, of_hpo),
+    ("nas_trio_large", {}, of_cells), ("hpo_trio_large", {}, of_hpo),
 ]  # fmt: skip
 
 
@@ -112,6 +115,19 @@ def test_codes_of_one_policy_have_the_same_features_to_the_bit(sub_policies):
         keys = {module.apply(Recipe(), module.space.decode(row.astype(int).tolist())).key for row in (one, same)}
         assert len(keys) == 1
     assert np.array_equal(module.features(rows[0]), module.features(rows[1]))
+    assert np.array_equal(*(module.canonical(row.astype(int)) for row in rows))
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"), [("aug", {"sub_policies": 2}), ("nas_cell", {"blocks": 2}), ("nas_trio_large", {})]
+)
+def test_there_are_as_many_canonical_codes_as_pipelines(name, settings):
+    """Among codes of few choices, most of which are of one pipeline with others."""
+    module = resolve("modules", name)(**settings)
+    codes = np.random.default_rng(1).integers(np.minimum(module.space.nvec, 2), size=(2000, len(module.space.nvec)))
+    keys = {module.apply(Recipe(), module.space.decode(code)).key for code in codes.tolist()}
+    canonical = np.unique(module.canonical(codes), axis=0)
+    assert len(keys) == len(canonical) < len(np.unique(codes, axis=0))
 
 
 @pytest.mark.parametrize("name", [name for name in names("modules") if "_trio" in name or "_small" in name])

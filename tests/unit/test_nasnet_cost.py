@@ -7,6 +7,7 @@ from ma2ml_env.games.make import make_game
 from ma2ml_env.modules.base import Costs
 from ma2ml_env.modules.nas_cell import NasCell
 from ma2ml_env.modules.nasnet_cost import ImageShape
+from ma2ml_env.modules.trio_large import NasTrioLarge
 from ma2ml_env.recipe import Recipe
 from ma2ml_env.testing import random_codes
 from ma2ml_env.training.flops import footprint, network_cost
@@ -63,3 +64,10 @@ def test_every_operation_on_every_state():
                 state, operation = code[cell + 5 + at], code[cell + 7 + at]
                 read.add((cell, operation, state == 2 and 1 + code[cell + 4]))
     assert len(read) > 13 * 2 * 3 * 0.8
+
+
+def test_the_large_game_is_counted():
+    """Cells and filters of each row; the base recipe's network does not matter."""
+    base = Recipe(network=Recipe().network.with_args(cells=1, filters=1))
+    codes = check(NasTrioLarge(), base, DIGITS, 20, seed=5)
+    assert len(np.unique(codes[:, -2:], axis=0)) > 6
