@@ -1,7 +1,8 @@
 """Trio: joint games of AUG, NAS and HPO that are small enough to be trained whole, and a large one.
 
 Every pipeline takes seconds on a laptop, so a search can be compared with the true optimum, and every number can be measured
-again; of the large game, with a surrogate that was fitted to some thousand trainings. Few training images leave augmentation and regularisation something to do.
+again; of the large game, with a surrogate that was fitted to some thousand trainings. Few training images leave augmentation
+and regularisation something to do.
 """
 
 from dataclasses import replace

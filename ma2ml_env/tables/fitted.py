@@ -1,0 +1,271 @@
+"""A surrogate of a game that is too large to be measured whole: what trees that were fitted to some of its trainings say.
+
+The trees tell the logit of the accuracy at the end, how much lower it was after fewer epochs, how far the test images' is from
+it, and the logarithm of the seconds. Without noise an answer is the middle of what trainings of the pipeline would have; with
+noise it is spread as trainings of one pipeline were at this accuracy. Nothing is better than the best training that it was
+fitted to. Accuracies have six digits, so that the last bits of an exponential, which differ between machines, do not show.
+"""
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from statistics import NormalDist
+from typing import Any, NamedTuple, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ma2ml_env.evaluators.base import epoch_at
+from ma2ml_env.io.files import write_atomic
+from ma2ml_env.io.reading import read_json
+from ma2ml_env.recipe import content_key
+from ma2ml_env.space import SearchSpace
+from ma2ml_env.tables.base import Codes, Span, TableSource
+from ma2ml_env.tables.trees import PARTS, Trees
+from ma2ml_env.trial import Outcome, mix64
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+FORMAT = 1
+END, TEST, SECONDS = "end", "test", "seconds"
+_DIGITS = 6
+_QUANTILES = np.array([NormalDist().inv_cdf((k + 0.5) / 4096) for k in range(4096)]).round(9)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What a fit comes to, as plain arrays.
+
+    Raises:
+        ValueError: if something is missing or of another shape; it is named.
+    """
+
+    about: Mapping[str, Any]
+    """`decisions`, `intervals` and `sources` as of `Trainings`; `epochs` of the curve, the last one the end; `features`: their
+    names; `image`: channels, size and classes, which MACs are for; and for people what it was fitted to and how good it is"""
+    trees: Mapping[str, Mapping[str, NDArray[Any]]]
+    """`END`; the epochs before it, as text, and `TEST`, which are told as what is added to the end's logit; `SECONDS`"""
+    levels: Floats
+    """(k,) rising logits of accuracies, between which the noise is linear"""
+    noise: Floats
+    """(k, outputs) deviations of the logits of one pipeline's trainings: of each epoch, and of the test images"""
+    shared: Floats
+    """(outputs,) correlation of that noise with the end's"""
+    largest: Floats
+    """(outputs,) accuracies"""
+
+    def __post_init__(self) -> None:
+        epochs, features, image = (self.about[name] for name in ("epochs", "features", "image"))
+        whole = [*epochs, *image]
+        if (
+            not all(type(each) is int and each > 0 for each in whole)
+            or epochs != sorted(set(epochs))
+            or len(image) != 3
+        ):
+            raise ValueError(f"epochs rise from 1, and an image has channels, size and classes; not {epochs}, {image}")
+        if not features or not all(isinstance(each, str) for each in features):
+            raise ValueError("features are named")
+        outputs = len(epochs) + 1
+        shapes = {"noise": (len(self.levels), outputs), "shared": (outputs,), "largest": (outputs,)}
+        for name, shape in {"levels": (len(self.levels),), **shapes}.items():
+            values = getattr(self, name)
+            if values.shape != shape or not values.size or not np.isfinite(values).all():
+                raise ValueError(f"{name} are finite numbers {shape}, not {values.shape}")
+        if (np.diff(self.levels) <= 0).any() or (self.noise < 0).any() or (np.abs(self.shared) > 1).any():
+            raise ValueError("levels rise, noise is not negative, and a correlation lies in [-1, 1]")
+        if not ((self.largest >= 0) & (self.largest <= 1)).all():
+            raise ValueError("the largest accuracies lie in [0, 1]")
+        if missing := {*self.outputs, SECONDS} - self.trees.keys():
+            raise ValueError(f"there are no trees of {', '.join(sorted(missing))}")
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Of which there are accuracies: the epochs, the last one as `END`, and `TEST`."""
+        return (*map(str, self.about["epochs"][:-1]), END, TEST)
+
+    @property
+    def digest(self) -> str:
+        """Of the content, 32 hex digits, however a file of it was compressed."""
+        arrays = {name: [str(a.dtype), sha256(np.ascontiguousarray(a).data).hexdigest()] for name, a in self._arrays()}
+        return content_key([self.about, arrays])
+
+    def save(self, path: Path) -> None:
+        """Write the file, an npz of plain arrays; a reader never sees half of it.
+
+        Raises:
+            OSError: if it cannot be written.
+        """
+        about = json.dumps({"format": FORMAT, **self.about}, sort_keys=True)
+        buffer = io.BytesIO()
+        arrays: dict[str, Any] = dict(self._arrays())
+        np.savez_compressed(buffer, surrogate=np.frombuffer(about.encode(), np.uint8), **arrays)
+        write_atomic(path, buffer.getvalue())
+
+    @classmethod
+    def is_in(cls, path: Path) -> bool:
+        """Whether a file looks like one of these."""
+        try:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+                return "surrogate" in archive.files
+        except Exception:  # numpy and zipfile have many for what is something else
+            return False
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read a file.
+
+        Raises:
+            FileNotFoundError: if there is none.
+            ValueError: if it is something else, or damaged.
+        """
+        if not path.is_file():
+            raise FileNotFoundError(f"no surrogate {path}")
+        try:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+                arrays = {name: np.asarray(archive[name]) for name in archive.files}
+            about = read_json(arrays.pop("surrogate").tobytes())
+            if about.pop("format") != FORMAT:
+                raise ValueError("another version of ma2ml wrote it")
+            trees: dict[str, dict[str, NDArray[Any]]] = {}
+            for name in [name for name in arrays if name.startswith("trees.")]:
+                _, output, part = name.split(".")
+                trees.setdefault(output, {})[part] = arrays.pop(name)
+            return cls(about, trees, **arrays)
+        except Exception as error:  # numpy, zipfile and Python's parser have many for what is damaged or hostile
+            reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+            raise ValueError(f"{path} is no surrogate: {reason}") from None
+
+    def _arrays(self) -> list[tuple[str, NDArray[Any]]]:
+        trees = [(f"trees.{output}.{part}", self.trees[output][part]) for output in self.trees for part in PARTS]
+        return trees + [(name, getattr(self, name)) for name in ("levels", "noise", "shared", "largest")]
+
+
+class Describe(Protocol):
+    """What a fit is told of joint codes (n, decisions)."""
+
+    def canonical(self, codes: Ints) -> Ints:
+        """Of all codes of a pipeline the same one."""
+        ...
+
+    def __call__(self, codes: Ints) -> tuple[Floats, Ints, Ints]:
+        """Features (n, F), MACs (n,), parameters (n,)."""
+        ...
+
+
+class Told(NamedTuple):
+    """What is said of n pipelines."""
+
+    accuracy: Floats
+    """(n, outputs that were asked for) in [0, 1]"""
+    flops: Ints
+    params: Ints
+    seconds: Floats
+    """(n,) of whole trainings"""
+
+
+class Fitted(TableSource):
+    """A fit as a table.
+
+    Args:
+        fit: what was fitted.
+        spaces: agent -> space.
+        describe: what the trees are told of joint codes.
+        fidelity: share of the full training that its trainings are, in (0, 1].
+
+    Raises:
+        ValueError: if a tree is none, or asks for more features.
+    """
+
+    def __init__(self, fit: Fit, spaces: Mapping[str, SearchSpace], describe: Describe, fidelity: float) -> None:
+        self.spaces = dict(spaces)
+        self.epochs = tuple(fit.about["epochs"])
+        self.about = fit.about
+        self.fidelity = fidelity
+        self.outputs = fit.outputs
+        self._fit, self._describe = fit, describe
+        self._trees = {name: Trees(arrays, len(fit.about["features"])) for name, arrays in fit.trees.items()}
+
+    def look_up(self, codes: Codes, picks: NDArray[np.uint64] | None) -> tuple[Floats, Ints]:
+        """As the contract says."""
+        rows, flops, _ = self._describe(self.joint(codes))
+        return self._accuracy(rows, picks, [END])[:, 0], flops
+
+    def tell(self, codes: Ints, picks: NDArray[np.uint64] | None, outputs: Sequence[str]) -> Told:
+        """What there is of joint codes (n, decisions); numbers are those of `look_up`.
+
+        Args:
+            codes: in range.
+            picks: (n,) random numbers that choose the noise; None is none.
+            outputs: some of `outputs`.
+        """
+        rows, flops, params = self._describe(codes)
+        seconds = np.exp(self._trees[SECONDS].predict(rows)).round(_DIGITS)
+        return Told(self._accuracy(rows, picks, outputs), flops, params, seconds)
+
+    def column(self, epochs: int) -> int:
+        """Where accuracies after these epochs stand in `outputs`.
+
+        Raises:
+            ValueError: if they are not known.
+        """
+        if epochs not in self.epochs:
+            near = min(self.epochs, key=lambda each: abs(each - epochs))
+            raise ValueError(
+                f"accuracies are known after {', '.join(map(str, self.epochs))} epochs, not after {epochs!r}; the closest is "
+                f"{near}"
+            )
+        return self.epochs.index(epochs)
+
+    def outcomes(self, codes: Codes, picks: NDArray[np.uint64] | None, spans: Sequence[Span]) -> list[Outcome]:
+        """As the contract says. Nothing is started: attempts are 0."""
+        told = self.tell(self.joint(codes), picks, self.outputs)
+        return [self._outcome(told, row, span) for row, span in enumerate(spans)]
+
+    def canonical(self, codes: Ints) -> Ints:
+        """Of joint codes (n, decisions), the same one of all of a pipeline."""
+        return self._describe.canonical(codes)
+
+    def joint(self, codes: Codes) -> Ints:
+        """(n, decisions) of agent -> codes."""
+        return np.concatenate([codes[agent] for agent in self.spaces], axis=1)
+
+    def _outcome(self, told: Told, row: int, span: Span) -> Outcome:
+        begin, end = (epoch_at(share, self.epochs[-1]) if share else 0 for share in span)
+        until = self.column(end)
+        *curve, test = told.accuracy[row].tolist()
+        return Outcome(
+            accuracy=curve[until],
+            seconds=float(told.seconds[row]) * ((end - begin) / self.epochs[-1]),
+            fidelity=self.fidelity * end / self.epochs[-1],
+            flops=int(told.flops[row]),
+            params=int(told.params[row]),
+            attempts=0,
+            test_accuracy=test if end == self.epochs[-1] else None,
+            curve=dict(zip(self.epochs[: until + 1], curve, strict=False)),
+        )
+
+    def _accuracy(self, rows: Floats, picks: NDArray[np.uint64] | None, outputs: Sequence[str]) -> Floats:
+        """(n, outputs) of features (n, F)."""
+        end, found = self._trees[END].predict(rows), []
+        for name in outputs:
+            logit = end if name == END else end + self._trees[name].predict(rows)
+            place = self.outputs.index(name)
+            if picks is not None:
+                deviation = np.interp(logit, self._fit.levels, self._fit.noise[:, place])
+                logit = logit + deviation * self._normal(picks, place)
+            accuracy = (1.0 / (1.0 + np.exp(-logit))).round(_DIGITS)
+            found.append(np.minimum(accuracy, self._fit.largest[place]))
+        return np.stack(found, axis=1)
+
+    def _normal(self, picks: NDArray[np.uint64], place: int) -> Floats:
+        """Normal numbers (n,) of an output, correlated with the end's as the trainings' noise was."""
+        shared, own = self._fit.shared[place], _normal(mix64(picks + np.uint64(place + 1)))
+        return np.asarray(shared * _normal(picks) + np.sqrt(1.0 - shared**2) * own)
+
+
+def _normal(picks: NDArray[np.uint64]) -> Floats:
+    """One of 4,096 quantiles (n,) of the normal distribution for each random number (n,)."""
+    return np.asarray(_QUANTILES[(picks >> np.uint64(52)).astype(np.int64)])
