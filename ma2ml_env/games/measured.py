@@ -98,9 +98,10 @@ def check_about(
         ValueError: what is of another game is named.
     """
     _check_spaces(about, agents)
+    means = levels(agents, base)
     for source in about["sources"]:
         _check_data(source, named, seed)
-        _check_source(source, agents, base, fidelity)
+        _check_source(source, means, base, fidelity)
 
 
 def same_pipelines(agents: Sequence[Module], base: Recipe) -> NDArray[np.int64]:
@@ -201,7 +202,7 @@ def _check_data(source: Mapping[str, Any], named: NamedGame, seed: int) -> None:
         )
 
 
-def _check_source(source: Mapping[str, Any], agents: Sequence[Module], base: Recipe, fidelity: float) -> None:
+def _check_source(source: Mapping[str, Any], means: str, base: Recipe, fidelity: float) -> None:
     """Refuse trainings of other choices, from another base recipe, or of another length."""
     trains = source.get("trains")
     if not isinstance(trains, dict):
@@ -213,7 +214,7 @@ def _check_source(source: Mapping[str, Any], agents: Sequence[Module], base: Rec
             "these trainings began from another base recipe or had other epochs than this game as it was told: leave its "
             "settings as they are, or take the evaluator train"
         )
-    if "levels" in source and source["levels"] != levels(agents, base):
+    if "levels" in source and source["levels"] != means:
         raise ValueError("these are trainings of earlier levels: what a choice of an agent means has changed since")
 
 

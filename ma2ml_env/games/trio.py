@@ -17,7 +17,7 @@ MEDIAN_MACS = {"digits": 178_970.0, "fashion": 547_745.0}
 """of all pipelines, counted; half of them are larger"""
 _NETWORK = NasTrio().apply(Recipe(), {"operation": "conv_3x3", "cells": 4, "filters": 12}).network
 _LARGE = NasTrioLarge()
-_LARGE_NETWORK = _LARGE.apply(Recipe(), {**_LARGE.base_values(Recipe()), "cells": 3, "filters": 8}).network
+_LARGE_NETWORK = _LARGE.apply(Recipe(), {**_LARGE.base_values(Recipe()), "cells": 3, "filters": 6}).network
 """of the first two blocks of NASNet-A's cells"""
 
 TRIO_DIGITS = NamedGame(

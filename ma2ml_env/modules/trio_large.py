@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ma2ml_env.modules.base import nearest
-from ma2ml_env.modules.features import CodeTable, log10
+from ma2ml_env.modules.features import log10
 from ma2ml_env.modules.nas_cell import NasCell
 from ma2ml_env.modules.nasnet_cost import ImageShape
 from ma2ml_env.recipe import Recipe, Spec
@@ -18,7 +18,7 @@ from ma2ml_env.space import Decision, SearchSpace
 
 DEPTHS = (2, 3, 4)
 """cells; the second one halves the image"""
-WIDTHS = (4, 8, 12)
+WIDTHS = (4, 6, 10)
 """filters of the first cell"""
 REDUCTIONS = (1,)
 RATES = (0.02, 0.04, 0.07, 0.1, 0.15, 0.25, 0.4, 0.6)
@@ -101,7 +101,6 @@ class HpoTrioLarge:
         self.feature_names = (
             "log10_learning_rate", "log10_weight_decay", "log10_step", "mixup", "dropout", "label_smoothing",
         )  # fmt: skip
-        self._told = CodeTable(self.space, _describe)
 
     def apply(self, recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
         """Writes `learning_rate`, `weight_decay`, `optimizer`, `mixup`, `dropout` and `loss`."""
@@ -128,10 +127,8 @@ class HpoTrioLarge:
 
     def features(self, codes: NDArray[np.float64]) -> NDArray[np.float64]:
         """The logarithms of rate, decay and the step that momentum makes of the rate; what else there is, as it is."""
-        return self._told(codes)
-
-
-def _describe(values: Mapping[str, Any]) -> list[float]:
-    rate, decay = values["learning_rate"], values["weight_decay"]
-    logs = log10([rate, decay, rate / (1.0 - values["momentum"])]).tolist()
-    return [*logs, *(values[name] for name in ("mixup", "dropout", "label_smoothing"))]
+        rate, decay, momentum, *others = codes.astype(np.int64).T
+        steps = np.divide.outer(RATES, 1.0 - np.array(MOMENTA))
+        logs = [log10(RATES)[rate], log10(DECAYS)[decay], log10(steps)[rate, momentum]]
+        choices = (MIXUPS, DROPOUTS, SMOOTHINGS)
+        return np.column_stack([*logs, *(np.array(all_)[each] for all_, each in zip(choices, others, strict=True))])
