@@ -92,10 +92,10 @@ def _check(arrays: Mapping[str, NDArray[np.generic]], features: int) -> None:
     inner = child >= 0
     if (child[inner] <= number[inner]).any() or (child[inner] + 1 >= nodes).any():  # after the parent, so no circles
         raise ValueError("left leads out of its tree")
-    if np.bincount(np.concatenate([child[inner], child[inner] + 1, roots]), minlength=nodes).max() > 1:
-        raise ValueError("left or root leads twice to one node")
     if ((roots < 0) | (roots >= nodes)).any():
         raise ValueError("root is out of range")
+    if np.bincount(np.concatenate([child[inner], child[inner] + 1, roots]), minlength=nodes).max() > 1:
+        raise ValueError("left or root leads twice to one node")
     used = feature.astype(np.int64)[inner]
     if ((used < 0) | (used >= features)).any():
         raise ValueError(f"feature of trees is out of range: rows have {features}")
