@@ -8,16 +8,17 @@ pipelines, which it never sees, R2 of the logit and Kendall's tau of the accurac
 when they are left out of the fit, and what the surrogate promises too much for those 30 of each search that it likes best.
 With `--check` nothing is written but the report where R2 is below .6 or tau below .68, and the exit code is 1.
 
-`--second` fits networks as well, another family, and with `--order random evolution ...` these learners search on both: is
-their order the same? The networks are for this question alone, no file has them.
+`--second` fits networks as well, another family, and with `--learners random evolution ...` these search on both: is their
+order the same? The networks are for this question alone, no file has them. `--next FILE.json` writes what they find best on the
+surrogate, for `ma2ml collect` (`of = "file"`); the table of their trainings is given to the next fit by `--optima`, which
+tells first how much was promised too much for them.
 """
 
 import argparse
 import json
 import os
 import sys
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,30 +26,21 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import sklearn
+from numpy.typing import NDArray
 from provenance import header
 from scipy.stats import kendalltau
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.neural_network import MLPRegressor
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
 from surrogate_fit import Data, Floats, Noise, fit, fit_end, logit
+from surrogate_judges import TOP, BySecondFamily, Networks, optima, order
 
-from ma2ml_agents.registry import make_learner
-from ma2ml_env.evaluators.table import Table
-from ma2ml_env.game import Game
 from ma2ml_env.games.fitted import Columns
 from ma2ml_env.games.make import make_game
 from ma2ml_env.io.files import write_atomic
 from ma2ml_env.modules.nasnet_cost import ImageShape
 from ma2ml_env.tables.fitted import END, Fit, Fitted
 from ma2ml_env.tables.trainings import Trainings, joined
-from ma2ml_env.trial import trial_seed
 
 LEAST = {"r2": 0.6, "tau": 0.68}
 """on held-out pipelines, for a release"""
-TOP = 30
-DECAYS = (1.0, 10.0, 100.0)
-"""of the networks, for all rows together"""
 IMAGE = ImageShape(1, 8, 10)
 """of digits"""
 
@@ -65,85 +57,27 @@ def accuracy(logits: Floats) -> Floats:
     return np.asarray(1.0 / (1.0 + np.exp(-logits)))
 
 
-def learners(data: Data, about: Mapping[str, Any], noise: Noise) -> dict[str, Any]:
-    """Learner -> quality on its trainings when none of them was fitted, and the bias at the top of each of its searches."""
-    names = np.array([each.get("learner") for each in about["sources"]])[data.source]
+def left_out(train: Data, groups: NDArray[np.str_], noise: Noise) -> dict[str, Any]:
+    """Group -> quality on its trainings when none of them was fitted, and the bias at the top of each of its runs.
+
+    Args:
+        train: what the surrogate is fitted to.
+        groups: (n,) whose each training is: a learner's, or the optima of former fits. Random ones are no group.
+        noise: to tell the bias in deviations.
+    """
     found: dict[str, Any] = {}
-    for name in sorted(set(names.tolist()) - {"random"}):
-        own = data[names == name]
-        told = accuracy(fit_end(data[names != name], noise).predict(own.features))
+    for name in sorted(set(groups.tolist()) - {"random"}):
+        own = train[groups == name]
+        told = accuracy(fit_end(train[groups != name], noise).predict(own.features))
         tops = []
         for source in np.unique(own.source):
             rows = np.flatnonzero(own.source == source)
             best = rows[np.argsort(-told[rows], kind="stable")[:TOP]]
             promised, measured = told[best].mean(), own.accuracy[best, -2].mean()
-            level = float(logit(np.array(measured)))
-            deviation = float(noise.at_end(np.array([level]))[0] * measured * (1.0 - measured))
-            tops.append({"bias": float(promised - measured), "noise": deviation, "pipelines": len(best)})
+            spread = noise.at_end(logit(np.array([measured])))[0] * measured * (1.0 - measured)
+            tops.append({"bias": float(promised - measured), "noise": float(spread), "pipelines": len(best)})
         found[name] = {**quality(told, own.accuracy[:, -2]), "tops": tops}
     return found
-
-
-class Networks:
-    """Another family than trees: the mean of some small networks that were fitted from different beginnings.
-
-    They are told what codes mean, and no choice by name, which made them worse. The decay is the one that does best on a fifth.
-    """
-
-    def __init__(self, data: Data, names: Sequence[str], number: int = 5) -> None:
-        self.used = np.array(["=" not in name for name in names])
-        rows, target = data.features[:, self.used], logit(data.accuracy[:, -2])
-        left = np.arange(len(data)) % 5 == 0
-
-        def missed(decay: float) -> float:
-            tried = _network(decay, 0).fit(rows[~left], target[~left])
-            return float(np.mean((tried.predict(rows[left]) - target[left]) ** 2))
-
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # as many epochs as are wanted
-            self.decay = min(DECAYS, key=missed)
-            self.members = [_network(self.decay, seed).fit(rows, target) for seed in range(number)]
-
-    def predict(self, rows: Floats) -> Floats:
-        return np.mean([member.predict(rows[:, self.used]) for member in self.members], axis=0)
-
-
-def _network(decay: float, seed: int) -> Pipeline:
-    network = MLPRegressor(hidden_layer_sizes=(64, 64), alpha=decay, max_iter=100, random_state=seed)
-    return make_pipeline(StandardScaler(), network)
-
-
-class BySecondFamily(Fitted):
-    """The surrogate with the networks' accuracy at the end; the rest is the trees'."""
-
-    def __init__(self, networks: Networks, *of_fitted: Any) -> None:
-        super().__init__(*of_fitted)
-        self._trees = {**self._trees, END: networks}  # type: ignore[dict-item]
-
-
-def play(source: Fitted, game: Game, name: str, seed: int, budget: int) -> float:
-    """The noise-free mean of the best that a learner was told of."""
-    own = Game([*game.modules.values()], Table(source, source.spaces), game.reward, game.base, game.protocol)
-    learner, trials = make_learner(name, own.spec, seed=seed), list[Any]()
-    while len(trials) < budget:
-        proposals = learner.ask(min(own.protocol.batch, budget - len(trials)))
-        seeds = [trial_seed(seed, len(trials) + i) for i in range(len(proposals))]
-        played = own.play(proposals, seeds, first_number=len(trials))
-        learner.tell(played)
-        trials += played
-    best = sorted(trials, key=lambda trial: -trial.reward)[:TOP]
-    codes = {agent: np.array([trial.proposal.codes[agent] for trial in best]) for agent in own.spec.nvec}
-    return float(source.look_up(codes, None)[0].mean())
-
-
-def order(families: Mapping[str, Fitted], game: Game, names: Sequence[str], budget: int, seeds: int) -> dict[str, Any]:
-    """Family -> learner -> mean of its searches; and tau of the learners' order on both."""
-    means = {
-        family: {name: float(np.mean([play(source, game, name, s, budget) for s in range(seeds)])) for name in names}
-        for family, source in families.items()
-    }
-    one, other = ([each[name] for name in names] for each in means.values())
-    return {**means, "tau": float(np.nan_to_num(kendalltau(one, other).statistic)), "budget": budget, "seeds": seeds}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -158,10 +92,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--report", type=Path, required=True)
     parser.add_argument("--check", action="store_true", help=f"write no surrogate that is worse than {LEAST}")
+    parser.add_argument("--optima", type=Path, nargs="+", default=[], help="tables of what former fits promised most")
     parser.add_argument("--second", action="store_true", help="judge networks beside the trees")
-    parser.add_argument(
-        "--order", nargs="+", default=[], metavar="LEARNER", help="let them search on both (with --second)"
-    )
+    parser.add_argument("--learners", nargs="+", default=[], help="search on it, and on the networks if there are any")
+    parser.add_argument("--next", type=Path, help="where what the learners find best is written, to be trained")
     parser.add_argument("--budget", type=int, default=240)
     parser.add_argument("--seeds", type=int, default=3)
     told = parser.parse_args(argv)
@@ -173,13 +107,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(told: argparse.Namespace) -> int:
-    if told.order and not told.second:
-        raise ValueError("--order compares both families: give --second as well")
+    if (told.learners and not (told.second or told.next)) or (told.next and not told.learners):
+        raise ValueError("--learners search for --second or for --next, which needs them")
     game = make_game(told.game, "surrogate")  # for its spaces alone
     columns, fidelity = Columns([*game.modules.values()], game.base, IMAGE), game.protocol.fidelity
     if told.epochs != sorted(set(told.epochs)) or told.epochs[-1] != game.protocol.proxy_epochs:
         raise ValueError(f"--epochs rise to {game.protocol.proxy_epochs}, the end, not {told.epochs}")
-    table = joined([Trainings.load(path) for path in told.train])
+    table = joined([Trainings.load(path) for path in (*told.train, *told.optima)])
     held_table, repeats = Trainings.load(told.held_out), Trainings.load(told.repeats)
     joined([table, held_table, repeats])  # of one game, by one version
     train, held, several = (Data.of(each, columns, told.epochs, fidelity) for each in (table, held_table, repeats))
@@ -187,6 +121,9 @@ def _run(told: argparse.Namespace) -> int:
     if both := sum(row.tobytes() in seen for row in held.codes):
         raise ValueError(f"{both} held-out pipelines are among those that it is fitted to")
     noise = Noise.of(several)
+    names = np.array([str(each.get("learner")) for each in table.about["sources"]])[train.source]
+    former = {row.tobytes() for path in told.optima for row in columns.canonical(Trainings.load(path).codes)}
+    promised = np.array([row.tobytes() in former for row in train.codes])
     made = fit(train, noise, game, table, IMAGE, told.epochs, columns.names)
     source = Fitted(made, {name: module.space for name, module in game.modules.items()}, columns, fidelity)
     said = source.tell(held.codes, None, source.outputs).accuracy
@@ -194,16 +131,19 @@ def _run(told: argparse.Namespace) -> int:
         **header(), "scikit-learn": sklearn.__version__, "game": told.game, "trainings": len(train), "least": LEAST,
         "held_out": {name: quality(said[:, i], held.accuracy[:, i]) for i, name in enumerate(source.outputs)},
         "noise": {"levels": accuracy(noise.levels).tolist(), "deviations_of_logit": noise.noise.tolist()},
-        "learners": learners(train, table.about, noise),
+        "left_out": left_out(train, np.where(promised, "optima", names), noise),
     }  # fmt: skip
     if told.second:
         networks = Networks(train, columns.names)
         report["second"] = {"decay": networks.decay} | quality(
             accuracy(networks.predict(held.features)), held.accuracy[:, -2]
         )
-        if told.order:
+        if told.learners:
             second = BySecondFamily(networks, made, source.spaces, columns, fidelity)
-            report["order"] = order({"trees": source, "networks": second}, game, told.order, told.budget, told.seeds)
+            report["order"] = order({"trees": source, "networks": second}, game, told.learners, told.budget, told.seeds)
+    if told.next:
+        best = optima(source, game, told.learners, told.budget, told.seeds)
+        write_atomic(told.next, (json.dumps(best) + "\n").encode())
     write_atomic(told.report, (json.dumps(report, indent=2) + "\n").encode())
     end = report["held_out"][END]
     print(f"held out: R2 {end['r2']:.3f}, tau {end['tau']:.3f} on {end['pipelines']} pipelines")

@@ -57,7 +57,8 @@ def test_it_is_judged_by_what_it_never_saw(fit, tables):
         assert each["tau"] > 0.6
         assert abs(each["bias"]) < 0.02
         assert each["pipelines"] == 200
-    own = report["learners"]["evolution"]
+    assert list(report["left_out"]) == ["evolution"]
+    own = report["left_out"]["evolution"]
     assert own["r2"] > 0.6
     assert [top["pipelines"] for top in own["tops"]] == [30, 30]
     assert all(abs(top["bias"]) < 0.1 and 0.0 < top["noise"] < 0.1 for top in own["tops"])
@@ -120,15 +121,37 @@ def test_what_it_cannot_be_fitted_to_is_refused(fit, tables, tmp_path, capsys):
         code, report, out = fit(**files)
         assert (code, report, out.exists()) == (2, None, False), message
         assert message in capsys.readouterr().err
-    assert fit("--order", "random")[0] == 2
+    assert fit("--learners", "random")[0] == 2
+    assert fit("--next", str(tmp_path / "next.json"))[0] == 2
     assert fit("--epochs", "1", "5")[0] == 2
     assert fit("--epochs", "1", "4", "20")[0] == 2
     assert "the curves have the epochs" in capsys.readouterr().err
 
 
 @pytest.mark.slow
+def test_what_it_promises_most_is_trained_and_judged(fit, tmp_path):
+    """A list as `ma2ml collect` reads it; of the trainings of the list it is told what was promised too much."""
+    list_ = tmp_path / "next.json"
+    code, _, _ = fit("--learners", "random", "evolution", "--next", str(list_), "--budget", "48", "--seeds", "1")
+    assert code == 0
+    rows = json.loads(list_.read_text())
+    keys = {GAME.recipe(GAME.codes(row)).key for row in rows}
+    assert 50 < len(keys) == len(rows) <= 60
+    codes = np.array([sum(GAME.codes(row).values(), ()) for row in rows])
+    poor = trainings(codes, seed=20)
+    poor = replace(poor, accuracy=poor.accuracy * 0.8, curve=poor.curve * 0.8)
+    poor.save(tmp_path / "optima.npz")
+    code, report, _ = fit("--optima", str(tmp_path / "optima.npz"))
+    assert code == 0
+    assert report["trainings"] == 780 + len(rows)
+    assert list(report["left_out"]) == ["evolution", "optima"]
+    [top] = report["left_out"]["optima"]["tops"]
+    assert top["bias"] > 0.1 > top["noise"]
+
+
+@pytest.mark.slow
 def test_another_family_judges_the_order_of_learners(fit):
-    code, report, _ = fit("--second", "--order", "random", "evolution", "--budget", "72", "--seeds", "1")
+    code, report, _ = fit("--second", "--learners", "random", "evolution", "--budget", "72", "--seeds", "1")
     assert code == 0
     assert report["second"]["r2"] > 0.5
     told = report["order"]
