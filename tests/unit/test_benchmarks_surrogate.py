@@ -159,3 +159,18 @@ def test_another_family_judges_the_order_of_learners(fit):
     for family in ("trees", "networks"):
         assert told[family]["evolution"] > told[family]["random"]
     assert told["trees"] != told["networks"]
+
+
+def test_trainings_that_are_known_well_weigh_more(monkeypatch):
+    """Of pipelines that no feature tells apart, half at .9 where the noise is small and half at .3 where it is large."""
+    monkeypatch.setattr(surrogate_fit, "TREES", {"max_iter": 5, "max_leaf_nodes": 4})
+    n, outputs = 200, len(EPOCHS) + 1
+    accuracy = np.tile(np.where(np.arange(n) < n // 2, 0.9, 0.3)[:, None], outputs)
+    nothing = np.zeros(n, dtype=np.int64)
+    data = surrogate_fit.Data(nothing[:, None], np.zeros((n, 1)), accuracy, np.ones(n), nothing)
+    ends = surrogate_fit.logit(np.array([0.3, 0.9]))
+    deviations = np.tile(np.array([[3.0], [0.1]]), outputs)
+    found = surrogate_fit.fit_end(data, surrogate_fit.Noise(ends, deviations, np.ones(outputs))).predict(
+        np.zeros((1, 1))
+    )[0]
+    assert found > ends.mean() + 0.5
