@@ -183,6 +183,7 @@ class Fitted(TableSource):
         self.spaces = dict(spaces)
         self.epochs = tuple(fit.about["epochs"])
         self.about = fit.about
+        self.digest = fit.digest
         self.fidelity = fidelity
         self.outputs = fit.outputs
         self._fit, self._describe = fit, describe

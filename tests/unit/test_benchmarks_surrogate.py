@@ -5,6 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import run
+import suite
 import surrogate_fit
 import trio_surrogate
 from invented_trainings import EPOCHS, columns, deviation, joint, large_game, trainings
@@ -174,3 +176,35 @@ def test_trainings_that_are_known_well_weigh_more(monkeypatch):
         np.zeros((1, 1))
     )[0]
     assert found > ends.mean() + 0.5
+
+
+SUITE = """
+title = "invented"
+budget = 12
+batch = 6
+top_k = 3
+reference = "random"
+[[landscapes]]
+name = "large"
+game = "trio-digits-large-v0"
+options = { evaluator = "table", data = "FILE" }
+[[arms]]
+learners = ["random"]
+seeds = 1
+"""
+
+
+def test_a_suite_plays_it_and_on_another_one_again(fit, tmp_path):
+    _, _, out = fit()
+    path = tmp_path / "large.toml"
+    path.write_text(SUITE.replace("FILE", str(out)))
+    [one] = suite.load(str(path)).runs
+    stored = json.loads(json.dumps(run.play(one, {})))
+    assert stored["judged_by"] == "top"
+    assert one.is_of(stored, suite.tables_of([one]))
+    made = Fit.load(out)
+    replace(made, largest=made.largest * 0.9).save(out)
+    assert not one.is_of(stored, suite.tables_of([one]))
+    path.write_text('axis = "seconds"' + SUITE.replace("FILE", str(out)))
+    with pytest.raises(ValueError, match="measured whole, not of a surrogate"):
+        suite.tables_of(suite.load(str(path)).runs)
