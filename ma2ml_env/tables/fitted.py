@@ -32,6 +32,7 @@ Ints = NDArray[np.int64]
 FORMAT = 1
 END, TEST, SECONDS = "end", "test", "seconds"
 _DIGITS = 6
+_ROWS = 4096  # at a time: their features take some 10 MB; no effect on any number
 _QUANTILES = np.array([NormalDist().inv_cdf((k + 0.5) / 4096) for k in range(4096)]).round(9)
 
 
@@ -191,8 +192,8 @@ class Fitted(TableSource):
 
     def look_up(self, codes: Codes, picks: NDArray[np.uint64] | None) -> tuple[Floats, Ints]:
         """As the contract says."""
-        rows, flops, _ = self._describe(self.joint(codes))
-        return self._accuracy(rows, picks, [END])[:, 0], flops
+        told = self.tell(self.joint(codes), picks, [END])
+        return told.accuracy[:, 0], told.flops
 
     def tell(self, codes: Ints, picks: NDArray[np.uint64] | None, outputs: Sequence[str]) -> Told:
         """What there is of joint codes (n, decisions); numbers are those of `look_up`.
@@ -202,9 +203,13 @@ class Fitted(TableSource):
             picks: (n,) random numbers that choose the noise; None is none.
             outputs: some of `outputs`.
         """
-        rows, flops, params = self._describe(codes)
-        seconds = np.exp(self._trees[SECONDS].predict(rows)).round(_DIGITS)
-        return Told(self._accuracy(rows, picks, outputs), flops, params, seconds)
+        parts = []
+        for begin in range(0, max(len(codes), 1), _ROWS):
+            some = slice(begin, begin + _ROWS)
+            rows, flops, params = self._describe(codes[some])
+            accuracy = self._accuracy(rows, None if picks is None else picks[some], outputs)
+            parts.append((accuracy, flops, params, np.exp(self._trees[SECONDS].predict(rows)).round(_DIGITS)))
+        return Told(*map(np.concatenate, zip(*parts, strict=True)))
 
     def column(self, epochs: int) -> int:
         """Where accuracies after these epochs stand in `outputs`.

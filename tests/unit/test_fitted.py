@@ -14,6 +14,7 @@ from ma2ml_env.games.fitted import Columns
 from ma2ml_env.games.make import make_game
 from ma2ml_env.modules.nasnet_cost import ImageShape
 from ma2ml_env.tables.fitted import END, TEST, Fit
+from ma2ml_env.tables.trainings import Trainings
 from ma2ml_env.testing import check_env
 from ma2ml_env.training.flops import network_cost
 from ma2ml_env.trial import Proposal, code_of
@@ -100,6 +101,18 @@ def test_ways_of_asking_agree_to_the_bit(game, bench, file):
         curve = asked.curve(codes[7], seed=None if mean else int(seeds[7]))
         assert curve == dict(played[7].outcome.curve)
         assert list(curve) == list(EPOCHS)
+
+
+def test_a_row_does_not_depend_on_others(game):
+    """Across all that is cut into pieces; and of no row, nothing."""
+    source, codes = game.evaluator.source, SPACE.sample(5000, 3)
+    picks = picks_of(np.arange(5000))
+    all_ = source.tell(codes, picks, source.outputs)
+    for some in (slice(0, 1), slice(100, 300), slice(4090, 4100)):
+        found = source.tell(codes[some], picks[some], source.outputs)
+        for mine, theirs in zip(found, all_, strict=True):
+            assert mine.tolist() == theirs[some].tolist()
+    assert [len(each) for each in source.tell(codes[:0], None, source.outputs)] == [0] * 4
 
 
 def test_macs_are_those_that_are_counted(game):
@@ -301,3 +314,25 @@ def test_a_search_goes_on_with_its_surrogate(fit, file, tmp_path, capsys):
     assert "the data are not those of this run" in capsys.readouterr().err
     assert main(["verify", str(tmp_path / "run")]) == 2
     assert "searched on a surrogate" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_it_is_fitted_to_what_collect_writes(fit, tmp_path):
+    """Two real trainings: their MACs are those of the formula, and a surrogate of them is one of this game."""
+    suite = tmp_path / "suite.toml"
+    suite.write_text(
+        f'name = "two"\ngame = "{GAME}"\n[set]\ncurve = [1, 3, 5, 8, 12, 20]\ntest = true\n'
+        '[[pipelines]]\nof = "random"\nnumber = 2\nseed = 0\n'
+    )
+    words = ["collect", str(suite), "--out", str(tmp_path), "--workers", "1", "--device", "cpu"]
+    assert main(words) == 0
+    [table] = [Trainings.load(path) for path in tmp_path.glob("*.npz")]
+    told = columns(NO_PLAN)
+    data = surrogate_fit.Data.of(table, told, EPOCHS, 1.0)
+    assert len(data) == 2
+    assert data.accuracy.shape == (2, 7)
+    own = replace(fit, about={**fit.about, **table.about})
+    own.save(tmp_path / "surrogate.npz")
+    game = make_game(GAME, "table", data=tmp_path / "surrogate.npz", mean=True)
+    codes = by_agent(table.codes)
+    assert game.evaluator.score(codes, np.zeros(2, dtype=int))[1].tolist() == table.flops.tolist()
