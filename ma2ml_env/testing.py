@@ -108,6 +108,7 @@ def _check_features(module: Module, codes: NDArray[np.float64]) -> None:
         assert told.dtype == np.float64, f"features are float64, not {told.dtype}"
         assert told.shape[:1] == (len(codes),), f"features are (n, F), not {told.shape}"
         assert np.isfinite(told).all(), "features are finite"
+        assert module.features(codes[:0]).shape == (0, told.shape[1]), "features of no codes are (0, F)"
         alone = np.concatenate([module.features(codes[i : i + 1]) for i in range(len(codes))])
         assert np.array_equal(alone, told), "features of a row depend on other rows"
         if isinstance(module, NamesFeatures):

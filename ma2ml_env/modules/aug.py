@@ -82,7 +82,7 @@ class Aug:
         operations = self._operations(codes)
         live, doses = operations > 0, _of_operations()[0]
         seen = np.zeros((len(codes), doses.shape[1]))
-        for operation in operations.reshape(len(codes), -1).T:
+        for operation in operations.reshape(len(codes), 2 * self.sub_policies).T:
             seen += doses[operation]
         untouched = (10 - operations // len(LEVELS) % len(PROBABILITIES)).prod(axis=2).sum(axis=1)
         other = (np.diff(operations, axis=1) > 0).any(axis=2)  # than the sub-policy before it
@@ -93,7 +93,7 @@ class Aug:
         """What does nothing is the first operation that does nothing, and comes last; sub-policies are in one order."""
         operations = self._operations(codes)
         shape = (len(OPERATIONS), len(PROBABILITIES), len(LEVELS))
-        return np.stack(np.unravel_index(operations, shape), axis=-1).reshape(len(codes), -1)
+        return np.stack(np.unravel_index(operations, shape), axis=-1).reshape(codes.shape)
 
     def _operations(self, codes: NDArray[Any]) -> NDArray[np.int64]:
         """Numbers (n, sub-policies, 2) of the operations, equal where they do the same, in the canonical order."""

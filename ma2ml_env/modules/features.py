@@ -52,7 +52,7 @@ def cell_features(inputs: Ints, operations: Ints, concats: Ints, known: int) -> 
         known: number of operations.
     """
     rows, blocks = concats.shape
-    flat, reads = operations.reshape(rows, -1), inputs.reshape(rows, -1)
+    flat, reads = operations.reshape(rows, 2 * blocks), inputs.reshape(rows, 2 * blocks)
     counts = np.stack([(flat == operation).sum(axis=1) for operation in range(known)], axis=1)
     loose = np.stack([(reads != state).all(axis=1) for state in range(blocks + 2)], axis=1)
     depth = np.zeros((rows, blocks + 2), dtype=np.int64)

@@ -89,10 +89,10 @@ class NasCell:
 
     def canonical(self, codes: NDArray[np.int64]) -> NDArray[np.int64]:
         """The half with the smaller input comes first, of one input that with the first operation."""
-        blocks = codes.reshape(len(codes), -1, 5)
+        blocks = codes.reshape(len(codes), len(CELLS) * self.blocks, 5)
         halves = blocks[..., :2] * len(OPERATIONS) + blocks[..., 2:4]
         swapped = blocks[..., [1, 0, 3, 2, 4]]
-        return np.where(halves[..., 1:] < halves[..., :1], swapped, blocks).reshape(len(codes), -1)
+        return np.where(halves[..., 1:] < halves[..., :1], swapped, blocks).reshape(codes.shape)
 
     def cost(
         self, codes: NDArray[np.int64], network: Spec, image: ImageShape

@@ -140,7 +140,7 @@ def _cell(
             side = np.where(state < 2, old, size)
             macs = macs + (square * f + linear) * f * size**2 + ahead * f * f * side * size
             params = params + (square * f + linear + ahead * f + 2 * norms) * f
-    reads = blocks[..., :2].reshape(rows, -1)
+    reads = blocks[..., :2].reshape(rows, 2 * number)
     loose = np.stack([(reads != state).all(axis=1) for state in range(number + 2)], axis=1)
     resized = loose[:, :2].sum(axis=1) * int(halves)  # inputs that no block reads are brought to the new size
     macs, params = macs + resized * f * f * size**2, params + resized * (f + 2) * f

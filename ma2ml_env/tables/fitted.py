@@ -81,6 +81,9 @@ class Fit:
             raise ValueError("the largest accuracies lie in [0, 1]")
         if missing := {*self.outputs, SECONDS} - self.trees.keys():
             raise ValueError(f"there are no trees of {', '.join(sorted(missing))}")
+        for name, arrays in self.trees.items():
+            if arrays.keys() != set(PARTS):
+                raise ValueError(f"trees of {name} have {', '.join(PARTS)}, not {', '.join(sorted(arrays))}")
 
     @property
     def outputs(self) -> tuple[str, ...]:

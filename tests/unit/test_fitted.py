@@ -265,7 +265,7 @@ def test_trainings_are_no_surrogate(tmp_path):
         ({"levels": np.array([0.0, np.nan])}, "levels are finite"),
         ({"shared": np.full(7, 2.0)}, "a correlation lies"),
         ({"largest": np.full(7, 2.0)}, "largest accuracies"),
-        ({"trees.end.root": None}, "trees lack root"),
+        ({"trees.end.root": None}, "trees of end have left, feature, value, root, base, not"),
         ({"trees.end.root": np.array([10**6])}, "root is out of range"),
         ({"trees.seconds": None}, "no trees of seconds|is no surrogate"),
         ({"surrogate": np.frombuffer(b'{"format": 9}', np.uint8)}, "another version"),
