@@ -16,7 +16,7 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 from ma2ml_env.game import Game
 from ma2ml_env.games.fitted import Columns
 from ma2ml_env.modules.nasnet_cost import ImageShape
-from ma2ml_env.tables.fitted import END, SECONDS, TEST, Fit
+from ma2ml_env.tables.fit import END, SECONDS, TEST, Fit
 from ma2ml_env.tables.measured import MAY_PASS
 from ma2ml_env.tables.trainings import Trainings
 from ma2ml_env.trial import ERRORS, STATUSES

@@ -15,7 +15,8 @@ from surrogate_fit import Data, Floats, logit
 from ma2ml_agents.registry import make_learner
 from ma2ml_env.evaluators.table import Table
 from ma2ml_env.game import Game
-from ma2ml_env.tables.fitted import END, Fitted
+from ma2ml_env.tables.fit import END
+from ma2ml_env.tables.fitted import Fitted
 from ma2ml_env.trial import trial_seed
 
 TOP = 30

@@ -34,9 +34,12 @@ from surrogate_judges import TOP, BySecondFamily, Networks, optima, order
 
 from ma2ml_env.games.fitted import Columns
 from ma2ml_env.games.make import make_game
+from ma2ml_env.games.measured import check_about
 from ma2ml_env.io.files import write_atomic
 from ma2ml_env.modules.nasnet_cost import ImageShape
-from ma2ml_env.tables.fitted import END, Fit, Fitted
+from ma2ml_env.registry import resolve
+from ma2ml_env.tables.fit import END, Fit
+from ma2ml_env.tables.fitted import Fitted
 from ma2ml_env.tables.trainings import Trainings, joined
 
 LEAST = {"r2": 0.6, "tau": 0.68}
@@ -110,12 +113,15 @@ def _run(told: argparse.Namespace) -> int:
     if (told.learners and not (told.second or told.next)) or (told.next and not told.learners):
         raise ValueError("--learners search for --second or for --next, which needs them")
     game = make_game(told.game, "surrogate")  # for its spaces alone
-    columns, fidelity = Columns([*game.modules.values()], game.base, IMAGE), game.protocol.fidelity
+    agents, fidelity = [*game.modules.values()], game.protocol.fidelity
+    columns = Columns(agents, game.base, IMAGE)
     if told.epochs != sorted(set(told.epochs)) or told.epochs[-1] != game.protocol.proxy_epochs:
         raise ValueError(f"--epochs rise to {game.protocol.proxy_epochs}, the end, not {told.epochs}")
     table = joined([Trainings.load(path) for path in (*told.train, *told.optima)])
     held_table, repeats = Trainings.load(told.held_out), Trainings.load(told.repeats)
-    joined([table, held_table, repeats])  # of one game, by one version
+    joined([table, held_table, repeats])  # by one version
+    for each in (table, held_table, repeats):
+        check_about(each.about, resolve("games", told.game), agents, game.base, fidelity, seed=0)
     train, held, several = (Data.of(each, columns, told.epochs, fidelity) for each in (table, held_table, repeats))
     seen = {row.tobytes() for row in train.codes}
     if both := sum(row.tobytes() in seen for row in held.codes):

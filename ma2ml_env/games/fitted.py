@@ -13,7 +13,8 @@ from ma2ml_env.modules.features import log10
 from ma2ml_env.modules.nasnet_cost import ImageShape
 from ma2ml_env.recipe import Recipe
 from ma2ml_env.space import Decision
-from ma2ml_env.tables.fitted import Fit, Fitted
+from ma2ml_env.tables.fit import Fit
+from ma2ml_env.tables.fitted import Fitted
 from ma2ml_env.tables.trainings import Trainings
 
 Floats = NDArray[np.float64]

@@ -316,7 +316,7 @@ def _table(
         return made
     from ma2ml_env.games.fitted import fitted
     from ma2ml_env.games.measured import check_options, measured, table_file
-    from ma2ml_env.tables.fitted import Fit
+    from ma2ml_env.tables.fit import Fit
 
     check_options(named, options)
     path = table_file(named, told.folder)

@@ -8,7 +8,8 @@ from numpy.typing import ArrayLike
 from ma2ml_env.evaluators.halving import Halving
 from ma2ml_env.evaluators.table import Table
 from ma2ml_env.game import Game
-from ma2ml_env.tables.fitted import END, TEST, Fitted
+from ma2ml_env.tables.fit import END, TEST
+from ma2ml_env.tables.fitted import Fitted
 from ma2ml_env.views.joint import Asked
 from ma2ml_env.views.questions import Answers, Floats, Questions
 

@@ -11,7 +11,7 @@ import surrogate_fit
 import trio_surrogate
 from invented_trainings import EPOCHS, columns, deviation, joint, large_game, trainings
 
-from ma2ml_env.tables.fitted import Fit
+from ma2ml_env.tables.fit import Fit
 from ma2ml_env.tables.trainings import joined
 
 GAME = large_game()
@@ -123,6 +123,12 @@ def test_what_it_cannot_be_fitted_to_is_refused(fit, tables, tmp_path, capsys):
         code, report, out = fit(**files)
         assert (code, report, out.exists()) == (2, None, False), message
         assert message in capsys.readouterr().err
+    replace(held, about={**held.about, "sources": [{**held.about["sources"][0], "levels": "x"}]}).save(
+        tmp_path / "x.npz"
+    )
+    earlier = tmp_path / "x.npz"  # all of them: they agree with each other, and not with the game
+    assert fit("--train", str(earlier), held=earlier, repeats=earlier)[0] == 2
+    assert "trainings of earlier levels" in capsys.readouterr().err
     assert fit("--learners", "random")[0] == 2
     assert fit("--next", str(tmp_path / "next.json"))[0] == 2
     assert fit("--epochs", "1", "5")[0] == 2

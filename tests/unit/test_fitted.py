@@ -13,7 +13,7 @@ from ma2ml_env.evaluators.table import picks_of
 from ma2ml_env.games.fitted import Columns
 from ma2ml_env.games.make import make_game
 from ma2ml_env.modules.nasnet_cost import ImageShape
-from ma2ml_env.tables.fitted import END, TEST, Fit
+from ma2ml_env.tables.fit import END, TEST, Fit
 from ma2ml_env.tables.trainings import Trainings
 from ma2ml_env.testing import check_env
 from ma2ml_env.training.flops import network_cost
