@@ -16,6 +16,7 @@ from ma2ml_env.evaluators.base import GroundTruth
 from ma2ml_env.evaluators.halving import Halving
 from ma2ml_env.evaluators.table import Table
 from ma2ml_env.game import Game
+from ma2ml_env.tables.fitted import Fitted
 from ma2ml_env.tables.measured import Measured
 
 FOUND = {
@@ -91,3 +92,12 @@ def exact(game: Game) -> Exact | None:
     worth, tests = game.reward.vector, source.mean_tests
     test = None if tests is None else worth(tests, source.macs)
     return Exact(source, worth(source.mean_curves[:, -1], source.macs), test, repr(game.reward))
+
+
+def surrogate_digest(game: Game) -> str | None:
+    """Of the surrogate that a game is looked up in, and of what it is worth; None of any other."""
+    known = truth(game)
+    source = known.source if isinstance(known, Table) else None
+    if not isinstance(source, Fitted):
+        return None
+    return hashlib.sha256((repr(game.reward) + source.digest).encode()).hexdigest()[:16]

@@ -22,7 +22,7 @@ from typing import Any
 os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
 
 import numpy as np
-from exact import exact
+from exact import exact, surrogate_digest
 from provenance import header
 from rich.console import Console
 from stopping import searches, stoppable, unheard
@@ -141,7 +141,7 @@ def play(run: Run, header: Mapping[str, Any]) -> dict[str, Any]:
 
     torch.set_num_threads(1)
     game = run.make()
-    known = exact(game)
+    known, fitted = exact(game), surrogate_digest(game)
     seconds = math.inf if known is None or run.axis == "pipelines" else run.budget * known.training
     made = make_learner(run.learner, game.spec, seed=run.seed, **run.config)
     learner = (TimedSaves if isinstance(made, Saves) else Timed)(made)
@@ -156,6 +156,7 @@ def play(run: Run, header: Mapping[str, Any]) -> dict[str, Any]:
         **header,
         "settings": run.settings(),
         **({} if known is None else {"table": known.digest}),
+        **({} if fitted is None else {"table": fitted}),
         **({"seconds": round(seconds, 6), "trials": recorder.trials} if run.axis == "seconds" else {}),
         "judged_by": judged_by(game),
         "cpu_seconds": round(time.process_time() - began, 2),

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
-from exact import exact, truth
+from exact import exact, surrogate_digest, truth
 from numpy.typing import NDArray
 
 from ma2ml_agents.registry import learner_class
@@ -267,10 +267,14 @@ def tables_of(runs: Iterable[Run]) -> dict[str, str]:
     for run in ways.values():
         where = f"landscape {run.landscape.name}" + (f", arm {run.arm}" if run.options else "")
         try:
-            known = exact(run.make())
+            game = run.make()
+            known = exact(game)
         except (OSError, ValueError) as error:
             raise ValueError(f"{where}: {error}") from None
-        if known is None or found.setdefault(run.landscape.name, known.digest) != known.digest:
+        if known is None and run.axis == "seconds":
+            raise ValueError(f"{where}: simulated seconds are of games that were measured whole, not of a surrogate")
+        digest = surrogate_digest(game) if known is None else known.digest
+        if digest is None or found.setdefault(run.landscape.name, digest) != digest:
             raise ValueError(f"{where}: it has another table or another reward than other arms, and cannot be compared")
     return found
 

@@ -34,6 +34,8 @@ TABLE: dict[str, dict[str, str]] = {
         "aug_trio": "ma2ml_env.modules.trio:AugTrio",
         "nas_trio": "ma2ml_env.modules.trio:NasTrio",
         "hpo_trio": "ma2ml_env.modules.trio:HpoTrio",
+        "nas_trio_large": "ma2ml_env.modules.trio_large:NasTrioLarge",
+        "hpo_trio_large": "ma2ml_env.modules.trio_large:HpoTrioLarge",
     },
     "evaluators": {
         "surrogate": "ma2ml_env.evaluators.surrogate:Surrogate",
@@ -82,6 +84,7 @@ TABLE: dict[str, dict[str, str]] = {
         "trio-fashion-v0": "ma2ml_env.games.trio:TRIO_FASHION",
         "trio-digits-macs-v0": "ma2ml_env.games.trio:TRIO_DIGITS_MACS",
         "trio-fashion-macs-v0": "ma2ml_env.games.trio:TRIO_FASHION_MACS",
+        "trio-digits-large-v0": "ma2ml_env.games.trio:TRIO_DIGITS_LARGE",
         "jahs-early-v0": "ma2ml_env.games.table:JAHS_EARLY",
         "jahs-early-60m-v0": "ma2ml_env.games.table:JAHS_EARLY_60M",
         "hpobench-australian-v0": "ma2ml_env.games.table:HPOBENCH_AUSTRALIAN",

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ma2ml_env.env import INFO_KEYS, AutoMLEnv
 from ma2ml_env.evaluators.base import Evaluator, Job, VectorEvaluator
-from ma2ml_env.modules.base import Describes, Expresses, Module
+from ma2ml_env.modules.base import Canonical, Describes, Expresses, Module, NamesFeatures
 from ma2ml_env.recipe import Recipe
 from ma2ml_env.reward import Reward
 from ma2ml_env.trial import Code, GameSpec, Outcome, Proposal, Trial, code_of, trial_seed
@@ -60,7 +60,7 @@ def check_module(module: Module, base: Recipe | None = None, samples: int = 200)
     """Check a module: codes survive decoding, `apply` returns new and repeatable recipes, which survive JSON.
 
     And where it has `base_values`: they are of the space, and what comes of them is expressed exactly. Its `features`, if any,
-    are finite numbers of each code alone.
+    are finite numbers of each code alone, each with a name if there are names; its `canonical` codes are of the same pipeline.
     """
     assert isinstance(module, Module), f"{module!r} lacks name, space or apply"
     tail = module.name.rpartition("_")[2]
@@ -87,6 +87,8 @@ def check_module(module: Module, base: Recipe | None = None, samples: int = 200)
         _check_base_values(module, recipe)
     _check_base_values(module, base)
     _check_features(module, np.array([*rows, *ends], dtype=np.float64))
+    if isinstance(module, Canonical):
+        _check_canonical(module, base, np.array(rows, dtype=np.int64))
     assert replace(base).key == before, "apply changed the recipe that it was given"
 
 
@@ -106,8 +108,22 @@ def _check_features(module: Module, codes: NDArray[np.float64]) -> None:
         assert told.dtype == np.float64, f"features are float64, not {told.dtype}"
         assert told.shape[:1] == (len(codes),), f"features are (n, F), not {told.shape}"
         assert np.isfinite(told).all(), "features are finite"
+        assert module.features(codes[:0]).shape == (0, told.shape[1]), "features of no codes are (0, F)"
         alone = np.concatenate([module.features(codes[i : i + 1]) for i in range(len(codes))])
         assert np.array_equal(alone, told), "features of a row depend on other rows"
+        if isinstance(module, NamesFeatures):
+            names = module.feature_names
+            assert len(set(names)) == len(names) == told.shape[1], f"{told.shape[1]} features have as many names"
+
+
+def _check_canonical(module: Module, base: Recipe, codes: NDArray[np.int64]) -> None:
+    """The code that stands for a pipeline is of this pipeline, and stands for itself."""
+    assert isinstance(module, Canonical)
+    found = module.canonical(codes)
+    assert np.array_equal(module.canonical(found), found), "canonical twice is not canonical once"
+    for code, same in zip(codes.tolist(), found.tolist(), strict=True):
+        keys = {module.apply(base, module.space.decode(each)).key for each in (code, same)}
+        assert len(keys) == 1, f"the canonical code {same} of {code} is another pipeline"
 
 
 def check_reward(reward: Reward) -> None:

@@ -196,7 +196,11 @@ def _searched(run: Path) -> tuple[RunConfig, Game, Measured]:
         )
     game = build(config)
     source = game.evaluator.source if isinstance(game.evaluator, Table) else None
-    assert isinstance(source, Measured)  # of a game that trains, it is
+    if not isinstance(source, Measured):
+        raise ValueError(
+            f"{run} was searched on a surrogate: none of its numbers was measured, so there is nothing to be equal to. Train "
+            "its winners as any list of pipelines, by `ma2ml collect`"
+        )
     return config, game, source
 
 

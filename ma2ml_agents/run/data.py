@@ -14,13 +14,13 @@ from typing import Any, Self
 
 from ma2ml_agents.run.config import RunConfig
 from ma2ml_agents.run.stored import game_trains, training_options
+from ma2ml_env.games.fitted import table_digest
 from ma2ml_env.games.make import NamedGame
 from ma2ml_env.games.measured import table_file
 from ma2ml_env.io.files import write_atomic
 from ma2ml_env.io.reading import check_fields, expected
 from ma2ml_env.registry import resolve
 from ma2ml_env.store.store import TrialStore
-from ma2ml_env.tables.trainings import Trainings
 from ma2ml_env.training.data.identity import Identity
 from ma2ml_env.training.data.raw import PARTS
 
@@ -92,7 +92,7 @@ def identify(config: RunConfig) -> Identity | None:
         named: NamedGame = resolve("games", config.game)
         if config.data is None and named.measured is None:
             return None  # the game is refused when it is made
-        return Identity(TRAININGS, Trainings.load(table_file(named, config.data)).digest)
+        return Identity(TRAININGS, table_digest(table_file(named, config.data)))
     if config.evaluator != "train":
         return None
     identity: Identity = training_options(config)[0].identity()

@@ -301,7 +301,8 @@ def evaluator_of(named: NamedGame, wanted: str | None, *, own_table: bool = Fals
     if evaluator == "table" and named.usual != "table" and not own_table:
         raise ValueError(
             f"{named.id} has no table of results: its evaluators are train and surrogate. Your own trainings of all its "
-            "pipelines, as `ma2ml table` writes them, are looked up with --data FILE.npz (data=FILE.npz)"
+            "pipelines, as `ma2ml table` writes them, or a surrogate that was fitted to some of them, are looked up with "
+            "--data FILE.npz (data=FILE.npz)"
         )
     return evaluator
 
@@ -309,14 +310,18 @@ def evaluator_of(named: NamedGame, wanted: str | None, *, own_table: bool = Fals
 def _table(
     named: NamedGame, told: Told, agents: Sequence[Module], options: Mapping[str, Any], seed: int
 ) -> TableSource:
-    """That of others, or of a game's own trainings, which had images of its own size."""
+    """That of others, or of a game's own trainings, which had images of its own size: of all, or a surrogate."""
     if named.evaluator == "table":
         made: TableSource = resolve("tables", named.data)(told.folder, **named.source)
         return made
+    from ma2ml_env.games.fitted import fitted
     from ma2ml_env.games.measured import check_options, measured, table_file
+    from ma2ml_env.tables.fit import Fit
 
     check_options(named, options)
-    return measured(table_file(named, told.folder), named, agents, told.base, told.protocol.fidelity, seed)
+    path = table_file(named, told.folder)
+    read = fitted if Fit.is_in(path) else measured
+    return read(path, named, agents, told.base, told.protocol.fidelity, seed)
 
 
 def _halved(table: Evaluator, rungs: Sequence[float], known: Sequence[int]) -> Evaluator:

@@ -82,14 +82,26 @@ def measured(
     try:
         if (size := math.prod(n for agent in agents for n in agent.space.nvec)) > MOST:
             raise ValueError(f"{named.id} has {size:.0e} pipelines, more than the {MOST:,} that a table may have")
-        _check_spaces(table, agents)
-        for source in table.about["sources"]:
-            _check_data(source, named, seed)
-            _check_source(source, agents, base, fidelity)
+        check_about(table.about, named, agents, base, fidelity, seed)
         epochs = max(1, round(fidelity * base.epochs))
         return Measured(table, epochs, fidelity, same_pipelines(agents, base))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
+
+
+def check_about(
+    about: Mapping[str, Any], named: NamedGame, agents: Sequence[Module], base: Recipe, fidelity: float, seed: int
+) -> None:
+    """Refuse trainings of another game, by what a file of them tells of itself (`Trainings.about`).
+
+    Raises:
+        ValueError: what is of another game is named.
+    """
+    _check_spaces(about, agents)
+    means = levels(agents, base)
+    for source in about["sources"]:
+        _check_data(source, named, seed)
+        _check_source(source, means, base, fidelity)
 
 
 def same_pipelines(agents: Sequence[Module], base: Recipe) -> NDArray[np.int64]:
@@ -138,9 +150,9 @@ class _Contents:
         return self._known[id(value)]
 
 
-def _check_spaces(table: Trainings, agents: Sequence[Module]) -> None:
+def _check_spaces(about: Mapping[str, Any], agents: Sequence[Module]) -> None:
     """Refuse trainings of other decisions or other choices."""
-    there = {(agent, name): _listed(choices) for agent, name, choices in table.about["decisions"]}
+    there = {(agent, name): _listed(choices) for agent, name, choices in about["decisions"]}
     here = {(agent.name, each.name): _listed(each.choices) for agent in agents for each in agent.space.decisions}
     if any(agent.space.intervals for agent in agents):
         raise ValueError("a game with intervals has no table")
@@ -190,7 +202,7 @@ def _check_data(source: Mapping[str, Any], named: NamedGame, seed: int) -> None:
         )
 
 
-def _check_source(source: Mapping[str, Any], agents: Sequence[Module], base: Recipe, fidelity: float) -> None:
+def _check_source(source: Mapping[str, Any], means: str, base: Recipe, fidelity: float) -> None:
     """Refuse trainings of other choices, from another base recipe, or of another length."""
     trains = source.get("trains")
     if not isinstance(trains, dict):
@@ -202,7 +214,7 @@ def _check_source(source: Mapping[str, Any], agents: Sequence[Module], base: Rec
             "these trainings began from another base recipe or had other epochs than this game as it was told: leave its "
             "settings as they are, or take the evaluator train"
         )
-    if "levels" in source and source["levels"] != levels(agents, base):
+    if "levels" in source and source["levels"] != means:
         raise ValueError("these are trainings of earlier levels: what a choice of an agent means has changed since")
 
 

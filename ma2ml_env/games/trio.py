@@ -1,7 +1,8 @@
-"""Trio: joint games of AUG, NAS and HPO that are small enough to be trained whole.
+"""Trio: joint games of AUG, NAS and HPO that are small enough to be trained whole, and a large one.
 
 Every pipeline takes seconds on a laptop, so a search can be compared with the true optimum, and every number can be measured
-again. Few training images leave augmentation and regularisation something to do.
+again; of the large game, with a surrogate that was fitted to some thousand trainings. Few training images leave augmentation
+and regularisation something to do.
 """
 
 from dataclasses import replace
@@ -9,11 +10,15 @@ from dataclasses import replace
 from ma2ml_env.game import Protocol
 from ma2ml_env.games.make import NamedGame
 from ma2ml_env.modules.trio import NasTrio
+from ma2ml_env.modules.trio_large import NasTrioLarge
 from ma2ml_env.recipe import Recipe
 
 MEDIAN_MACS = {"digits": 178_970.0, "fashion": 547_745.0}
 """of all pipelines, counted; half of them are larger"""
 _NETWORK = NasTrio().apply(Recipe(), {"operation": "conv_3x3", "cells": 4, "filters": 12}).network
+_LARGE = NasTrioLarge()
+_LARGE_NETWORK = _LARGE.apply(Recipe(), {**_LARGE.base_values(Recipe()), "cells": 3, "filters": 6}).network
+"""of the first two blocks of NASNet-A's cells"""
 
 TRIO_DIGITS = NamedGame(
     id="trio-digits-v0",
@@ -48,4 +53,12 @@ TRIO_FASHION_MACS = replace(
     id="trio-fashion-macs-v0",
     title="trio-fashion-v0 with the reward accuracy x (MACs / their median)^-0.07",
     flops_limit=MEDIAN_MACS["fashion"],
+)
+TRIO_DIGITS_LARGE = replace(
+    TRIO_DIGITS,
+    id="trio-digits-large-v0",
+    title="the data of trio-digits-v0 with 40 decisions: too many pipelines to train them all",
+    base=replace(TRIO_DIGITS.base, network=_LARGE_NETWORK),
+    protocol=replace(TRIO_DIGITS.protocol, budget=504, top_k=30),
+    modules=(("aug", {"sub_policies": 2}), ("nas_trio_large", {}), ("hpo_trio_large", {})),
 )

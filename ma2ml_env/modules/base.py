@@ -6,7 +6,8 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from ma2ml_env.recipe import Recipe
+from ma2ml_env.modules.nasnet_cost import ImageShape
+from ma2ml_env.recipe import Recipe, Spec
 from ma2ml_env.registry import closest
 from ma2ml_env.space import Decision, Interval, SearchSpace
 from ma2ml_env.trial import Code
@@ -50,6 +51,34 @@ class Describes(Protocol):
 
         Numbers on which accuracy may depend smoothly: a learning rate as its logarithm, how often an operation is there.
         """
+        ...
+
+
+@runtime_checkable
+class NamesFeatures(Describes, Protocol):
+    """A module that says what each of its features is."""
+
+    feature_names: tuple[str, ...]
+    """(F,) of `features`, in order"""
+
+
+@runtime_checkable
+class Canonical(Protocol):
+    """A module that finds the codes of one pipeline without a recipe. A module need not."""
+
+    def canonical(self, codes: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return for each code of (n, L_i) one of the same pipeline: the same one for all of them."""
+        ...
+
+
+@runtime_checkable
+class Costs(Protocol):
+    """A module that knows what its networks cost without building them. A module need not."""
+
+    def cost(
+        self, codes: NDArray[np.int64], network: Spec, image: ImageShape
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """MACs (n,) for one image and parameters (n,), as they are counted, of codes (n, L_i) on a base recipe's network."""
         ...
 
 

@@ -13,6 +13,10 @@ from collections.abc import Callable, Mapping, Sequence
 from math import fsum, log
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from ma2ml_env.modules.features import log10
 from ma2ml_env.recipe import Recipe
 from ma2ml_env.space import Decision, SearchSpace
 
@@ -69,6 +73,27 @@ PICKS: dict[str, Callable[[Sequence[float], int, float], Sequence[Any]]] = {"mea
 """name of a decoding -> (choices of a hyper-parameter, number of picks, value) -> the picks that come closest to it"""
 
 
+def log_means(choices: Sequence[float], picked: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Decimal logarithms (n,) of what picks (n, picks), as indices, come to by `mean`."""
+    summed = np.zeros(len(picked))
+    for number, choice in enumerate(choices):
+        summed += (picked == number).sum(axis=1) * choice
+    return log10(summed / picked.shape[1])
+
+
+def log_digits(choices: Sequence[float], picked: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The same by `digits`: the logarithm is linear between two neighbouring choices."""
+    place, last = np.zeros(len(picked)), float(len(choices) ** picked.shape[1] - 1)
+    for digit in picked.T:
+        place = place * len(choices) + digit
+    steps = place * ((len(choices) - 1) / max(last, 1.0))
+    return np.round(np.interp(steps, np.arange(len(choices)), log10(choices)), 9)
+
+
+LOGARITHMS = {"mean": log_means, "digits": log_digits}
+"""name of a decoding -> (choices of a hyper-parameter, picks) -> logarithms of its values"""
+
+
 class HpoSgd:
     """The hyper-parameter agent of the paper's CIFAR games.
 
@@ -97,6 +122,7 @@ class HpoSgd:
             raise ValueError(f"unknown decoding {decoding!r}; known are {', '.join(DECODINGS)}")
         self.name = name
         self.picks = picks
+        self.feature_names = ("log10_learning_rate", "log10_weight_decay")
         self.decoding = decoding
         self._choices = {"learning_rate": tuple(learning_rates), "weight_decay": tuple(weight_decays)}
         for slot, choices in self._choices.items():
@@ -132,3 +158,9 @@ class HpoSgd:
             for picked in PICKS[self.decoding](choices, self.picks, wanted[slot])
         ]
         return dict(zip((decision.name for decision in self.space.decisions), told, strict=True))
+
+    def features(self, codes: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The logarithms of the rate and the decay that the picks come to."""
+        slots = zip(np.split(codes, 2, axis=1), self._choices.values(), strict=True)
+        logs = LOGARITHMS[self.decoding]
+        return np.column_stack([logs(choices, picked) for picked, choices in slots])

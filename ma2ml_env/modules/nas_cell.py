@@ -8,7 +8,12 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from ma2ml_env.recipe import NASNET_A_NORMAL, NASNET_A_REDUCTION, Recipe
+import numpy as np
+from numpy.typing import NDArray
+
+from ma2ml_env.modules.features import cell_features, cell_names
+from ma2ml_env.modules.nasnet_cost import ImageShape, nasnet_cost
+from ma2ml_env.recipe import NASNET_A_NORMAL, NASNET_A_REDUCTION, Recipe, Spec
 from ma2ml_env.space import Decision, SearchSpace
 
 OPERATIONS = (
@@ -35,6 +40,7 @@ class NasCell:
             raise ValueError(f"a cell needs at least one block, not {blocks}")
         self.name = name
         self.blocks = blocks
+        self.feature_names = tuple(name for cell in CELLS for name in cell_names(cell, OPERATIONS))
         self.space = SearchSpace(
             [
                 decision
@@ -74,6 +80,43 @@ class NasCell:
                 input_0, operation_0, input_1, operation_1, combine = block if self._has(number, block) else _PLAIN
                 told += [input_0, input_1, operation_0, operation_1, combine]
         return dict(zip((decision.name for decision in self.space.decisions), told, strict=True))
+
+    def features(self, codes: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Of each cell how often each operation is in it, and how its blocks hang together."""
+        cells = self._cells(codes)
+        told = [cell_features(each[..., :2], each[..., 2:4], each[..., 4], len(OPERATIONS)) for each in cells]
+        return np.concatenate(told, axis=1)
+
+    def canonical(self, codes: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The half with the smaller input comes first, of one input that with the first operation."""
+        blocks = codes.reshape(len(codes), len(CELLS) * self.blocks, 5)
+        halves = blocks[..., :2] * len(OPERATIONS) + blocks[..., 2:4]
+        swapped = blocks[..., [1, 0, 3, 2, 4]]
+        return np.where(halves[..., 1:] < halves[..., :1], swapped, blocks).reshape(codes.shape)
+
+    def cost(
+        self, codes: NDArray[np.int64], network: Spec, image: ImageShape
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """MACs and parameters with as many cells and filters as the network has."""
+        cells, filters = (np.full(len(codes), network.args[name]) for name in ("cells", "filters"))
+        return self.cost_of(codes, cells, filters, network.args["reductions"], image)
+
+    def cost_of(
+        self,
+        codes: NDArray[np.int64],
+        cells: NDArray[np.int64],
+        filters: NDArray[np.int64],
+        reductions: Sequence[int],
+        image: ImageShape,
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The same with cells (n,) and filters (n,) of each row, see `nasnet_cost`."""
+        normal, reduction = self._cells(codes)
+        return nasnet_cost(normal, reduction, cells, filters, reductions, OPERATIONS, image)
+
+    def _cells(self, codes: NDArray[Any]) -> list[NDArray[np.int64]]:
+        """Of each cell (n, blocks, 5): two inputs, two operations, how they are combined."""
+        blocks = codes.astype(np.int64).reshape(len(codes), len(CELLS), self.blocks, 5)
+        return [blocks[:, cell] for cell in range(len(CELLS))]
 
     def _has(self, number: int, block: Sequence[Any]) -> bool:
         """Whether a cell's block of this number may be this one."""

@@ -8,7 +8,12 @@ starts from: an ordinary augmentation, an ordinary network (`networks/plain.py`)
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from ma2ml_env.modules.aug import dose_names, rates_and_doses
 from ma2ml_env.modules.base import nearest, told_or
+from ma2ml_env.modules.features import CodeTable, log10
 from ma2ml_env.recipe import Operation, Recipe, Spec, SubPolicy
 from ma2ml_env.space import Decision, SearchSpace
 
@@ -25,6 +30,7 @@ TONES: tuple[SubPolicy, ...] = (
 )
 POLICIES: dict[str, tuple[SubPolicy, ...]] = {"none": (), "moves": MOVES, "tones": TONES, "both": (*MOVES, *TONES)}
 """gentle: what AutoAugment's would do to a small network is more than it can learn in a few epochs"""
+OPERATIONS = tuple(op.name for sub in POLICIES["both"] for op in sub)
 WIDTHS = (12, 16, 24, 32)
 BLOCKS = 3
 MIXUPS = (0.0, 0.2)
@@ -51,6 +57,14 @@ class AugSmall:
                 Decision("mixup", MIXUPS, ordered=True),
             ]
         )
+        self.feature_names = (*dose_names(OPERATIONS), "crop_padding", "cutout", "mixup")
+        self._told = CodeTable(
+            self.space,
+            lambda values: [
+                *rates_and_doses(POLICIES[values["policy"]], OPERATIONS),
+                *(values[name] for name in ("crop_padding", "cutout", "mixup")),
+            ],
+        )
 
     def apply(self, recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
         """Writes `crop_padding`, `cutout`, `augment` and `mixup`."""
@@ -70,6 +84,10 @@ class AugSmall:
             "mixup": nearest(MIXUPS, base.mixup),
         }
 
+    def features(self, codes: NDArray[np.float64]) -> NDArray[np.float64]:
+        """How often an image sees each operation, and that times its level; the numbers as they are."""
+        return self._told(codes)
+
 
 class NasSmall:
     """The architecture agent: how wide a plain network is, what it has beside its blocks, how it ends.
@@ -88,6 +106,16 @@ class NasSmall:
                 Decision("head", ("flat", "mean")),
             ]
         )
+        self.feature_names = ("width", "residual", "average_pool", "mean_head")
+        self._told = CodeTable(
+            self.space,
+            lambda values: [
+                values["width"],
+                values["residual"],
+                values["pool"] == "average",
+                values["head"] == "mean",
+            ],
+        )
 
     def apply(self, recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
         """Writes `network`; each block has twice the channels of the one before."""
@@ -101,6 +129,10 @@ class NasSmall:
         widths = told.get("widths") or WIDTHS[-1:]
         usual = {"width": nearest(WIDTHS, widths[0]), "residual": 0, "pool": "max", "head": "flat"}
         return told_or(told, usual, self.space)
+
+    def features(self, codes: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Width and residual blocks as numbers; 1 for an average pool, 1 for a mean over pixels at the end."""
+        return self._told(codes)
 
 
 class HpoSmall:
@@ -120,6 +152,16 @@ class HpoSmall:
                 Decision("dropout", DROPOUTS, ordered=True),
             ]
         )
+        self.feature_names = ("log10_learning_rate", "log10_weight_decay", "label_smoothing", "dropout")
+        self._told = CodeTable(
+            self.space,
+            lambda values: [
+                float(log10(values["learning_rate"])),
+                float(log10(values["weight_decay"])),
+                values["label_smoothing"],
+                values["dropout"],
+            ],
+        )
 
     def apply(self, recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
         """Writes `learning_rate`, `weight_decay`, `loss` and `dropout`."""
@@ -138,3 +180,7 @@ class HpoSmall:
             "label_smoothing": nearest(SMOOTHINGS, base.loss.args.get("label_smoothing", 0.0)),
             "dropout": nearest(DROPOUTS, base.dropout),
         }
+
+    def features(self, codes: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The logarithms of rate and decay; smoothing and dropout as they are."""
+        return self._told(codes)

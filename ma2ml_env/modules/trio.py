@@ -7,7 +7,13 @@ they do together. docs/history.md has that pilot, and the levels that were tried
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from ma2ml_env.modules.aug import dose_names, rates_and_doses
 from ma2ml_env.modules.base import nearest
+from ma2ml_env.modules.features import CodeTable, log10
+from ma2ml_env.modules.nasnet_cost import ImageShape, nasnet_cost
 from ma2ml_env.recipe import Operation, Recipe, Spec, SubPolicy
 from ma2ml_env.space import Decision, SearchSpace
 
@@ -30,10 +36,15 @@ FAMILIES: dict[str, dict[str, SubPolicy]] = {
     },
 }
 """family -> strength -> the one sub-policy that every image goes through"""
+AUGMENTATIONS = tuple(
+    dict.fromkeys(op.name for strengths in FAMILIES.values() for sub in strengths.values() for op in sub)
+)
+"""all operations of these"""
 STRENGTHS = ("none", "gentle", "strong")
 OPERATIONS = ("conv_3x3", "sep_conv_3x3", "conv_1x3_3x1", "dil_conv_3x3")
 DEPTHS = (2, 4)
 """cells; the second one halves the image"""
+_REDUCTIONS = (1,)
 WIDTHS = (5, 12)
 """filters of the first cell"""
 RATES = (0.03, 0.1, 0.3, 0.6)
@@ -56,6 +67,10 @@ class AugTrio:
     def __init__(self, name: str = "aug") -> None:
         self.name = name
         self.space = SearchSpace([Decision("family", tuple(FAMILIES)), Decision("strength", STRENGTHS, ordered=True)])
+        self.feature_names = dose_names(AUGMENTATIONS)
+        self._told = CodeTable(
+            self.space, lambda values: rates_and_doses(self.apply(Recipe(), values).augment, AUGMENTATIONS)
+        )
 
     def apply(self, recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
         """Writes `augment`: one sub-policy, or none."""
@@ -70,6 +85,10 @@ class AugTrio:
                 if base.augment == (policy,):
                     return {"family": family, "strength": strength}
         return {"family": next(iter(FAMILIES)), "strength": "none"}
+
+    def features(self, codes: NDArray[np.float64]) -> NDArray[np.float64]:
+        """How often an image sees each operation, and that times its level."""
+        return self._told(codes)
 
 
 class NasTrio:
@@ -90,12 +109,16 @@ class NasTrio:
                 Decision("filters", WIDTHS, ordered=True),
             ]
         )
+        self.feature_names = (*OPERATIONS, "cells", "filters")
+        self._told = CodeTable(
+            self.space,
+            lambda values: [*(values["operation"] == each for each in OPERATIONS), values["cells"], values["filters"]],
+        )
 
     def apply(self, recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
         """Writes `network`."""
         cell = ((0, values["operation"], 1, values["operation"], "add"),)
-        reductions = (1,) if values["cells"] > 1 else ()
-        args = {"normal": cell, "reduction": cell, "cells": values["cells"], "reductions": reductions}
+        args = {"normal": cell, "reduction": cell, "cells": values["cells"], "reductions": _REDUCTIONS}
         return recipe.with_slots(network=Spec("nasnet", {**args, "filters": values["filters"]}))
 
     def base_values(self, base: Recipe) -> dict[str, Any]:
@@ -107,6 +130,19 @@ class NasTrio:
             "cells": nearest(DEPTHS, args.get("cells", DEPTHS[-1])),
             "filters": nearest(WIDTHS, args.get("filters", WIDTHS[-1])),
         }
+
+    def features(self, codes: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Which operation it is; how many cells, how many filters."""
+        return self._told(codes)
+
+    def cost(
+        self, codes: NDArray[np.int64], network: Spec, image: ImageShape
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """MACs and parameters; nothing is left of the base recipe's network."""
+        operation = codes[:, 0]
+        block = np.stack([0 * operation, 0 * operation + 1, operation, operation, 0 * operation], axis=1)[:, None]
+        cells, filters = np.array(DEPTHS)[codes[:, 1]], np.array(WIDTHS)[codes[:, 2]]
+        return nasnet_cost(block, block, cells, filters, _REDUCTIONS, OPERATIONS, image)
 
 
 class HpoTrio:
@@ -121,6 +157,10 @@ class HpoTrio:
         self.space = SearchSpace(
             [Decision("learning_rate", RATES, ordered=True), Decision("regulariser", tuple(REGULARISERS))]
         )
+        self.feature_names = ("log10_learning_rate", "mixup", "dropout")
+        self._told = CodeTable(
+            self.space, lambda values: [float(log10(values["learning_rate"])), *REGULARISERS[values["regulariser"]]]
+        )
 
     def apply(self, recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
         """Writes `learning_rate`, `mixup` and `dropout`."""
@@ -134,3 +174,7 @@ class HpoTrio:
             "learning_rate": nearest(RATES, base.learning_rate),
             "regulariser": told[base.mixup > 0.0, base.dropout > 0.0],
         }
+
+    def features(self, codes: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The logarithm of the rate; mixup and dropout as numbers."""
+        return self._told(codes)
