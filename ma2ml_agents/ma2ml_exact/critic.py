@@ -94,6 +94,11 @@ class Critic:
         rest, basis = noise[size : size + FEATURES + len(left)], seeded(len(left))
         return Draws(effects, Functions(self._over, left, rest, spread, basis))
 
+    def mean(self, codes: Tensor) -> Tensor:
+        """What joint actions (n, L) are expected to be worth, (n,)."""
+        effects = self._values(codes, self._effects.mean[:, None])[:, 0]
+        return effects if self.interactions < _LEAST else effects + self._over.mean(codes)
+
     def _values(self, codes: Tensor, effects: Tensor) -> Tensor:
         """Sums (N, n) of effects (size + 1, n) at joint actions (N, L)."""
         at, share = self.effects.entries(codes)
