@@ -88,7 +88,7 @@ TOLD = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "settings", "told"), TOLD, ids=lambda value: str(value)[:30])
+@pytest.mark.parametrize(("name", "settings", "told"), TOLD, ids=[f"{name}-{settings}" for name, settings, _ in TOLD])
 def test_features_are_what_the_recipe_says(name, settings, told):
     module = resolve("modules", name)(**settings)
     codes = random_codes({"": module.space.nvec}, 300, seed=3)[""]
