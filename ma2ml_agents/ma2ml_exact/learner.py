@@ -54,8 +54,6 @@ class MA2MLExact:
         slices = [slice(0, len(self.joint.nvec))] if c.agents == "one" else list(self.joint.slices.values())
         self.policies = Policies(self.critic.effects, slices, self.generator)
         self.replay = Replay(_KEPT, len(self.joint.nvec), len(self.joint.agents), spec.state_dim, self.joint.dtype)
-        self._asked: set[int] = set()
-        """keys of the states of the last batch"""
 
     def ask(self, n: int, states: States | None = None) -> list[Proposal]:
         """Lines 3 and 4: states S_i ~ N(0, I), actions A_i ~ pi_i(.|S), given states as they are; see `Learner.ask`."""
@@ -73,12 +71,11 @@ class MA2MLExact:
         return self.joint.proposals(codes, s, log_probs if self.config.agents == "several" else None, origins)
 
     def _keys(self, s: Tensor) -> list[int]:
-        """Of states (n, agents, state_dim). What was asked before, as of an environment without random states, has its own."""
-        asked, keys = self._asked, keys_of(s)
-        self._asked = set(keys)
-        known = [key in asked or key in keys[:i] for i, key in enumerate(keys)]
-        drawn = torch.randint(2**62, (len(keys),), generator=self.generator).tolist() if any(known) else keys
-        return [new if again else key for key, new, again in zip(keys, drawn, known, strict=True)]
+        """Of states (n, agents, state_dim). One that was there before is no random one, and gets a key of its own."""
+        keys, drawn = keys_of(s), torch.randint(2**62, (len(s),), generator=self.generator).tolist()
+        for row in repeated(s.flatten(1).numpy(), torch.from_numpy(self.replay.states).flatten(1).numpy()):
+            keys[row] = drawn[row]
+        return keys
 
     def _act(self, keys: Sequence[int], heat: float) -> tuple[Tensor, Tensor]:
         """Actions A (n, L), and log-probabilities (n, agents), at states with these keys."""
@@ -112,7 +109,7 @@ class MA2MLExact:
         if not self.config.off_policy:
             self.replay.keep_newest(len(trials))
         metrics = self.critic.learn(*self._known(), self.generator, max(1, len(trials) // _BATCH))
-        return {"reward": sum(rewards) / len(rewards), **metrics}
+        return {"reward": sum(rewards) / len(rewards), "updates": float(max(1, len(trials) // _BATCH)), **metrics}
 
     def _known(self) -> tuple[Tensor, Tensor]:
         """Codes (N, L) and targets (N,) of the trials that are learned from."""
@@ -123,7 +120,6 @@ class MA2MLExact:
         return {
             "critic": self.critic.state_dict(),
             "replay": self.replay.state_dict(),
-            "asked": sorted(self._asked),
             "generator": self.generator.get_state(),
         }
 
@@ -133,7 +129,6 @@ class MA2MLExact:
         self.critic.load_state_dict(state["critic"])
         if len(self.replay):
             self.critic.see(*self._known())
-        self._asked = {int(key) for key in state["asked"]}
         self.generator.set_state(state["generator"])
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from gymnasium.spaces import Discrete, MultiDiscrete
 from pettingzoo import ParallelEnv
 
+from ma2ml_env.env import AutoMLEnv
 from ma2ml_env.playable import OnOutcome, Playable
 from ma2ml_env.trial import GameSpec, Outcome, Proposal, Trial
 
@@ -84,4 +85,6 @@ def game_from_env(env_fn: Callable[[], "ParallelEnv[str, Any, Any]"]) -> EnvGame
             nvec[agent] = tuple(int(n) for n in space.nvec)
         else:
             raise ValueError(f"agent {agent!r} acts in {space}; a game needs Discrete or one-dimensional MultiDiscrete")
-    return EnvGame(env, GameSpec(nvec))
+    return EnvGame(
+        env, env.game.spec if isinstance(env, AutoMLEnv) else GameSpec(nvec)
+    )  # ours tells what decisions mean

@@ -142,16 +142,18 @@ def test_given_states_are_answered_as_they_are() -> None:
 def test_constant_states_get_noise_of_their_own() -> None:
     """An environment without random states must not be given one hypothesis for ever."""
     zeros = [{agent: np.zeros(8) for agent in GAME.nvec}] * 12
-    learner = searched(mu=1e6, lambda_=1.0)  # hot enough for draws to be seen
-    keys = [learner._keys(learner.joint.states(12, zeros, learner.generator)) for _ in range(2)]
-    assert len({*keys[0], *keys[1]}) == 24
+    learner = searched()
+    s = learner.joint.states(12, zeros, learner.generator)
+    assert len(set(learner._keys(s))) == 12  # in one batch
+    learner.tell(trials(learner.ask(1, zeros[:1]), first=50))
+    keys = [learner._keys(s[:1])[0] for _ in range(2)]  # and one after another
+    assert len({*keys, keys_of(s)[0]}) == 3
 
 
-def test_one_state_in_two_asks_far_apart_is_one_hypothesis() -> None:
-    learner, states = searched(), random_states(1)
-    first = learner._keys(learner.joint.states(1, states, learner.generator))
-    learner.ask(1, random_states(1, seed=5))
-    assert learner._keys(learner.joint.states(1, states, learner.generator)) == first
+def test_a_new_state_is_its_own_key() -> None:
+    learner, states = searched(), random_states(3)
+    s = learner.joint.states(3, states, learner.generator)
+    assert learner._keys(s) == keys_of(s)
 
 
 def test_no_pipeline_is_proposed_twice_while_others_are_left() -> None:

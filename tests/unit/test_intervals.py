@@ -31,6 +31,7 @@ SPEC = GameSpec({"aug": (3, 4), "nas": (2, 5, 3), "hpo": ()}, state_dim=4, inter
 QUICK = {"hidden": 12, "updates": 2, "critic_steps": 2}
 TAKE_BOTH: dict[str, dict[str, Any]] = {
     "hybrid": {"policy_settings": QUICK, "rounds": 2},
+    "ma2ml_exact": {},
     "ma2ml": QUICK,
     "ma2ml_paper": QUICK,
     "on_policy": QUICK,
