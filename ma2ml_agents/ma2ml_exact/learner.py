@@ -32,7 +32,7 @@ _KEPT = 10_000
 """newest trials that are learned from; none of their codes is proposed again"""
 _BATCH = 24
 """trials that a step of the critic's settings is meant for; of more that are told at once, each so many have theirs"""
-_TRIES, _HEAT = 32, 1.4
+_TRIES, _HEAT = 16, 2.0
 """a known code is drawn again at most so often, at another S; target policies get hotter by this factor each time"""
 _BEST = 30
 """pipelines that agents begin to answer each other from"""

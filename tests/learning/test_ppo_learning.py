@@ -12,7 +12,9 @@ BATCHES = {"ppo": 25, "ippo": 25, "mappo": 25}
 
 
 @pytest.mark.parametrize("game", GAMES)
-@pytest.mark.parametrize("name", BATCHES)
+@pytest.mark.parametrize(
+    "name", [name if name == "ppo" else pytest.param(name, marks=pytest.mark.slow) for name in BATCHES]
+)
 def test_they_reach_the_optimum(name: str, game: str) -> None:
     assert level(name, game, BATCHES[name]) > GAMES[game][2]
 

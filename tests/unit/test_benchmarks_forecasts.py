@@ -20,6 +20,7 @@ def table(tmp_path):
     return path
 
 
+@pytest.mark.slow
 def test_critics_are_judged_by_what_they_did_not_see(table, tmp_path, monkeypatch, capsys):
     some = ("names", "interactions", "boosting", "boosting + features")
     monkeypatch.setattr(forecasts, "FORECASTS", {name: forecasts.FORECASTS[name] for name in some})

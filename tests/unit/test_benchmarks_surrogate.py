@@ -49,6 +49,7 @@ def fit(tables, tmp_path, monkeypatch):
     return run
 
 
+@pytest.mark.slow
 def test_it_is_judged_by_what_it_never_saw(fit, tables):
     code, report, out = fit("--check")
     assert code == 0
@@ -200,6 +201,7 @@ seeds = 1
 """
 
 
+@pytest.mark.slow
 def test_a_suite_plays_it_and_on_another_one_again(fit, tmp_path):
     _, _, out = fit()
     path = tmp_path / "large.toml"

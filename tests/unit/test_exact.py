@@ -100,6 +100,7 @@ def test_what_others_proposed_is_learned_from() -> None:
     assert np.mean([code == 1 for p in learner.ask(8) for c in p.codes.values() for code in c]) > 0.6
 
 
+@pytest.mark.slow
 def test_a_search_finds_the_best_of_a_small_game() -> None:
     game = make_game("digits-v0", "surrogate", seed=3)
     best = search(game, made(game.spec), budget=240, batch=24, seed=0)
