@@ -83,6 +83,7 @@ def test_cells_of_other_sizes_begin_alike():
         assert set(cell[5:]) <= {(0, "sep_conv_3x3", 1, "sep_conv_3x3", "add")}
 
 
+@pytest.mark.slow
 def test_a_policy_of_another_length_goes_in_turn():
     five, seven, ten = Aug(), Aug(sub_policies=7), Aug(sub_policies=10)
     for module in (five, seven, ten):

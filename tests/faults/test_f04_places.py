@@ -120,6 +120,7 @@ def places(runs, tmp_path, said_by, number, actions):
     return losses, salvaged
 
 
+@pytest.mark.slow
 def test_f4_files_taken_away_and_cut_are_named_and_salvaged(runs, tmp_path, said_by):
     losses, salvaged = places(runs, tmp_path, said_by, 12, ["gone", "cut"])
     assert losses >= 3

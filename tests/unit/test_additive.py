@@ -135,6 +135,7 @@ def batch(learner: object, number: int, n: int = 24) -> list[str]:
     return [p.origin for p in proposals]
 
 
+@pytest.mark.slow
 def test_three_quarters_of_a_batch_are_responses_after_the_first() -> None:
     spec = GameSpec({"a": (7,) * 30, "b": (5,) * 30})
     learner = make_learner("hybrid", spec, seed=0)

@@ -169,6 +169,7 @@ def test_ten_changes_between_each_pair_of_commands(
         refused(command, "the data are not those of this run", capsys)
 
 
+@pytest.mark.slow
 def test_who_means_it_may_and_the_card_tells(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data, run = place / "data", place / "run"
     (data / "ant").rename(data / "zebra")
