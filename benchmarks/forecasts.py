@@ -38,8 +38,9 @@ from ma2ml_agents.joint import Joint
 from ma2ml_agents.ma2ml_exact.critic import Critic
 from ma2ml_agents.returns import blend
 from ma2ml_env.games.make import make_game
+from ma2ml_env.tables.measured import MAY_PASS
 from ma2ml_env.tables.trainings import Trainings
-from ma2ml_env.trial import GameSpec
+from ma2ml_env.trial import ERRORS, STATUSES, GameSpec
 
 Floats = NDArray[np.float64]
 Forecast = Callable[[GameSpec, NDArray[np.int64], Floats, NDArray[np.int64], int], Floats]
@@ -67,10 +68,10 @@ def process(spec: GameSpec, codes: Any, targets: Floats, others: Any, seed: int)
 
 def trees(kind: Callable[..., Any], features: bool) -> Forecast:
     def columns(spec: GameSpec, codes: NDArray[np.int64]) -> Floats:
-        ordered = [o for agent, n in spec.nvec.items() for o in spec.ordered.get(agent, (False,) * len(n))]
-        sizes = [n for nvec in spec.nvec.values() for n in nvec]
+        joint = Joint(spec)
         each = [
-            c[:, None] if o else c[:, None] == np.arange(n) for c, o, n in zip(codes.T, ordered, sizes, strict=True)
+            c[:, None] if o else c[:, None] == np.arange(n)
+            for c, o, n in zip(codes.T, joint.ordered, joint.nvec, strict=True)
         ]
         told = [spec.features(codes.astype(np.float64))] if features and spec.features is not None else []
         return np.concatenate([*each, *told], axis=1).astype(np.float64)
@@ -101,10 +102,16 @@ def pipelines(paths: Sequence[Path]) -> tuple[str, NDArray[np.int64], list[Float
     games = {str(source["game"]) for table in tables for source in table.about["sources"]}
     if len(games) != 1:
         raise ValueError(f"tables of one game, not of {', '.join(sorted(games))}")
+    if any(table.about["intervals"] for table in tables):
+        raise ValueError("critics are compared on decisions alone, and these trainings have intervals")
     found: dict[tuple[int, ...], list[float]] = {}
     for table in tables:
-        for code, accuracy, status in zip(table.codes.tolist(), table.accuracy, table.status, strict=True):
-            found.setdefault(tuple(code), []).append(float(accuracy) if status == 0 else 0.0)
+        whole = (table.status == STATUSES.index("ok")) & (table.fidelity == table.fidelity.max())
+        failed = (table.status == STATUSES.index("failed")) & ~np.isin(table.error, [ERRORS.index(e) for e in MAY_PASS])
+        for row in np.flatnonzero(whole | failed):
+            found.setdefault(tuple(table.codes[row].tolist()), []).append(
+                0.0 if failed[row] else float(table.accuracy[row])
+            )
     return games.pop(), np.array(list(found)), [np.array(values) for values in found.values()]
 
 
@@ -153,7 +160,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="JSON; the table stands beside it as .md")
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
-    name, codes, values = pipelines(args.tables)
+    try:
+        name, codes, values = pipelines(args.tables)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
     if args.draws < 2 or not all(2 <= size < len(codes) for size in args.sizes):
         parser.error(f"at least 2 draws, and 2 to {len(codes) - 1} trainings of {len(codes)} pipelines")
     spec = make_game(name, "surrogate").spec

@@ -5,8 +5,8 @@
 x_d is a choice's place in the row of its decision's choices, or an interval's position, scaled to [0, 2]. How much a decision
 matters, and whether by name (u_d) or by order (v_d: depths, rates and the like stand in order), is found by the marginal
 likelihood. Of some hundred trials of few decisions no network learns as much: two settings a decision are fitted, not thousands
-of weights, and where the trials say nothing, draws differ. It judges what descends from the best pipelines (`screening.py`);
-the policies' critic is the network (`critic.py`).
+of weights, and where the trials say nothing, draws differ. The hybrid judges by it what descends from the best pipelines
+(`hybrid/screening.py`); for `ma2ml_exact` it is what choices are worth together (`ma2ml_exact/critic.py`).
 
 Not of the paper: Gaussian processes as in Rasmussen & Williams 2006, algorithm 2.1, with their section 5.1's relevance of each
 input, for categorical ones Hutter, Hoos & Leyton-Brown 2011's weighted Hamming kernel; draws over a set of candidates that are

@@ -24,7 +24,8 @@ Codes = NDArray[Any]
 class Joint:
     """The layout of a game's joint action: `slices[agent]` are an agent's columns of a row of L = sum of L_i codes.
 
-    `nvec` is the number of choices of every column, 0 for an interval.
+    `nvec` is the number of choices of every column, 0 for an interval. `ordered` says of every column whether its choices stand
+    in an order, as an interval's positions do; `kinds` has agent and kind of every column that is of a kind, else None.
     """
 
     def __init__(self, spec: GameSpec) -> None:
@@ -34,6 +35,16 @@ class Joint:
         self.agents = tuple(spec.nvec)
         columns = {a: (*map(int, spec.nvec[a]), *[0] * spec.intervals.get(a, 0)) for a in self.agents}
         self.nvec = tuple(size for sizes in columns.values() for size in sizes)
+        self.ordered = tuple(
+            each
+            for a in self.agents
+            for each in (*spec.ordered.get(a, (False,) * len(spec.nvec[a])), *[True] * spec.intervals.get(a, 0))
+        )
+        self.kinds = tuple(
+            (a, kind) if kind else None
+            for a in self.agents
+            for kind in (*spec.kinds.get(a, ("",) * len(spec.nvec[a])), *[""] * spec.intervals.get(a, 0))
+        )
         self.dtype = np.dtype(np.int64 if all(self.nvec) else np.float64)
         ends = np.cumsum([len(sizes) for sizes in columns.values()]).tolist()
         self.slices = {a: slice(end - len(columns[a]), end) for a, end in zip(self.agents, ends, strict=True)}

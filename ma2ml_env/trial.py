@@ -30,7 +30,11 @@ ERRORS: tuple[Error, ...] = ("", "OOM", "NAN", "TIMEOUT", "CRASH", "INVALID")
 
 @dataclass(frozen=True)
 class GameSpec:
-    """All that a learner may know of a game."""
+    """All that a learner may know of a game.
+
+    Raises:
+        ValueError: if `kinds` or `ordered` do not fit `nvec`; the agent is named.
+    """
 
     nvec: Mapping[str, tuple[int, ...]]
     """agent -> number of choices of each of its decisions"""
@@ -46,6 +50,19 @@ class GameSpec:
     features: Features | None = field(default=None, compare=False, repr=False)
     """(n, L) joint codes, agent after agent -> (n, F) float64: what they mean, as far as it is known without training; None
     where nothing is. Not stored"""
+
+    def __post_init__(self) -> None:
+        for name, told in (("kinds", self.kinds), ("ordered", self.ordered)):
+            for agent, each in told.items():
+                if len(each) != len(self.nvec.get(agent, ())):
+                    raise ValueError(f"{name} of agent {agent!r} are one for each of its decisions, not {each}")
+        for agent, kinds in self.kinds.items():
+            sizes: dict[str, int] = {}
+            for kind, size in zip(kinds, self.nvec[agent], strict=True):
+                if kind and sizes.setdefault(kind, size) != size:
+                    raise ValueError(
+                        f"agent {agent!r}: decisions of the kind {kind!r} have the same choices, not {sizes[kind]} and {size}"
+                    )
 
 
 @dataclass(frozen=True)

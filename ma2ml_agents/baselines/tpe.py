@@ -71,14 +71,11 @@ class TPE:
         self.memory = Memory(len(self.joint.nvec))
         of = self.optuna.distributions
         self.space = {
-            str(d): of.IntDistribution(0, size - 1) if ordered else of.CategoricalDistribution(range(size))
-            for d, (size, ordered) in enumerate(zip(self.joint.nvec, self._ordered(spec), strict=True))
+            str(d): of.IntDistribution(0, size - 1)
+            if ordered and self.config.order
+            else of.CategoricalDistribution(range(size))
+            for d, (size, ordered) in enumerate(zip(self.joint.nvec, self.joint.ordered, strict=True))
         }
-
-    def _ordered(self, spec: GameSpec) -> list[bool]:
-        """Whether each decision of the joint action is shown as ordered."""
-        known = [spec.ordered.get(agent, (False,) * len(sizes)) for agent, sizes in spec.nvec.items()]
-        return [self.config.order and ordered for each in known for ordered in each]
 
     def ask(self, n: int, states: States | None = None) -> list[Proposal]:
         """Optuna's next n trials, each knowing of those before it; see `Learner.ask`."""

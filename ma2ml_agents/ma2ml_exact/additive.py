@@ -19,8 +19,6 @@ _STEP = 0.35
 """how far a step moves the logarithm of a weight, if at all"""
 _RANGES = {"noise": (math.log(0.1), math.log(1e5)), "order": (-6.0, 4.0), "tie": (-6.0, 4.0)}
 """lowest and highest logarithm"""
-_BATCH = 24
-"""trials after which another weight moves"""
 _AT_ONCE = 1024
 """trials that are counted at a time: what that takes does not grow"""
 
@@ -67,12 +65,14 @@ class Additive:
     Args:
         effects: what they are, and what is believed of them.
 
-    `weights` are all that has to be kept. How often choices came together is counted on from the trials of before.
+    `weights`, and whose `turn` it is to move, are all that has to be kept. How often choices came together is counted on from
+    the trials of before.
     """
 
     def __init__(self, effects: Effects) -> None:
         self.effects = effects
         self.weights = Weights(math.log(len(effects.sizes)))
+        self.turn = 0
         self._moves = ["noise", *["order"] * effects.in_order, *["tie"] * effects.tied]
         self._seen = torch.empty(0, 0)
         self._gram = torch.zeros(effects.size + 1, effects.size + 1, dtype=torch.float64)
@@ -87,8 +87,9 @@ class Additive:
         """
         known = self._count(codes, targets)
         best = self._posterior(self.weights, *known)
-        for step in range(steps):
-            name = self._moves[(len(codes) // _BATCH + step) % len(self._moves)]
+        for _ in range(steps):
+            name = self._moves[self.turn]
+            self.turn = (self.turn + 1) % len(self._moves)
             low, high = _RANGES[name]
             for move in (-_STEP, _STEP):
                 value = min(max(vars(self.weights)[name] + move, low), high)

@@ -15,8 +15,8 @@ class ExactConfig:
     """
 
     lambda_: float = 0.03
-    """lambda of eq. 12: what a nat of divergence from the target policies costs, where trials leave a deviation of 1 open; with
-    the square root of what they leave open it falls"""
+    """lambda of eq. 12, what a nat of divergence from the target policies costs. It is multiplied by the square root of what
+    trials leave open: the deviation of the value of the action that they speak for"""
     mu: float = 0.0033
     """temperature of the target policies, which answer the critic's mean"""
     targets: str = "blend"

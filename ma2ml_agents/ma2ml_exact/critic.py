@@ -67,6 +67,7 @@ class Critic:
         """Take in trials; as many steps of all settings as there are new batches."""
         self.knows = len(targets) > 1 and bool(targets.std(correction=0) > 0)
         if not self.knows:
+            self.open = 1.0
             return
         self._effects = self._additive.fit(codes, targets, batches)
         best = self.effects.best(self._effects.mean)
@@ -106,13 +107,14 @@ class Critic:
 
     def state_dict(self) -> dict[str, Any]:
         """Exact state, but for the trials."""
-        state: dict[str, Any] = {"weights": dict(vars(self._additive.weights))}
+        state: dict[str, Any] = {"weights": dict(vars(self._additive.weights)), "turn": self._additive.turn}
         return (
             state if self._process is None else {**state, "process": self._process.state_dict(), "waited": self._waited}
         )
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Inverse of `state_dict`; then it has to `see` the trials."""
+        self._additive.turn = int(state["turn"])
         self._additive.weights = Weights(**{name: float(value) for name, value in state["weights"].items()})
         if self._process is not None:
             self._process.load_state_dict(state["process"])

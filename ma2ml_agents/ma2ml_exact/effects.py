@@ -64,14 +64,11 @@ class Effects:
     """
 
     def __init__(self, joint: Joint, *, ties: bool, order: bool) -> None:
-        spec, groups, ordered = joint.spec, dict[tuple[str, str], list[int]](), list[bool]()
-        for agent, columns in joint.slices.items():
-            decisions, intervals = len(spec.nvec[agent]), spec.intervals.get(agent, 0)
-            kinds = [*spec.kinds.get(agent, [""] * decisions), *[""] * intervals]
-            ordered += [order and each for each in spec.ordered.get(agent, [False] * decisions)] + [True] * intervals
-            for column, kind in zip(range(columns.start, columns.stop), kinds, strict=True):
-                groups.setdefault((agent, kind) if kind and ties else ("", str(column)), []).append(column)
+        groups: dict[object, list[int]] = {}
+        for column, kind in enumerate(joint.kinds):
+            groups.setdefault(kind if kind and ties else column, []).append(column)
         self.intervals = np.array([size == 0 for size in joint.nvec])
+        ordered = np.array(joint.ordered) & (order | self.intervals)
         self.sizes = np.array([size or GRID for size in joint.nvec])
         self.offsets, self.size = np.zeros(len(joint.nvec), dtype=np.int64), 0
         self._blocks = list[Block]()
@@ -80,7 +77,7 @@ class Effects:
             self.offsets[group] = self.size + size * np.arange(len(group))
             self.size += size * len(group)
             names = torch.zeros(size, size, dtype=torch.float64) if self.intervals[group[0]] else _names(size)
-            by_order = _order(size) if ordered[group[0]] else torch.zeros(size, size, dtype=torch.float64)
+            by_order = _order(size) if ordered[group].all() else torch.zeros(size, size, dtype=torch.float64)
             self._blocks.append(Block(len(group), names, by_order))
         self.tied = any(block.decisions > 1 for block in self._blocks)
         self.in_order = any(bool(block.names.any() and block.order.any()) for block in self._blocks)

@@ -15,6 +15,7 @@ from ma2ml_agents.gaussian import Posterior
 from ma2ml_agents.ma2ml_exact.effects import GRID
 
 FEATURES = 256
+"""random features of a draw of the prior"""
 _LEAST = 1e-30
 """of a factor of the kernel, as it is divided by"""
 
@@ -26,7 +27,7 @@ class Functions:
         posterior: what is drawn from.
         targets: (N, n) what the trials are worth to each function, of the posterior's level and scale.
         noise: white noise (FEATURES + N, n) that makes the draws.
-        spread: (n,) deviation of each draw from the mean, as a share of the posterior's.
+        spread: deviation of a draw from the mean, as a share of the posterior's.
         basis: draws the random features, the same for all functions.
     """
 
@@ -69,7 +70,7 @@ class Functions:
             self._product, self._kernel = self._product * waves[now], self._kernel * near[now]
 
     def values(self, d: int) -> Tensor:
-        """Values (n, C) of the choices of decision d while the others stand."""
+        """Values (n, C) of the choices of decision d while the others stand, but for the posterior's level."""
         waves, near, now = self._waves[d], self._near[d], self.places[:, d]
         weighted = self._w * (self._product * waves[now].conj())
         prior = weighted.real @ waves.real.T - weighted.imag @ waves.imag.T

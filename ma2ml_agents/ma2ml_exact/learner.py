@@ -85,13 +85,12 @@ class MA2MLExact:
             return self.policies.codes(places, dtype), log_probs
         mu = c.mu * heat
         lambda_ = max(c.lambda_ * math.sqrt(self.critic.open), mu if heat > 1.0 else 0.0)  # or it would stop the heat
-        temperature = 1.0 / (1.0 / lambda_ + 1.0 / mu)
+        temperature, noise = 1.0 / (1.0 / lambda_ + 1.0 / mu), noise_of(keys, self.critic.noise)
+        effects, functions = self.critic.draw(noise, temperature / lambda_)
         if c.credit == "joint":
-            mean, drawn = (self.critic.draw(noise_of(keys, self.critic.noise), share).effects for share in (0.0, 1.0))
+            mean, drawn = (self.critic.draw(noise, share).effects for share in (0.0, 1.0))
             places, log_probs = self.policies.sample(self.policies.learned(mean / mu, drawn, lambda_, c.credit_steps))
-            return self.policies.codes(places, dtype), log_probs
-        effects, functions = self.critic.draw(noise_of(keys, self.critic.noise), temperature / lambda_)
-        if functions is None:
+        elif functions is None:
             places, log_probs = self.policies.sample(effects / temperature)
         else:
             best = torch.from_numpy(self.replay.rewards).argsort(descending=True, stable=True)[:_BEST]

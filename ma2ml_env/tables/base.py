@@ -43,6 +43,20 @@ class TableSource(ABC):
         accuracy, flops = self.look_up(codes, picks)
         return [Outcome(accuracy=a, flops=f) for a, f in zip(accuracy.tolist(), flops.tolist(), strict=True)]
 
+    def column(self, epochs: int) -> int:
+        """Which of `epochs` these are.
+
+        Raises:
+            ValueError: if no accuracies are known after so many.
+        """
+        if epochs not in self.epochs:
+            near = min(self.epochs, key=lambda each: abs(each - epochs))
+            raise ValueError(
+                f"accuracies are known after {', '.join(map(str, self.epochs))} epochs, not after {epochs!r}; the closest is "
+                f"{near}"
+            )
+        return self.epochs.index(epochs)
+
     def optimum(self) -> tuple[dict[str, Code], float]:
         """The codes with the best mean of all points, and that mean.
 

@@ -1,23 +1,21 @@
 """What the fit of a surrogate comes to: plain arrays, and their file. `fitted.py` says what the numbers mean."""
 
-import io
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ma2ml_env.io.files import write_atomic
-from ma2ml_env.io.reading import read_json
+from ma2ml_env.io.arrays import read_arrays, write_arrays
 from ma2ml_env.recipe import content_key
 from ma2ml_env.tables.trees import PARTS
 
 Floats = NDArray[np.float64]
-FORMAT = 1
+_KEY = "surrogate"
+"""where a file says what its arrays are, and by which it is known"""
 END, TEST, SECONDS = "end", "test", "seconds"
 """outputs that are no epoch: the accuracy at the end, that of test images, how long a training takes"""
 
@@ -88,45 +86,34 @@ class Fit:
         Raises:
             OSError: if it cannot be written.
         """
-        about = json.dumps({"format": FORMAT, **self.about}, sort_keys=True)
-        buffer = io.BytesIO()
-        arrays: dict[str, Any] = dict(self._arrays())
-        np.savez_compressed(buffer, surrogate=np.frombuffer(about.encode(), np.uint8), **arrays)
-        write_atomic(path, buffer.getvalue())
+        write_arrays(path, self.about, dict(self._arrays()), key=_KEY)
 
     @classmethod
     def is_in(cls, path: Path) -> bool:
         """Whether a file looks like one of these."""
         try:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-                return "surrogate" in archive.files
+                return _KEY in archive.files
         except Exception:  # numpy and zipfile have many for what is something else
             return False
 
     @classmethod
-    def load(cls, path: Path) -> Self:
+    def load(cls, path: Path) -> "Fit":
         """Read a file.
 
         Raises:
             FileNotFoundError: if there is none.
             ValueError: if it is something else, or damaged.
         """
-        if not path.is_file():
-            raise FileNotFoundError(f"no surrogate {path}")
-        try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-                arrays = {name: np.asarray(archive[name]) for name in archive.files}
-            about = read_json(arrays.pop("surrogate").tobytes())
-            if about.pop("format") != FORMAT:
-                raise ValueError("another version of ma2ml wrote it")
+
+        def made(about: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> "Fit":
             trees: dict[str, dict[str, NDArray[Any]]] = {}
             for name in [name for name in arrays if name.startswith("trees.")]:
                 _, output, part = name.split(".")
                 trees.setdefault(output, {})[part] = arrays.pop(name)
             return cls(about, trees, **arrays)
-        except Exception as error:  # numpy, zipfile and Python's parser have many for what is damaged or hostile
-            reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-            raise ValueError(f"{path} is no surrogate: {reason}") from None
+
+        return read_arrays(path, made, key=_KEY, what="surrogate")
 
     def _arrays(self) -> list[tuple[str, NDArray[Any]]]:
         trees = [(f"trees.{output}.{part}", self.trees[output][part]) for output in self.trees for part in PARTS]

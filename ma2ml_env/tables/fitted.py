@@ -94,20 +94,6 @@ class Fitted(TableSource):
             parts.append((accuracy, flops, params, np.exp(self._trees[SECONDS].predict(rows)).round(_DIGITS)))
         return Told(*map(np.concatenate, zip(*parts, strict=True)))
 
-    def column(self, epochs: int) -> int:
-        """Where accuracies after these epochs stand in `outputs`.
-
-        Raises:
-            ValueError: if they are not known.
-        """
-        if epochs not in self.epochs:
-            near = min(self.epochs, key=lambda each: abs(each - epochs))
-            raise ValueError(
-                f"accuracies are known after {', '.join(map(str, self.epochs))} epochs, not after {epochs!r}; the closest is "
-                f"{near}"
-            )
-        return self.epochs.index(epochs)
-
     def outcomes(self, codes: Codes, picks: NDArray[np.uint64] | None, spans: Sequence[Span]) -> list[Outcome]:
         """As the contract says. Nothing is started: attempts are 0."""
         told = self.tell(self.joint(codes), picks, self.outputs)

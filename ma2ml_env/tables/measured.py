@@ -105,20 +105,6 @@ class Measured(Grid):
         """(points,); 0 of what always failed before they were counted."""
         return self._macs
 
-    def column(self, epochs: int) -> int:
-        """Where accuracies after these epochs stand in the curves.
-
-        Raises:
-            ValueError: if they were not measured.
-        """
-        if epochs not in self.epochs:
-            near = min(self.epochs, key=lambda each: abs(each - epochs))
-            raise ValueError(
-                f"accuracies are known after {', '.join(map(str, self.epochs))} epochs, not after {epochs!r}; the closest is "
-                f"{near}"
-            )
-        return self.epochs.index(epochs)
-
     def outcomes(self, codes: Codes, picks: NDArray[np.uint64] | None, spans: Sequence[Span]) -> list[Outcome]:
         """As the contract says. Nothing is started: attempts are 0, and the seconds are those of the trainings then.
 

@@ -4,23 +4,20 @@ A file is an npz of arrays without objects, so nothing in it can be run. `about`
 their choices, where the rows come from, and what trained them.
 """
 
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ma2ml_env.io.files import write_atomic
-from ma2ml_env.io.reading import read_json
+from ma2ml_env.io.arrays import read_arrays, write_arrays
 from ma2ml_env.recipe import content_key
 from ma2ml_env.trial import ERRORS, STATUSES
 
-FORMAT = 1
 SAME = ("game", "data", "split", "trains", "levels")
 """what all rows of a table share of their sources: seeds of another game, other data or another training mean something else.
 `split` and `levels` are not there in tables of before"""
@@ -109,35 +106,23 @@ class Trainings:
         Raises:
             OSError: if it cannot be written.
         """
-        about = json.dumps({"format": FORMAT, **self.about}, sort_keys=True)
-        buffer = io.BytesIO()
         small = {name: _small(array) for name, array in self._arrays().items()}
-        np.savez_compressed(buffer, about=np.frombuffer(about.encode(), np.uint8), **small)  # type: ignore[arg-type]
-        write_atomic(path, buffer.getvalue())
+        write_arrays(path, self.about, small, key="about")
 
     @classmethod
-    def load(cls, path: Path) -> Self:
+    def load(cls, path: Path) -> "Trainings":
         """Read a file.
 
         Raises:
             FileNotFoundError: if there is none.
             ValueError: if it is something else, or damaged.
         """
-        if not path.is_file():
-            raise FileNotFoundError(f"no table {path}")
-        try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-                arrays = {name: np.asarray(archive[name]) for name in archive.files}
-            about = read_json(arrays.pop("about").tobytes())
-            if about.pop("format") != FORMAT:
-                raise ValueError("another version of ma2ml wrote it")
-            columns: dict[str, Any] = {
-                name: array.astype(_kind(name), casting="same_kind") for name, array in arrays.items()
-            }
+
+        def made(about: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> "Trainings":
+            columns: dict[str, Any] = {n: array.astype(_kind(n), casting="same_kind") for n, array in arrays.items()}
             return cls(about, **columns)
-        except Exception as error:  # numpy, zipfile and Python's parser have many for what is damaged or hostile
-            reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-            raise ValueError(f"{path} is no table of trainings: {reason}") from None
+
+        return read_arrays(path, made, key="about", what="table of trainings")
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
         return {each.name: getattr(self, each.name) for each in fields(self) if each.name != "about"}

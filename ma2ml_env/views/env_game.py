@@ -85,6 +85,5 @@ def game_from_env(env_fn: Callable[[], "ParallelEnv[str, Any, Any]"]) -> EnvGame
             nvec[agent] = tuple(int(n) for n in space.nvec)
         else:
             raise ValueError(f"agent {agent!r} acts in {space}; a game needs Discrete or one-dimensional MultiDiscrete")
-    return EnvGame(
-        env, env.game.spec if isinstance(env, AutoMLEnv) else GameSpec(nvec)
-    )  # ours tells what decisions mean
+    own = isinstance(env, AutoMLEnv)  # ours tells what decisions mean as well
+    return EnvGame(env, env.game.spec if own else GameSpec(nvec))

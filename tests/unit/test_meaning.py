@@ -60,6 +60,20 @@ def test_specs_are_equal_whatever_their_features() -> None:
     assert GameSpec(nvec, kinds={"a": ("x", "")}) != GameSpec(nvec)
 
 
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [
+        ({"kinds": {"a": ("k",)}}, "kinds of agent 'a' are one for each"),
+        ({"ordered": {"a": (True, True, True)}}, "ordered of agent 'a' are one for each"),
+        ({"ordered": {"b": (True,)}}, "ordered of agent 'b' are one for each"),
+        ({"kinds": {"a": ("k", "k")}}, "the same choices, not 2 and 3"),
+    ],
+)
+def test_a_spec_made_by_hand_is_checked(told: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        GameSpec({"a": (2, 3)}, **told)
+
+
 def test_decisions_of_one_kind_have_the_same_choices() -> None:
     with pytest.raises(ValueError, match=r"'a' and 'b' are of the kind 'k'"):
         SearchSpace([Decision("a", (1, 2), kind="k"), Decision("b", (1, 3), kind="k")])
