@@ -1,5 +1,6 @@
 """Shared by all tests."""
 
+import importlib.util
 import os
 import signal
 from collections.abc import Iterator
@@ -13,6 +14,20 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # one thread each: tests run besi
 _landscapes = Path(__file__).parents[2] / "shared" / "landscapes"
 if _landscapes.is_dir():
     os.environ.setdefault("MA2ML_LANDSCAPES", str(_landscapes))
+
+NEEDS = {"smac": "smac"}
+"""learner -> extra and package that it needs and `make test` does not install"""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test of a learner whose package is not installed skips and says so; the full suite runs it again."""
+    for item in items:
+        given = getattr(item, "callspec", None)
+        for value in given.params.values() if given else ():
+            if isinstance(value, str) and value in NEEDS:
+                item.add_marker(pytest.mark.extra)
+                missing = importlib.util.find_spec(NEEDS[value]) is None
+                item.add_marker(pytest.mark.skipif(missing, reason=f"the extra {NEEDS[value]} is not installed"))
 
 
 @pytest.fixture
