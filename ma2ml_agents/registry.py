@@ -51,8 +51,18 @@ EARLIER: dict[str, str] = {
 
 
 def learner_names() -> list[str]:
-    """List every name that `make_learner` knows, the project's own first."""
-    return [*LEARNERS, *(name for name in names("learners") if name not in LEARNERS)]
+    """List every name that `make_learner` knows, the project's own first.
+
+    Raises:
+        ValueError: if somebody else's learner has the name of one of them.
+    """
+    others = names("learners")
+    for name in others:
+        if name in LEARNERS:
+            raise ValueError(
+                f"{target('learners', name)} is registered as the learner {name!r}, which ma2ml has itself"
+            )
+    return [*LEARNERS, *others]
 
 
 def learner_class(name: str) -> Any:

@@ -48,6 +48,22 @@ def row_of(agent: str, action: Action, decisions: int, intervals: int) -> Row:
     return np.concatenate([indices, positions], axis=-1)
 
 
+def kinds_of(spec: GameSpec) -> dict[str, tuple[str, ...]]:
+    """Agent -> kind of each of its decisions, "" where it has none; of all agents."""
+    return {agent: spec.kinds.get(agent, ("",) * len(nvec)) for agent, nvec in spec.nvec.items()}
+
+
+def ordered_of(spec: GameSpec) -> dict[str, tuple[bool, ...]]:
+    """Agent -> whether the choices of each of its decisions stand in an order; of all agents."""
+    return {agent: spec.ordered.get(agent, (False,) * len(nvec)) for agent, nvec in spec.nvec.items()}
+
+
+def meaning(spec: GameSpec) -> tuple[tuple[str, ...], tuple[bool, ...]]:
+    """Kinds (`agent.kind`, or "") and orders of all decisions in a row, agent after agent, for views of one agent."""
+    kinds = [f"{agent}.{kind}" if kind else "" for agent, own in kinds_of(spec).items() for kind in own]
+    return tuple(kinds), tuple(each for own in ordered_of(spec).values() for each in own)
+
+
 def refuse_intervals(spec: GameSpec, view: str) -> None:
     """For views that carry decisions alone.
 

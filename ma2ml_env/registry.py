@@ -1,8 +1,9 @@
 """The registry: every named part of the environment, as lazy `"package.module:attr"` strings.
 
-Nothing is imported before it is asked for. Third parties add rows with `register`, or without a line of code by entry points
-of the groups `ma2ml.modules`, `.evaluators`, `.rewards`, `.metrics`, `.tables`, `.games`, `.learners`, `.networks`, `.losses`
-and `.optimizers`, which worker processes find as well. Conformance tests run over all rows.
+Nothing is imported before it is asked for. Third parties add rows with `register`, in a file of their own that is named as a
+plugin (`plugins.py`), or without a line of code by entry points of the groups `ma2ml.modules`, `.evaluators`, `.rewards`,
+`.metrics`, `.tables`, `.games`, `.learners`, `.networks`, `.losses` and `.optimizers`; worker processes find both. Conformance
+tests run over all rows.
 """
 
 import difflib
@@ -11,6 +12,8 @@ from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import entry_points
 from typing import Any
+
+from ma2ml_env.plugins import loaded
 
 TABLE: dict[str, dict[str, str]] = {
     "modules": {
@@ -124,6 +127,7 @@ def register(kind: str, name: str, target: str) -> None:
 
 def names(kind: str) -> list[str]:
     """Every registered name of a kind, the project's own first."""
+    loaded()
     return [*TABLE[_kind(kind)], *(name for name in _entry_points(_kind(kind)) if name not in TABLE[_kind(kind)])]
 
 
@@ -145,6 +149,7 @@ def target(kind: str, name: str) -> str:
         ValueError: if there is no such name; the closest one is offered.
     """
     kind = _kind(kind)
+    loaded()
     found = TABLE[kind].get(name) or _entry_points(kind).get(name)
     if found is None:
         raise ValueError(f"unknown {singular(kind)} {name!r}{closest(name, names(kind))}")

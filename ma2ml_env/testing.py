@@ -178,11 +178,9 @@ def check_env(env: AutoMLEnv, episodes: int = 100) -> None:
     spec = env.game.spec
     codes = random_codes(spec.nvec, episodes, 1, spec.intervals)
     rewards = []
-    for copy_ in (env, twin, batched):
-        copy_.reset(seed=7)
     for episode in range(episodes):
-        observations, infos = env.reset()
-        others, _ = twin.reset()
+        observations, infos = env.reset(seed=None if episode else 7)
+        others, _ = twin.reset(seed=None if episode else 7)
         assert env.agents == env.possible_agents
         for agent in env.possible_agents:
             assert env.observation_space(agent).contains(observations[agent])
@@ -198,6 +196,7 @@ def check_env(env: AutoMLEnv, episodes: int = 100) -> None:
         assert env.agents == []
         assert all(isinstance(v, float) for info in infos.values() for v in info.values()), "infos are floats"
         rewards.append(next(iter(reward.values())))
+    batched.reset(seed=7)  # its open episode is the first row
     assert batched.evaluate_batch(as_actions(codes, spec)).tolist() == rewards, (
         "evaluate_batch and n times reset and step differ"
     )

@@ -18,6 +18,7 @@ from ma2ml_agents.cli.look import Check, List, Pareto, Report, Show, Trials
 from ma2ml_agents.cli.paper import Paper
 from ma2ml_agents.cli.start import Resume, Search
 from ma2ml_agents.cli.verify import Verify
+from ma2ml_env.plugins import load
 from ma2ml_env.registry import closest
 
 COMMANDS: dict[str, type[Any]] = {
@@ -45,12 +46,13 @@ _Command: Any = Union[tuple(Annotated[command, tyro.conf.subcommand(name)] for n
 
 
 def parse(argv: Sequence[str]) -> Any:
-    """The command that the arguments name, with its options.
+    """The command that the arguments name, with its options. `--plugin FILE` may stand anywhere, as often as needed.
 
     Raises:
         ValueError: if they name none; the message is one line.
         SystemExit: with 0, after printing a help text that was asked for.
     """
+    argv = _without_plugins(argv)
     if not argv:
         raise ValueError(f"which command? One of {', '.join(COMMANDS)}; `ma2ml --help` explains them")
     if argv[0] not in COMMANDS and not argv[0].startswith("-"):
@@ -62,12 +64,35 @@ def parse(argv: Sequence[str]) -> Any:
             if argv[0] in COMMANDS:  # the options of all the others need not be made
                 command, words = COMMANDS[argv[0]], list(argv[1:])
                 return tyro.cli(command, prog=f"ma2ml {argv[0]}", args=words, config=config)
-            title = "Search training pipelines for image classification with cooperating agents (MA2ML)."
+            title = (
+                "Search training pipelines for image classification with cooperating agents (MA2ML). Any command takes "
+                "--plugin FILE, a Python file that registers parts of your own."
+            )
             return tyro.cli(_Command, prog="ma2ml", description=title, args=list(argv), config=config)
     except SystemExit as stop:
         if not stop.code:
             raise
         raise ValueError(_one_line(told.getvalue(), f"ma2ml {argv[0]}" if argv[0] in COMMANDS else "ma2ml")) from None
+
+
+def _without_plugins(argv: Sequence[str]) -> list[str]:
+    """The other arguments; plugins are imported.
+
+    Raises:
+        ValueError: if no file follows, or it cannot be used.
+    """
+    words = iter(argv)
+    left = list[str]()
+    for word in words:
+        flag, equals, place = word.partition("=")
+        if flag != "--plugin":
+            left.append(word)
+            continue
+        place = place if equals else next(words, "")
+        if not place:
+            raise ValueError("--plugin takes a Python file, as in --plugin my_parts.py")
+        load(place)
+    return left
 
 
 def _one_line(box: str, command: str) -> str:

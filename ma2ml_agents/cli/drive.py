@@ -72,7 +72,7 @@ def drive(
         from ma2ml_agents.run.sources import known
         from ma2ml_agents.run.standing import Standing, recipe_key
         from ma2ml_agents.run.stop import Interruptible, stoppable
-        from ma2ml_agents.run.stored import build, game_trains, known_trials
+        from ma2ml_agents.run.stored import build, game_trains, known_trials, same_plugins
         from ma2ml_agents.run.trackers import tracked
         from ma2ml_agents.run.tracking import SearchProgress, TensorBoard
         from ma2ml_env.evaluators.deadline import Deadline, NoTime
@@ -82,6 +82,7 @@ def drive(
     with stoppable() as stop, TrialStore(folder) as store:
         game = None
         try:
+            same_plugins(store)
             data = None if identity is None else same_data(store, identity, accept_changed_data)
             checkpoints = folder / "checkpoints" if data is None else data.checkpoints(folder)
             with working(console, "reading the data"):
@@ -164,6 +165,7 @@ def _check(config: RunConfig, limit: Limit) -> bool:
     from ma2ml_env.evaluators.train import device_named
     from ma2ml_env.games.make import NamedGame
     from ma2ml_env.io.settings import MOST, fits
+    from ma2ml_env.plugins import loaded
     from ma2ml_env.registry import resolve
     from ma2ml_env.training.data.source import check_size
 
@@ -174,6 +176,10 @@ def _check(config: RunConfig, limit: Limit) -> bool:
     if not fits(config.seed, int):
         raise ValueError(f"--seed is an integer of 64 bits, not {str(config.seed)[:50]}")
     config.placement()
+    if config.engine == "ray" and (plugins := loaded()):
+        raise ValueError(
+            f"--plugin {next(iter(plugins))}: a plugin is a file of this machine; on Ray, install a package with entry points"
+        )
     device_named(config.device)
     check_size(config.size)
     make_config(learner_class(config.learner).Config, config.learner_set, config.learner)
@@ -218,10 +224,14 @@ def _set_up(config: RunConfig, data: KnownData | None, store: TrialStore, consol
     """Store what the run is, or make sure that it is still the same; say it, and what its data look like."""
     from ma2ml_agents.registry import learner_title
     from ma2ml_agents.run.data import KEY, known_data, looked_up, write_split
+    from ma2ml_agents.run.stored import PLUGINS
+    from ma2ml_env.plugins import loaded
 
     folder, before = store.folder, known_data(store)
     told = config.to_json() | ({} if data is None else {KEY: data.to_json()})
     store.configure(told, safe=[*RunConfig.names(safe=True), KEY], usual=RunConfig.usual())
+    if plugins := loaded():
+        store.configure(plugins, section=PLUGINS, safe=plugins)
     title = learner_title(config.learner)
     console.print(f"{config.game}, learner {config.learner} ({title}), in {folder}", soft_wrap=True)
     if data is None:

@@ -10,6 +10,7 @@ from typing import Any
 from ma2ml_agents.run.config import RunConfig
 from ma2ml_env.game import Game, Protocol
 from ma2ml_env.games.make import NamedGame, Told, evaluator_of, make_game, sort_options
+from ma2ml_env.plugins import loaded
 from ma2ml_env.recipe import Recipe
 from ma2ml_env.registry import resolve
 from ma2ml_env.reward import Accuracy, FlopsReward
@@ -18,6 +19,8 @@ from ma2ml_env.store.store import TrialStore
 from ma2ml_env.trial import Outcome, Trial
 
 _log = logging.getLogger(__name__)
+PLUGINS = "plugins"
+"""section of a run: name -> digest of each plugin with which it was made"""
 
 
 def stored_config(store: TrialStore) -> RunConfig:
@@ -25,11 +28,29 @@ def stored_config(store: TrialStore) -> RunConfig:
 
     Raises:
         ValueError: if the run was not made by `ma2ml search`, or its database has lost that; what is missing or of another kind
-            is named.
+            is named. If it was made with a plugin that is not loaded, or has changed.
     """
     if not store.config:
         store.examine().refuse(store.folder)
+    same_plugins(store)
     return RunConfig.read(store.config, store.folder)
+
+
+def same_plugins(store: TrialStore) -> None:
+    """Make sure that the plugins with which a run was made are loaded.
+
+    Raises:
+        ValueError: if one is not, or has changed; it is named.
+    """
+    here = loaded()
+    for name, digest in store.section(PLUGINS).items():
+        if name not in here:
+            raise ValueError(f"{store.folder} was made with the plugin {name}: say --plugin and where it is")
+        if here[name] != digest:
+            raise ValueError(
+                f"the plugin {name} is not as it was when {store.folder} was made (digest {digest}, now {here[name]}): give "
+                "the file of then, or begin another run"
+            )
 
 
 def run_metric(store: TrialStore) -> str:

@@ -105,7 +105,7 @@ def _of_group(spec: Composite, key: str) -> Composite:
 
 
 def benchmarl_task(id: str, evaluator: str | None = None, **options: Any) -> AutoMLTask:
-    """Make a task of BenchMARL's `Experiment` of a named game; options are those of `make_game`.
+    """Make a task of BenchMARL's `Experiment` of a named game; options are those of `parallel_env`.
 
     Raises:
         ValueError: as `make_game`, when the experiment makes its environments.

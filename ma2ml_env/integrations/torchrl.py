@@ -31,7 +31,7 @@ GROUP = "agents"
 
 
 class TorchRLEnv(EnvBase):
-    """What the views share: states S_i ~ N(0, I) at the start of an episode, and the reward of whole codes.
+    """What the views share: what the game shows at the start of an episode, and the reward of whole codes.
 
     Every view has a root key `state` for central critics, and root keys `done` and `terminated` (n, 1).
 
@@ -53,15 +53,16 @@ class TorchRLEnv(EnvBase):
             raise ValueError(f"num_envs is at least 1, not {num_envs}")
         super().__init__(device=torch.device(device), batch_size=torch.Size([num_envs]))
         self.env, self.agents, self.n = env, env.possible_agents, num_envs
-        self.nvec = env.game.spec.nvec
+        self.nvec, self.kinds, self.ordered = env.game.spec.nvec, env.kinds, env.ordered
         self.steps = max(len(sizes) for sizes in self.nvec.values())
         """decisions of the agent that has most"""
         sizes = [[*nvec, *[1] * (self.steps - len(nvec))] for nvec in self.nvec.values()]
         self.sizes = torch.tensor(sizes, device=self.device)
         """choices (agents, steps); behind an agent's last decision there is one"""
-        shape = (num_envs, len(self.agents), env.game.spec.state_dim)
-        self.states = torch.zeros(shape, device=self.device)
-        self._set_seed(0)
+        self._drawn = (num_envs, len(self.agents), env.game.spec.state_dim)
+        self.states = torch.from_numpy(env.observe(np.zeros(self._drawn, dtype=np.float32))).to(self.device)
+        """what is observed, (n, agents, width)"""
+        self._set_seed(env.seed)
         self.done_spec = Composite(
             done=Categorical(2, shape=(num_envs, 1), dtype=torch.bool),
             terminated=Categorical(2, shape=(num_envs, 1), dtype=torch.bool),
@@ -70,7 +71,7 @@ class TorchRLEnv(EnvBase):
         )
 
     def _set_seed(self, seed: int | None) -> None:
-        self._seed, self._episodes = 0 if seed is None else int(seed), 0
+        self._seed, self._episodes = self.env.seed if seed is None else int(seed), 0
         self._rng = np.random.default_rng(abs(self._seed))
 
     def _starting(self, tensordict: TensorDictBase | None) -> Tensor:
@@ -78,8 +79,8 @@ class TorchRLEnv(EnvBase):
         starting = torch.ones(self.n, dtype=torch.bool, device=self.device)
         if tensordict is not None and (chosen := tensordict.get("_reset", None)) is not None:
             starting = chosen.reshape(self.n, -1).any(1)
-        drawn = torch.from_numpy(self._rng.standard_normal(self.states.shape, dtype=np.float32)).to(self.device)
-        self.states = torch.where(starting[:, None, None], drawn, self.states)
+        shown = self.env.observe(self._rng.standard_normal(self._drawn, dtype=np.float32))
+        self.states = torch.where(starting[:, None, None], torch.from_numpy(shown).to(self.device), self.states)
         return starting
 
     def _rewards(self, codes: Tensor) -> Tensor:
@@ -104,7 +105,7 @@ class TorchRLEnv(EnvBase):
 
 
 class TorchRLNativeEnv(TorchRLEnv):
-    """Keys `(agent, "observation")` (n, state_dim) and `(agent, "action")` (n, L_i), for every agent; root `reward` (n, 1)."""
+    """Keys `(agent, "observation")` (n, width) and `(agent, "action")` (n, L_i), for every agent; root `reward` (n, 1)."""
 
     def __init__(self, env: AutoMLEnv, num_envs: int = 24, device: torch.device | str = "cpu") -> None:
         super().__init__(env, num_envs, device)
@@ -277,7 +278,7 @@ def torchrl_env(
     tensors: torch.device | str = "cpu",
     **options: Any,
 ) -> TorchRLEnv:
-    """Make a batched TorchRL environment of a named game; other options are those of `make_game`.
+    """Make a batched TorchRL environment of a named game; other options are those of `parallel_env`.
 
     Args:
         id: of the game.

@@ -13,13 +13,17 @@ from ma2ml_env.views.flat import FlatEnv
 
 
 class BoxEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
-    """Each number picks one of equally wide intervals, one for each choice. Choices thus get an order that they do not have."""
+    """Each number picks one of equally wide intervals, one for each choice. Choices thus get an order that they may not have.
+
+    `ordered` tells of each decision whether they do, `kinds` of what kind it is.
+    """
 
     metadata = {"render_modes": []}  # noqa: RUF012 (gymnasium's attribute)
 
     def __init__(self, env: AutoMLEnv) -> None:
         refuse_intervals(env.game.spec, "box")
         self.flat = FlatEnv(env)
+        self.kinds, self.ordered = self.flat.kinds, self.flat.ordered
         self.nvec = np.array([n for sizes in env.game.spec.nvec.values() for n in sizes])
         self.action_space = Box(-1.0, 1.0, self.nvec.shape, np.float32)
         self.observation_space = self.flat.observation_space
@@ -48,5 +52,5 @@ class BoxEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
 
 
 def box_env(id: str, evaluator: str | None = None, **options: Any) -> BoxEnv:
-    """Make the box view of a named game; options are those of `make_game`."""
+    """Make the box view of a named game; options are those of `parallel_env`."""
     return BoxEnv(parallel_env(id, evaluator, **options))

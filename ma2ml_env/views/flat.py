@@ -8,20 +8,22 @@ import numpy as np
 from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
-from ma2ml_env.actions import Action, action_space
+from ma2ml_env.actions import Action, action_space, meaning
 from ma2ml_env.env import AutoMLEnv, parallel_env
 
 
 class FlatEnv(gymnasium.Env[NDArray[np.float32], Action]):
-    """One agent that takes all decisions in one step: `MultiDiscrete` actions, all agents' states as observation.
+    """One agent that takes all decisions in one step: `MultiDiscrete` actions, all agents' observations as its own.
 
-    With intervals the action is a `Dict` of the `decisions` and of the `intervals` of all agents.
+    With intervals the action is a `Dict` of the `decisions` and of the `intervals` of all agents. `kinds` and `ordered` have an
+    entry for each decision of the row (`actions.meaning`).
     """
 
     metadata = {"render_modes": []}  # noqa: RUF012 (gymnasium's attribute)
 
     def __init__(self, env: AutoMLEnv) -> None:
         self.env = env
+        self.kinds, self.ordered = meaning(env.game.spec)
         nvec, intervals = env.game.spec.nvec, env.game.spec.intervals
         self.action_space = action_space(tuple(n for sizes in nvec.values() for n in sizes), sum(intervals.values()))
         self.observation_space = Box(-np.inf, np.inf, env.state_space.shape, np.float32)
@@ -32,7 +34,7 @@ class FlatEnv(gymnasium.Env[NDArray[np.float32], Action]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.float32], dict[str, Any]]:
-        """Start an episode; return all agents' states (agents x state_dim,), and an info of zeros."""
+        """Start an episode; return all agents' observations (agents x width,), and an info of zeros."""
         super().reset(seed=seed)
         _, infos = self.env.reset(seed=seed, options=options)
         return self.env.state(), next(iter(infos.values()))
@@ -63,5 +65,5 @@ def _slices(counts: Mapping[str, int]) -> dict[str, slice]:
 
 
 def flat_env(id: str, evaluator: str | None = None, **options: Any) -> FlatEnv:
-    """Make the flat view of a named game; options are those of `make_game`."""
+    """Make the flat view of a named game; options are those of `parallel_env`."""
     return FlatEnv(parallel_env(id, evaluator, **options))

@@ -2,8 +2,9 @@
 
 All agents (or the one agent of `TokenEnv`) act in `Discrete(n)` with the largest number of choices in the game. What is not a
 choice of the decision at hand is refused with `mask="dict"`, and taken modulo the number of choices otherwise. The reward comes
-with the last decision; before it is 0. An observation is the random state, the share of decisions made, and the code so far,
-each entry in (0, 1] and 0 where nothing is decided yet: all that a policy without memory needs.
+with the last decision; before it is 0. An observation is that of the game, the share of decisions made, and the code so far,
+each entry in (0, 1] and 0 where nothing is decided yet: all that a policy without memory needs. `kinds` and `ordered` have an
+entry for each token.
 """
 
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ from gymnasium.spaces import Box, Dict, Discrete, Space
 from numpy.typing import NDArray
 from pettingzoo import ParallelEnv
 
-from ma2ml_env.actions import refuse_intervals
+from ma2ml_env.actions import meaning, refuse_intervals
 from ma2ml_env.env import INFO_KEYS, AutoMLEnv, parallel_env
 
 Mask = Literal["dict", "info"] | None
@@ -32,6 +33,7 @@ class TokenParallelEnv(ParallelEnv[str, Any, int]):
     def __init__(self, env: AutoMLEnv, mask: Mask = "dict") -> None:
         refuse_intervals(env.game.spec, "token")
         self.env, self.mask = env, mask
+        self.kinds, self.ordered = env.kinds, env.ordered
         self.metadata = {**env.metadata, "name": f"{env.metadata['name']}-token"}
         self.render_mode = None
         self.possible_agents = env.possible_agents[:]
@@ -39,7 +41,7 @@ class TokenParallelEnv(ParallelEnv[str, Any, int]):
         self._nvec = env.game.spec.nvec
         self._n = max(n for nvec in self._nvec.values() for n in nvec)
         self.steps = max(len(nvec) for nvec in self._nvec.values())
-        width = env.game.spec.state_dim + 1 + self.steps
+        width = env.state_space.shape[0] // len(env.possible_agents) + 1 + self.steps
         vector = Box(-np.inf, np.inf, (width,), np.float32)
         self.observation_spaces: dict[str, Space[Any]] = {
             a: Dict({"observation": vector, "action_mask": Box(0, 1, (self._n,), np.int8)})
@@ -52,7 +54,7 @@ class TokenParallelEnv(ParallelEnv[str, Any, int]):
         self._codes: dict[str, list[int]] = {a: [] for a in self.possible_agents}
 
     def observation_space(self, agent: str) -> Space[Any]:
-        """Box((state_dim + 1 + steps,)), with mask `dict` beside a mask of Box((n,), int8)."""
+        """Box((width + 1 + steps,)), with mask `dict` beside a mask of Box((n,), int8)."""
         return self.observation_spaces[agent]
 
     def action_space(self, agent: str) -> Space[Any]:
@@ -149,6 +151,7 @@ class TokenEnv(gymnasium.Env[NDArray[np.float32], np.int64]):
     def __init__(self, env: AutoMLEnv) -> None:
         refuse_intervals(env.game.spec, "token")
         self.env = env
+        self.kinds, self.ordered = meaning(env.game.spec)
         self._nvec = [n for nvec in env.game.spec.nvec.values() for n in nvec]
         self._ends = np.cumsum([len(nvec) for nvec in env.game.spec.nvec.values()])
         self._n = max(self._nvec)
@@ -214,10 +217,10 @@ def _observe(state: NDArray[np.float32], code: list[int], nvec: Any, steps: int,
 def token_parallel_env(
     id: str, evaluator: str | None = None, *, mask: Mask = "dict", **options: Any
 ) -> TokenParallelEnv:
-    """Make the token view of a named game, agents side by side; options are those of `make_game`."""
+    """Make the token view of a named game, agents side by side; options are those of `parallel_env`."""
     return TokenParallelEnv(parallel_env(id, evaluator, **options), mask)
 
 
 def token_env(id: str, evaluator: str | None = None, **options: Any) -> TokenEnv:
-    """Make the token view of a named game for one agent; options are those of `make_game`."""
+    """Make the token view of a named game for one agent; options are those of `parallel_env`."""
     return TokenEnv(parallel_env(id, evaluator, **options))

@@ -99,6 +99,9 @@ def test_vector_env_trains_every_step():
     twin = ma2ml_env.vector_env("digits-v0", "surrogate")
     first, _ = env.reset(seed=1)
     assert first.shape == (24, 24)
+    plain = ma2ml_env.parallel_env("digits-v0", "surrogate")
+    seen = [np.concatenate(list(plain.reset(seed=None if i else 1)[0].values())) for i in range(24)]
+    assert np.array_equal(first, seen)  # those of the episodes that are played
     assert np.array_equal(first, twin.reset(seed=1)[0])
     for _ in range(3):
         observations, rewards, terminated, _, infos = env.step(flat(codes))
@@ -107,3 +110,75 @@ def test_vector_env_trains_every_step():
         assert np.array_equal(infos["final_obs"][0], first[0])
         first = observations
         assert np.array_equal(rewards, twin.step(flat(codes))[1])
+
+
+SINGLE = {
+    "flat": ma2ml_env.flat_env,
+    "box": ma2ml_env.box_env,
+    "vector": ma2ml_env.vector_env,
+    "token": ma2ml_env.token_env,
+}
+
+
+@pytest.mark.parametrize("view", SINGLE)
+def test_views_of_one_agent_hand_on_what_decisions_mean(view):
+    env, spec = SINGLE[view]("digits-v0", "surrogate"), ma2ml_env.parallel_env("digits-v0", "surrogate").game.spec
+    assert len(env.kinds) == len(env.ordered) == sum(map(len, spec.nvec.values()))
+    assert [f"aug.{kind}" if kind else "" for kind in spec.kinds["aug"]] == list(env.kinds[:30])
+    assert env.ordered[-20:] == spec.ordered["hpo"]
+    assert any(env.kinds)
+    assert any(env.ordered)
+
+
+def test_views_of_many_agents_hand_on_what_decisions_mean():
+    for make in (ma2ml_env.parallel_env, ma2ml_env.token_parallel_env, ma2ml_env.aec_env):
+        env = make("digits-v0", "surrogate")
+        spec = ma2ml_env.parallel_env("digits-v0", "surrogate").game.spec
+        assert env.kinds["aug"] == spec.kinds["aug"]
+        assert env.ordered["hpo"] == spec.ordered["hpo"]
+        assert list(env.kinds) == list(env.ordered) == list(spec.nvec)
+
+
+def test_kinds_of_a_module_without_any_are_empty():
+    env = ma2ml_env.parallel_env("trio-digits-v0", "surrogate")
+    assert env.kinds == {agent: ("",) * len(nvec) for agent, nvec in env.game.spec.nvec.items()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("observation", ["noise", "constant", "agent"])
+def test_the_same_decisions_get_the_same_reward_through_every_view(observation):
+    """10,000 random pipelines; those of one decision a step 100 of them."""
+    n = 10_000
+    env = ma2ml_env.parallel_env("digits-v0", "surrogate", observation=observation)
+    codes = random_codes(env.game.spec.nvec, n, seed=2)
+    env.reset(seed=6)
+    rewards = env.evaluate_batch(codes)
+    rows = flat(codes)
+    options = {"evaluator": "surrogate", "observation": observation}
+    views = {name: make("digits-v0", **options) for name, make in SINGLE.items() if name != "vector"}
+    middle = ((rows + 0.5) / views["box"].nvec * 2 - 1).astype(np.float32)
+    parallel, tokens = (make("digits-v0", **options) for make in (ma2ml_env.parallel_env, ma2ml_env.token_parallel_env))
+    turns = ma2ml_env.aec_env("digits-v0", **options)
+    vector = ma2ml_env.vector_env("digits-v0", num_envs=n, **options)
+    vector.reset(seed=6)
+    assert np.array_equal(vector.step(rows)[1], rewards)
+    for i in range(n):
+        seed = None if i else 6
+        for view in ("flat", "box"):
+            views[view].reset(seed=seed)
+        assert views["flat"].step(rows[i])[1] == views["box"].step(middle[i])[1] == rewards[i]
+        parallel.reset(seed=seed)
+        assert parallel.step({a: c[i] for a, c in codes.items()})[1]["aug"] == rewards[i]
+        if i >= 100:
+            continue
+        views["token"].reset(seed=seed)
+        *_, last = (views["token"].step(int(token))[1] for token in rows[i])
+        assert last == rewards[i]
+        tokens.reset(seed=seed)
+        for step in range(tokens.steps):
+            got = tokens.step({a: int(c[i][step]) if step < c.shape[1] else 0 for a, c in codes.items()})[1]["aug"]
+        assert got == rewards[i]
+        turns.reset(seed=seed)
+        for agent in turns.agents[:]:
+            turns.step(codes[agent][i])
+        assert turns.rewards["aug"] == rewards[i]

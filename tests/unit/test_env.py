@@ -48,6 +48,55 @@ def test_observations_are_new_arrays_and_new_draws():
     assert not np.array_equal(second["aug"], kept)
 
 
+def test_environments_without_a_seed_differ_and_a_seed_repeats():
+    first, second = env(), env()
+    assert first.seed != second.seed
+    assert not np.array_equal(first.reset()[0]["aug"], second.reset()[0]["aug"])
+    kept = first.reset(seed=4)[0]["aug"]
+    on = first.reset()[0]["aug"]  # goes on with the stream
+    assert not np.array_equal(on, kept)
+    assert np.array_equal(second.reset(seed=4)[0]["aug"], kept)
+    assert np.array_equal(second.reset()[0]["aug"], on)
+    seeded = ma2ml_env.parallel_env("digits-v0", "surrogate", seed=4)
+    assert seeded.seed == 4
+    assert np.array_equal(seeded.reset()[0]["aug"], kept)
+    assert np.array_equal(first.game.evaluator.optimum()[0]["aug"], second.game.evaluator.optimum()[0]["aug"])
+
+
+def test_a_batch_closes_the_episode_that_is_open():
+    e, twin = env(), env()
+    e.reset(seed=3)
+    twin.reset(seed=3)
+    rewards = e.evaluate_batch(joint(e, 3))
+    assert rewards[0] == twin.step({a: c[0] for a, c in joint(e, 3).items()})[1]["nas"]
+    with pytest.raises(ValueError, match="reset"):
+        e.step(one(e))
+
+
+@pytest.mark.parametrize(("observation", "width"), [("noise", 8), ("constant", 8), ("agent", 4)])
+def test_what_agents_observe(observation, width):
+    e = ma2ml_env.parallel_env("digits-v0", "surrogate", observation=observation)
+    seen, _ = e.reset(seed=3)
+    assert {e.observation_space(a).shape for a in e.possible_agents} == {(width,)}
+    assert e.state_space.contains(e.state())
+    if observation == "constant":
+        assert all((each == 1.0).all() for each in seen.values())
+    elif observation == "agent":
+        assert [seen[a].tolist() for a in seen] == [[1, 1, 0, 0], [1, 0, 1, 0], [1, 0, 0, 1]]
+    else:
+        assert len({float(each[0]) for each in seen.values()}) == 3
+    _, rewards, *_ = e.step(one(e))
+    plain = env()
+    plain.reset(seed=3)
+    assert rewards == plain.step(one(e))[1], "what is seen changes no episode"
+    assert bool(e.last_trial.proposal.states) == (observation == "noise"), "a state that nobody saw is none"
+
+
+def test_an_unknown_observation_is_named():
+    with pytest.raises(ValueError, match="unknown observation 'noice'; did you mean 'noise'"):
+        ma2ml_env.parallel_env("digits-v0", "surrogate", observation="noice")
+
+
 def test_explicit_seeds_leave_the_episodes_alone():
     e, twin = env(), env()
     actions = joint(e, 5)
