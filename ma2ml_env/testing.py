@@ -215,22 +215,28 @@ def check_learner(make: Callable[[], _Learner], spec: GameSpec, batches: int = 3
         batch: proposals at a time.
     """
     learner, twin = make(), make()
-    assert learner.ask(0) == [], "ask(0) is no proposal"
-    assert twin.ask(0) == []
+    for name in ("ask", "tell", "state_dict", "load_state_dict"):
+        assert callable(getattr(learner, name, None)), f"a learner has a method {name!r}; {learner!r} has none"
+    for each in (learner, twin):
+        nothing = each.ask(0)
+        assert nothing == [], f"ask(0) must return [], not {nothing!r}"
+        nothing = each.tell([])
+        assert nothing == {}, f"tell([]) must return {{}} and learn nothing, not {nothing!r}"
     number = itertools.count()
     for _ in range(batches):
         proposals = learner.ask(batch)
-        assert len(proposals) == batch
+        assert len(proposals) == batch, f"ask({batch}) must return {batch} proposals, not {len(proposals)}"
         for proposal in proposals:
             _check_proposal(proposal, spec)
         assert _as_json(twin.ask(batch)) == _as_json(proposals), "two learners of one seed propose different codes"
         trials = [_trial(next(number), proposal) for proposal in proposals]
         metrics = learner.tell(trials)
-        assert all(isinstance(k, str) and np.isfinite(v) for k, v in metrics.items()), f"metrics are finite: {metrics}"
+        assert all(isinstance(k, str) and np.isfinite(v) for k, v in metrics.items()), f"tell must return finite numbers by name: {metrics}"
         assert twin.tell(trials) == metrics, "two learners of one seed learn differently"
     states = [{agent: np.ones(spec.state_dim, dtype=np.float32) for agent in spec.nvec}] * 2
     for proposal in learner.ask(2, states):
-        assert all(proposal.states[agent] == (1.0,) * spec.state_dim for agent in spec.nvec), "states were not used"
+        used = all(proposal.states[agent] == (1.0,) * spec.state_dim for agent in spec.nvec)
+        assert used, "ask(n, states) must answer these states: each proposal holds its own, as tuples of floats"
     twin.ask(2, states)
     saved = copy.deepcopy(learner.state_dict())
     later = make()

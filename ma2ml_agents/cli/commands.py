@@ -1,6 +1,7 @@
 """The commands, which are frozen dataclasses, and how arguments become one of them."""
 
 import contextlib
+import inspect
 import io
 import re
 from collections.abc import Sequence
@@ -42,6 +43,7 @@ COMMANDS: dict[str, type[Any]] = {
     "verify": Verify,
     "paper": Paper,
 }
+_PLUGIN = "--plugin FILE, which may stand anywhere, is a Python file that registers parts of your own."
 _Command: Any = Union[tuple(Annotated[command, tyro.conf.subcommand(name)] for name, command in COMMANDS.items())]  # noqa: UP007
 
 
@@ -63,11 +65,9 @@ def parse(argv: Sequence[str]) -> Any:
             config = (tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes)
             if argv[0] in COMMANDS:  # the options of all the others need not be made
                 command, words = COMMANDS[argv[0]], list(argv[1:])
-                return tyro.cli(command, prog=f"ma2ml {argv[0]}", args=words, config=config)
-            title = (
-                "Search training pipelines for image classification with cooperating agents (MA2ML). Any command takes "
-                "--plugin FILE, a Python file that registers parts of your own."
-            )
+                about = f"{inspect.getdoc(command)}\n\n{_PLUGIN}"
+                return tyro.cli(command, prog=f"ma2ml {argv[0]}", description=about, args=words, config=config)
+            title = f"Search training pipelines for image classification with cooperating agents (MA2ML).\n\n{_PLUGIN}"
             return tyro.cli(_Command, prog="ma2ml", description=title, args=list(argv), config=config)
     except SystemExit as stop:
         if not stop.code:
