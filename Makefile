@@ -6,7 +6,7 @@ RUN ?= runs/digits
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) -q -rs
 
-.PHONY: search test test-full check lint install install-dev clean
+.PHONY: search test test-full lowest check lint install install-dev clean
 
 search: install
 	$(BIN)/ma2ml search digits-v0 --run $(RUN) --workers $(WORKERS)
@@ -20,6 +20,14 @@ test: install-dev
 # for want of a package. `gpu` needs a device.
 test-full: install-dev lint
 	$(PYTEST) -m "(slow or extra) and not gpu" --timeout 1800
+
+# The lowest version of every range in pyproject.toml, in an environment of its own, and the conformance tests on them.
+lowest:
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/pip install --quiet --disable-pip-version-check uv
+	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct -e ".[dev]"
+	.venv-lowest/bin/python -m pytest -n $(WORKERS) -q -rs tests/conformance tests/integrations/test_views.py \
+		tests/integrations/test_checkers.py tests/unit/test_env.py tests/unit/test_learners.py tests/unit/test_loop.py
 
 check: lint test
 
@@ -42,4 +50,4 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache .import_linter_cache *.egg-info
+	rm -rf $(VENV) .venv-lowest runs .pytest_cache .mypy_cache .ruff_cache .import_linter_cache *.egg-info

@@ -220,8 +220,8 @@ def check_learner(make: Callable[[], _Learner], spec: GameSpec, batches: int = 3
     for each in (learner, twin):
         nothing = each.ask(0)
         assert nothing == [], f"ask(0) must return [], not {nothing!r}"
-        nothing = each.tell([])
-        assert nothing == {}, f"tell([]) must return {{}} and learn nothing, not {nothing!r}"
+        metrics = each.tell([])
+        assert metrics == {}, f"tell([]) must return {{}} and learn nothing, not {metrics!r}"
     number = itertools.count()
     for _ in range(batches):
         proposals = learner.ask(batch)
@@ -231,7 +231,9 @@ def check_learner(make: Callable[[], _Learner], spec: GameSpec, batches: int = 3
         assert _as_json(twin.ask(batch)) == _as_json(proposals), "two learners of one seed propose different codes"
         trials = [_trial(next(number), proposal) for proposal in proposals]
         metrics = learner.tell(trials)
-        assert all(isinstance(k, str) and np.isfinite(v) for k, v in metrics.items()), f"tell must return finite numbers by name: {metrics}"
+        assert all(isinstance(k, str) and np.isfinite(v) for k, v in metrics.items()), (
+            f"tell must return finite numbers by name: {metrics}"
+        )
         assert twin.tell(trials) == metrics, "two learners of one seed learn differently"
     states = [{agent: np.ones(spec.state_dim, dtype=np.float32) for agent in spec.nvec}] * 2
     for proposal in learner.ask(2, states):
