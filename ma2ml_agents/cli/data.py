@@ -77,5 +77,5 @@ class Data:
         """Of a search on these data."""
         usual = {each.name: said(each).default for each in fields(RunConfig)}
         kind = "npz" if self.place.is_file() else "images"
-        told: dict[str, Any] = {**usual, "game": "own-small-v0", "seed": 0, "set": (f"seed={self.seed}",)}
+        told: dict[str, Any] = {**usual, "game": "own-small-v1", "seed": 0, "set": (f"seed={self.seed}",)}
         return RunConfig.told({**told, **vars(self.told), kind: self.place})

@@ -101,11 +101,11 @@ class RunConfig:
     ))  # fmt: skip
     download: bool = since(Option("fetch the data set into --data if it is not there", "source", False, safe=True))
     images: str | None = since(Option(
-        "of own-v0 and own-small-v0: a folder with train/val/test folders of class folders, or the class folders themselves",
+        "of the games own-*: a folder with train/val/test folders of class folders, or the class folders themselves",
         "source", None, safe=True, metavar="DIR", hint="", later=None, kind=Path, read=_absolute,
     ))  # fmt: skip
     npz: str | None = since(Option(
-        "of own-v0 and own-small-v0: a file with x_train (N x H x W [x C]), y_train, optionally x_val, y_val, x_test, y_test",
+        "of the games own-*: a file with x_train (N x H x W [x C]), y_train, optionally x_val, y_val, x_test, y_test",
         "source", None, safe=True, metavar="FILE", hint="", later=None, kind=Path, read=_absolute,
     ))  # fmt: skip
     size: int | None = since(Option(
@@ -133,7 +133,7 @@ class RunConfig:
         read=_absolute,
     ))  # fmt: skip
     groups: str | None = since(Option(
-        "of own-v0 and own-small-v0: a CSV file with a line `name,group` for each image; what has the same group (one person, "
+        "of the games own-*: a CSV file with a line `name,group` for each image; what has the same group (one person, "
         "one burst) stays in one part of the data", "source", None, metavar="FILE", hint=NONE, kind=Path, read=_absolute,
     ))  # fmt: skip
     flops_limit: float | None = since(Option(

@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -18,14 +18,17 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning"),
     pytest.mark.filterwarnings("ignore:Choices for a categorical distribution:UserWarning"),
 ]
-optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
-@pytest.fixture
-def sampler() -> Callable[[], BaseSampler]:
-    return lambda: MA2MLSampler(seed=0, batch=2)
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    yield
+    optuna.logging.set_verbosity(before)
 
 
+@pytest.mark.slow
 class TestBasic(cases.BasicSamplerTestCase):
     """One exception: a range that changes is refused."""
 
@@ -38,6 +41,7 @@ class TestBasic(cases.BasicSamplerTestCase):
             super().test_dynamic_range_objective(sampler, 20, 30)
 
 
+@pytest.mark.slow
 class TestRelative(cases.RelativeSamplerTestCase):
     @pytest.fixture
     def sampler(self) -> Callable[[], BaseSampler]:
@@ -160,6 +164,7 @@ def test_what_somebody_else_decided_is_told_as_it_was():
     assert best.proposal.codes["hpo"] == pytest.approx((0.75, 0.5))
 
 
+@pytest.mark.slow
 def test_a_loaded_study_goes_on(tmp_path):
     """The learner of the second process is told all of the first one's trials."""
     storage = f"sqlite:///{tmp_path / 's.db'}"

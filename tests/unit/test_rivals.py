@@ -325,7 +325,8 @@ def test_without_smac_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch)
 # ---- the models of others --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["gp_sampler", pytest.param("smac", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["gp_sampler", "smac"])
 def test_a_model_learns_after_its_random_start(name: str) -> None:
     learner = make_learner(name, GameSpec({"a": (4,) * 4, "b": (3,) * 2}), seed=0, **{START[name]: 12})
     first, rounds = learner.ask(12), list[list[Proposal]]()
