@@ -34,9 +34,11 @@ def table(rows: Sequence[dict]) -> str:
         own = [row["means"] for row in rows if (row["rate"], row["observation"]) == (rate, observation)]
         cells = []
         for mark in MARKS:
-            ends = [fmean(means[max(0, mark - WINDOW) // BATCH : mark // BATCH]) for means in own]
+            ends = [
+                fmean(means[(mark - WINDOW) // BATCH : mark // BATCH]) for means in own if mark <= len(means) * BATCH
+            ]
             half = student.ppf(0.975, len(ends) - 1) * stdev(ends) / len(ends) ** 0.5 if len(ends) > 1 else float("nan")
-            cells.append(f"{fmean(ends):.3f} ± {half:.3f}")
+            cells.append(f"{fmean(ends):.3f} ± {half:.3f}" if ends else "-")
         lines.append(f"| `{observation}` | {rate:g} | {len(own)} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 

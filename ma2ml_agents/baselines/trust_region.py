@@ -45,8 +45,8 @@ class TrustRegionConfig:
 
     def __post_init__(self) -> None:
         check_ranges(self, at_least_one=("start", "candidates", "length", "longest", "successes", "failures"))
-        if self.factor <= 1.0:
-            raise ValueError(f"factor is above 1, not {self.factor}")
+        if not 1.0 < self.factor <= 10.0:
+            raise ValueError(f"factor is above 1 and at most 10, not {self.factor}")
 
 
 class TrustRegion(Remembering):
