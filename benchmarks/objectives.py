@@ -128,7 +128,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def play(args: argparse.Namespace) -> None:
-
     def rows() -> list[dict[str, Any]]:
         return [json.loads(line) for line in args.out.read_text().splitlines()] if args.out.exists() else []
 

@@ -31,7 +31,7 @@ class AutoMLEnv(ParallelEnv[str, Observation, Action]):
     What an agent observes says nothing about the reward; it is one of
 
     - `noise`: its random state S_i (paper, section 3.2), `Box((8,), float32)`, drawn anew every episode. It is the default,
-      since it is the paper's game. A network that is not made for it spends its trials on learning to ignore it;
+      since it is the paper's game. A network that is not made for it may spend many trials on learning to ignore it;
     - `constant`: ones of the same shape: for algorithms that need no state;
     - `agent`: a one, and the agent's number as one-hot, `Box((1 + agents,), float32)`: for agents that share a network.
 

@@ -26,7 +26,7 @@ class GPSamplerConfig:
 class GPSampler(Studied):
     """Optuna's GPSampler: Matern kernel, relevance by decision, expected improvement over what runs already.
 
-    It takes minutes a batch where decisions are many: its place are small tables.
+    It fits the process anew for each proposal, so its time grows with trials and decisions: it is for small tables.
 
     Raises:
         ImportError: without optuna; it is the extra `optuna`.

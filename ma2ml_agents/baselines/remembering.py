@@ -1,4 +1,4 @@
-"""What rivals share whose whole state is the trials and a generator: each batch, their model is made anew from the trials."""
+"""What rivals share that remember all trials: memory, generator, and codes that are new."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -15,8 +15,8 @@ from ma2ml_env.trial import GameSpec, Proposal, Trial
 class Remembering:
     """A learner of decisions alone that remembers all trials.
 
-    A subclass says in `pick` which codes come next. What it derives from the trials it derives with a seed from the learner's
-    own generator, so a state holds nothing of its package's, and what is asked and never told leaves no trace.
+    A subclass says in `pick` which codes come next. A model of somebody else's package is made anew from the trials, with a seed
+    from the learner's own generator: so a state holds nothing of the package's, and what is asked and never told leaves no trace.
     """
 
     name: ClassVar[str]

@@ -100,6 +100,7 @@ class SMAC(Remembering):
             local_search_iterations=self.config.searches, seed=self.seed(),
         )  # fmt: skip
         order = np.argsort(costs, kind="stable")  # it begins local searches from the first ones
+        # Its public method mixes random ones in.
         ranked = maximizer._maximize([trials[row] for row in order], self.config.challengers)
         known, found = set(trials), list[Any]()
         for _, one in ranked:

@@ -95,7 +95,7 @@ def test_what_is_no_plugin_is_one_line(here, words, message, capsys):
         "twice.py": "from ma2ml_env import register\nregister('modules', 'aug', 'twice:Other')",
     }.items():
         Path(name).write_text(text)
-    assert main(["list", *words]) in (2,)
+    assert main(["list", *words]) == 2
     told = capsys.readouterr().err
     assert message in told
     assert told.count("\n") == 1
