@@ -15,8 +15,9 @@ from ma2ml_env.trial import GameSpec, Proposal, Trial
 class Remembering:
     """A learner of decisions alone that remembers all trials.
 
-    A subclass says in `pick` which codes come next. A model of somebody else's package is made anew from the trials, with a seed
-    from the learner's own generator: so a state holds nothing of the package's, and what is asked and never told leaves no trace.
+    A subclass says in `pick` which codes come next. It makes a model of somebody else's package anew from the trials, with a
+    seed from the learner's own generator. So a state holds nothing of the package's, and what is asked and never told leaves no
+    trace.
     """
 
     name: ClassVar[str]
