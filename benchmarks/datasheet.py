@@ -1,0 +1,214 @@
+"""What a measured game is like: `python benchmarks/datasheet.py trio-digits-v0 [--data FILE] [--out FILE.json]`.
+
+Prints the tables of a game's datasheet as Markdown and keeps the figures as JSON. All are of the table alone, so they are exact
+but for the noise of its trainings:
+
+- counts, hours, versions, failures, pipelines below .5;
+- shares of variance under uniform policies over the codes, of each agent alone and with others;
+- noise: the deviation between trainings of one pipeline over the one between pipelines, and near several accuracies;
+- Kendall's tau between two trainings of the same pipelines, of all, of the upper half, of the top 5 %. With a third, that
+  one chooses the part, else the mean of the two does, which makes tau too low. Of more than three, the first three count;
+- tau between an epoch of one training and the end of another;
+- the optimum: pipelines that are not told from it, equilibria, what separate search and main effects lose, Shapley values.
+
+`--beside ID [--beside-data FILE]` adds the rank correlation with another game of the same pipelines.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from itertools import permutations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from provenance import header
+from scipy.stats import kendalltau, spearmanr
+
+import ma2ml_env
+from ma2ml_env.tables import analysis
+from ma2ml_env.tables.measured import Measured
+
+Floats = NDArray[np.float64]
+NEAR = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.93)
+"""accuracies at which the noise is told"""
+PARTS = {"all": 1.0, "upper half": 0.5, "top 5 %": 0.05}
+BASE_AUG = "none"
+"""the strength of no policy"""
+
+
+class Sheet:
+    """The figures of one table; codes of one pipeline count each where policies draw them, else once."""
+
+    def __init__(self, id: str, data: str | None) -> None:
+        self.game = ma2ml_env.make_game(id, "table", data=data)
+        source: Any = self.game.evaluator
+        if not isinstance(source.source, Measured):
+            raise SystemExit(f"{id} is no measured game")
+        self.source = source = source.source
+        self.agents = list(source.spaces)
+        self.own = np.unique(source.same)
+        """numbers of the different pipelines"""
+        self.repeats = source.values[self.own]
+        self.means = np.nanmean(self.repeats, axis=1)
+        self.joint = analysis.as_joint(np.nanmean(source.values, axis=1), source.spaces)
+
+    def figures(self) -> dict[str, Any]:
+        told: dict[str, Any] = {"counts": self.counts(), "variance": self.variance(), "optimum": self.optimum()}
+        if self.repeats.shape[1] > 1:
+            told |= {"noise": self.noise(), "retest": self.retest(), "curve": self.curve()}
+        return told
+
+    def counts(self) -> dict[str, Any]:
+        of_one = (~np.isnan(self.repeats)).sum(1)
+        made = [each["made"] for each in self.source.about["sources"]]
+        return {
+            "codes": len(self.source.same),
+            "pipelines": len(self.own),
+            "trainings": int(of_one.sum()),
+            "pipelines_by_trainings": {str(n): int((of_one == n).sum()) for n in np.unique(of_one)},
+            "failed_trainings": int((self.source.errors[self.own] > 0).sum()),
+            "below_half": float((self.means < 0.5).mean()),
+            "hours": float(np.nansum(self.source.seconds[self.own])) / 3600,
+            "median_macs": float(np.median(self.source.macs)),
+            "made": {name: sorted({str(each[name]) for each in made}) for name in made[0]},
+        }
+
+    def variance(self) -> dict[str, Any]:
+        found, total = analysis.shares(self.joint), analysis.total_shares(self.joint)
+        return {
+            "alone": {agent: found[number,] for number, agent in enumerate(self.agents)},
+            "total": dict(zip(self.agents, total, strict=True)),
+            "across_agents": sum(share for agents, share in found.items() if len(agents) > 1),
+            "no_policy_is_best": self.no_policy(),
+        }
+
+    def no_policy(self) -> float:
+        """In which share of the other agents' joint actions nothing of AUG is better than no policy."""
+        aug = self.agents.index("aug")
+        space = self.source.spaces["aug"]
+        none = [space.decode(code)["strength"] == BASE_AUG for code in np.ndindex(*space.nvec)]
+        by_action = np.moveaxis(self.joint, aug, 0).reshape(len(none), -1)
+        return float((by_action[none].max(0) >= by_action.max(0)).mean())
+
+    def noise(self) -> dict[str, Any]:
+        twice = ~np.isnan(self.repeats[:, 1])
+        variance = float(np.mean(np.nanvar(self.repeats[twice], axis=1, ddof=1)))
+        near = np.sqrt(analysis.noise_variance(self.repeats, np.array(NEAR)))
+        return {
+            "over_deviation": float(np.sqrt(variance) / self.means.std()),
+            "near": {f"{at:g}": float(each) for at, each in zip(NEAR, near, strict=True)},
+        }
+
+    def retest(self) -> dict[str, float]:
+        """Of all ordered choices of two trainings, and of a third that picks the part, the mean."""
+        first = self.repeats[:, :3]
+        first = first[~np.isnan(first).any(1)]
+        told = {}
+        for name, share in PARTS.items():
+            taus = []
+            for one, other, *third in permutations(range(first.shape[1])):
+                by = first[:, third[0]] if third else first.mean(1)
+                part = np.argsort(-by, kind="stable")[: max(2, round(share * len(by)))]
+                taus.append(tau(first[part, one], first[part, other]))
+            told[name] = float(np.mean(taus))
+        return told
+
+    def curve(self) -> dict[str, float]:
+        """Epoch -> tau of its accuracies with another training's at the end."""
+        curves = self.source.curves[self.own][:, :3]
+        curves = curves[~np.isnan(curves).any((1, 2))]
+        pairs = list(permutations(range(curves.shape[1]), 2))
+        return {
+            str(epoch): float(np.mean([tau(curves[:, one, place], curves[:, other, -1]) for one, other in pairs]))
+            for place, epoch in enumerate(self.source.epochs)
+        }
+
+    def optimum(self) -> dict[str, Any]:
+        best = int(self.means.argmax())
+        joint = np.unravel_index(int(self.joint.argmax()), self.joint.shape)
+        uniform = [np.full(size, 1 / size) for size in self.joint.shape]
+        codes, _ = self.source.optimum()
+        base = self.base()
+        told: dict[str, Any] = {
+            "values": {agent: space.decode(codes[agent]) for agent, space in self.source.spaces.items()},
+            "accuracy": float(self.means[best]),
+            "mean_of_all": float(self.joint.mean()),
+            "equilibria": int(analysis.equilibria(self.joint).sum()),
+            "main_effects_lose": analysis.by_main_effects(self.joint)[1],
+            "separate_search_loses": analysis.separate(self.joint, base)[1],
+            "shapley": dict(
+                zip(self.agents, analysis.shapley(self.joint, [int(a) for a in joint], uniform), strict=True)
+            ),
+        }
+        if self.source.mean_tests is not None:
+            tests = self.source.mean_tests[self.own]
+            told["its_test_accuracy"] = float(tests[best])
+            told["best_test_accuracy"] = float(tests.max())
+        if self.repeats.shape[1] > 1:
+            told["not_told_apart"] = int(analysis.not_told_apart(self.repeats).sum())
+        return told
+
+    def base(self) -> list[int]:
+        """The agents' actions that come closest to the game's base recipe."""
+        modules = self.game.modules.values()
+        codes = [module.space.encode(module.base_values(self.game.base)) for module in modules]
+        return [int(np.ravel_multi_index(c, m.space.nvec)) for c, m in zip(codes, modules, strict=True)]
+
+
+def tau(one: Floats, other: Floats) -> float:
+    return float(kendalltau(one, other).statistic)
+
+
+def beside(one: Sheet, other: Sheet) -> dict[str, float]:
+    """Rank correlations of the same pipelines in two games."""
+    if one.means.shape != other.means.shape:
+        raise SystemExit("the two games have different pipelines")
+    return {"kendall": tau(one.means, other.means), "spearman": float(spearmanr(one.means, other.means).statistic)}
+
+
+def flat(told: dict[str, Any], before: str = "") -> list[tuple[str, str]]:
+    """Rows of a table of two columns."""
+    rows = []
+    for name, value in told.items():
+        label = f"{before}{name.replace('_', ' ')}"
+        if isinstance(value, dict):
+            rows += flat(value, f"{label}: ")
+        elif isinstance(value, list):
+            rows.append((label, ", ".join(map(str, value))))
+        else:
+            rows.append(
+                (
+                    label,
+                    f"{value:,.4g}"
+                    if isinstance(value, float)
+                    else f"{value:,}"
+                    if isinstance(value, int)
+                    else str(value),
+                )
+            )
+    return rows
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("id")
+    parser.add_argument("--data", default=None, help="a file of trainings; without it, what comes with the package")
+    parser.add_argument("--beside", default=None, help="another game of the same pipelines")
+    parser.add_argument("--beside-data", default=None, help="its file of trainings")
+    parser.add_argument("--out", type=Path, default=None, help="keeps the figures as JSON")
+    args = parser.parse_args(argv)
+    sheet = Sheet(args.id, args.data)
+    told = sheet.figures()
+    if args.beside:
+        told["beside"] = {args.beside: beside(sheet, Sheet(args.beside, args.beside_data))}
+    print("\n".join(["| figure | |", "|---|---|", *(f"| {name} | {value} |" for name, value in flat(told))]))
+    if args.out:
+        args.out.write_text(json.dumps({**header(), "game": args.id, **told}, indent=2) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
