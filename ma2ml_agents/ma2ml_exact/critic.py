@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from ma2ml_agents.gaussian import MOST, GaussianProcess
+from ma2ml_agents.gaussian_functions import FEATURES, Functions
 from ma2ml_agents.joint import Joint
 from ma2ml_agents.ma2ml_exact.additive import Additive, Weights
 from ma2ml_agents.ma2ml_exact.effects import Effects
-from ma2ml_agents.ma2ml_exact.functions import FEATURES, Functions
 from ma2ml_agents.saving import seeded
 
 _LEAST = 0.2

@@ -19,10 +19,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ma2ml_agents.gaussian_functions import GRID
 from ma2ml_agents.joint import Joint
 
-GRID = 33
-"""positions of an interval that effects stand for"""
 _PART = 64
 """positions are read to this part of a step of the grid, so that sums of their products are exact in floating point"""
 _REACH = 0.35

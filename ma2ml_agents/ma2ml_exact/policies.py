@@ -16,8 +16,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ma2ml_agents.ma2ml_exact.effects import GRID, Effects
-from ma2ml_agents.ma2ml_exact.functions import Functions
+from ma2ml_agents.gaussian_functions import GRID, Functions
+from ma2ml_agents.ma2ml_exact.effects import Effects
 
 _ROUNDS = 4
 """of all agents' answers, where they interact"""

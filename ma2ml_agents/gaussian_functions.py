@@ -1,4 +1,4 @@
-"""Draws of the interacting critic, as functions of all joint actions.
+"""Draws of the Gaussian process as functions of all joint actions.
 
 By Matheron's rule a draw is one of the prior, corrected by what the trials say: f(A) = psi(A) w + k(A, X) K^-1 (y - psi(X) w -
 noise). The prior is drawn by random features of the kernel itself: for exp(-u [a != a']) a random sign of every choice, in a
@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from ma2ml_agents.gaussian import Posterior
-from ma2ml_agents.ma2ml_exact.effects import GRID
 
+GRID = 33
+"""positions of an interval that a function has values at"""
 FEATURES = 256
 """random features of a draw of the prior"""
 _LEAST = 1e-30
