@@ -5,7 +5,8 @@ drawn at random, one training each; a critic learns from them, and forecasts all
 Pearson's correlation of its forecasts with what these pipelines had (the mean of their trainings), and how much better than
 names alone a critic is in the same draws: mean and 95 % interval over the draws.
 
-- names: an effect for each choice; order, ties: the closed-form learner's critic that knows these too; interactions: all of it;
+- names: an effect for each choice; order, ties, features: the closed-form learner's critic that knows these too, one after the
+  other; interactions: ties and these; all: everything;
 - process: the Gaussian process alone, by which the hybrid judges mutants;
 - forest, boosting: scikit-learn's, on choices as numbers where they are ordered and as columns where not;
 - forest + features, boosting + features: what the modules tell of codes beside it.
@@ -49,9 +50,11 @@ _STEPS = 20
 """batches whose steps a critic's settings have had; a learner's have one a batch"""
 
 
-def critic(ties: bool, order: bool, interactions: bool) -> Forecast:
+def critic(*known: str) -> Forecast:
+    switches = {name: name in known for name in ("order", "ties", "features", "interactions")}
+
     def forecast(spec: GameSpec, codes: Any, targets: Floats, others: Any, seed: int) -> Floats:
-        own = Critic(Joint(spec), ties=ties, order=order, interactions=interactions)
+        own = Critic(Joint(spec), **switches)
         x, y, generator = torch.from_numpy(codes), torch.from_numpy(targets), torch.Generator().manual_seed(seed)
         own.learn(x, y, generator, _STEPS)
         return np.asarray(own.mean(torch.from_numpy(others)).numpy())
@@ -84,10 +87,12 @@ def trees(kind: Callable[..., Any], features: bool) -> Forecast:
 
 
 FORECASTS: dict[str, Forecast] = {
-    "names": critic(False, False, False),
-    "order": critic(False, True, False),
-    "ties": critic(True, True, False),
-    "interactions": critic(True, True, True),
+    "names": critic(),
+    "order": critic("order"),
+    "ties": critic("order", "ties"),
+    "features": critic("order", "ties", "features"),
+    "interactions": critic("order", "ties", "interactions"),
+    "all": critic("order", "ties", "features", "interactions"),
     "process": process,
     "forest": trees(RandomForestRegressor, False),
     "forest + features": trees(RandomForestRegressor, True),

@@ -1,6 +1,6 @@
 """The additive critic: the exact posterior of values that are sums of effects, and draws of it.
 
-    R(A) = level + sum_d e_d[a_d] + noise,    e ~ N(0, s^2 C),    noise ~ N(0, r s^2)
+    R(A) = level + sum_d e_d[a_d] + phi(A) w + noise,    e ~ N(0, s^2 C),    w ~ N(0, s^2 v I),    noise ~ N(0, r s^2)
 
 Eq. 11 of the paper, min E[(Q(S, A) - R)^2], is solved exactly, and with it what the trials leave open. Not of the paper:
 Bayesian linear regression and its evidence are those of Bishop 2006, sections 3.3 and 3.5. In whitened effects u, e = L u with
@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 
 from ma2ml_agents.ma2ml_exact.effects import Effects, times
+from ma2ml_agents.meaning import Meaning
 
 _STEP = 0.35
 """how far a step moves the logarithm of a weight, if at all"""
-_RANGES = {"noise": (math.log(0.1), math.log(1e5)), "order": (-6.0, 4.0), "tie": (-6.0, 4.0)}
+_RANGES = {"noise": (math.log(0.1), math.log(1e5)), "order": (-6.0, 4.0), "tie": (-6.0, 4.0), "meaning": (-6.0, 4.0)}
 """lowest and highest logarithm"""
 _AT_ONCE = 1024
 """trials that are counted at a time: what that takes does not grow"""
@@ -31,6 +32,8 @@ class Weights:
     """log r"""
     order: float = 0.0
     tie: float = math.log(0.1)
+    meaning: float = math.log(0.1)
+    """of all features together: v times their number"""
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class Posterior:
     likelihood: float
     """logarithm, but for a constant"""
     mean: Tensor
-    """(size + 1,) of the effects and the level"""
+    """(size + 1 + F,) of the effects, the level and the features"""
     factors: list[Tensor]
     """of the prior covariance"""
     cholesky: Tensor
@@ -49,33 +52,39 @@ class Posterior:
     """s"""
 
     def deviations(self, noise: Tensor) -> Tensor:
-        """How effects may differ from their mean, (size + 1, n), by white noise of that shape."""
+        """How effects may differ from their mean, (size + 1 + F, n), by white noise of that shape."""
         white = torch.linalg.solve_triangular(self.cholesky.T, noise, upper=True)
         return self.scale * times(self.factors, white)
 
     def deviation(self, row: Tensor) -> float:
-        """Of the value of a joint action with these effects (size + 1,): what the trials leave open of it."""
+        """Of the value of a joint action with these effects (size + 1 + F,): what the trials leave open of it."""
         whitened = times(self.factors, row[:, None], transposed=True)
         return self.scale * float(torch.linalg.solve_triangular(self.cholesky, whitened, upper=False).norm())
 
 
 class Additive:
-    """Bayesian linear regression on single choices.
+    """Bayesian linear regression on single choices, and on what they mean.
 
     Args:
         effects: what they are, and what is believed of them.
+        meaning: features.
 
-    `weights`, and whose `turn` it is to move, are all that has to be kept. How often choices came together is counted on from
-    the trials of before.
+    `meant` are the features of the trials. `weights`, and whose `turn` it is to move, are all that has to be kept. How often
+    choices came together is counted on from the trials of before.
     """
 
-    def __init__(self, effects: Effects) -> None:
-        self.effects = effects
+    def __init__(self, effects: Effects, meaning: Meaning) -> None:
+        self.effects, self.meaning = effects, meaning
         self.weights = Weights(math.log(len(effects.sizes)))
         self.turn = 0
-        self._moves = ["noise", *["order"] * effects.in_order, *["tie"] * effects.tied]
-        self._seen = torch.empty(0, 0)
-        self._gram = torch.zeros(effects.size + 1, effects.size + 1, dtype=torch.float64)
+        self._moves = [
+            "noise",
+            *["order"] * effects.in_order,
+            *["tie"] * effects.tied,
+            *["meaning"] * (meaning.size > 0),
+        ]
+        self._seen, self.meant = torch.empty(0, 0), torch.empty(0, meaning.size, dtype=torch.float64)
+        self._gram = torch.zeros([effects.size + 1 + meaning.size] * 2, dtype=torch.float64)
 
     def fit(self, codes: Tensor, targets: Tensor, steps: int = 0) -> Posterior:
         """What trials tell, after steps of the weights in turn towards where they make these likeliest.
@@ -104,19 +113,30 @@ class Additive:
         """X^T y, y^T y and N. X^T X is kept: of whole numbers and parts, so counting on gives the bits of counting anew."""
         before = len(self._seen)
         if not before or before > len(codes) or not torch.equal(codes[:before], self._seen):
-            before, self._gram = 0, torch.zeros_like(self._gram)  # the oldest were forgotten
+            before, self._gram, self.meant = (
+                0,
+                torch.zeros_like(self._gram),
+                self.meant[:0],
+            )  # the oldest were forgotten
         for first in range(before, len(codes), _AT_ONCE):
-            x = self.effects.rows(codes[first : first + _AT_ONCE])
+            x = self.rows(codes[first : first + _AT_ONCE])
             self._gram += x.T @ x
+            self.meant = torch.cat([self.meant, x[:, self.effects.size + 1 :]])
         self._seen = codes.clone()
         at, share = self.effects.entries(codes)
-        b = torch.zeros(len(self._gram), dtype=torch.float64)
+        b = torch.zeros(self.effects.size + 1, dtype=torch.float64)
         b.index_add_(0, at.flatten(), (share * targets[:, None]).flatten())
-        return b, float(targets @ targets), len(codes)
+        return torch.cat([b, self.meant.T @ targets]), float(targets @ targets), len(codes)
+
+    def rows(self, codes: Tensor) -> Tensor:
+        """What joint actions (n, L) have of the effects, the level and the features: (n, size + 1 + F)."""
+        return torch.cat([self.effects.rows(codes), self.meaning(codes)], dim=1)
 
     def _posterior(self, weights: Weights, b: Tensor, total: float, n: int) -> Posterior:
         r = math.exp(weights.noise)
         factors = self.effects.factors(math.exp(weights.order), math.exp(weights.tie))
+        if features := self.meaning.size:
+            factors.append(math.sqrt(math.exp(weights.meaning) / features) * torch.eye(features, dtype=torch.float64))
         half = times(factors, self._gram, transposed=True)
         precision = times(factors, half.T, transposed=True) / r
         precision.diagonal().add_(1.0)

@@ -25,6 +25,8 @@ class ExactConfig:
     """whether decisions of one kind may share effects"""
     order: bool = True
     """whether near choices of an ordered decision may have near effects"""
+    features: bool = True
+    """whether what the game tells of codes may be worth something"""
     interactions: bool = True
     """whether choices may be worth something together"""
     off_policy: bool = True
@@ -32,7 +34,7 @@ class ExactConfig:
     agents: str = "several"
     """several: each has its own decisions and answers the others; one has all of them"""
     credit: str = "exact"
-    """exact, or joint: policies learn from the joint values of their own samples. Only without interactions"""
+    """exact, or joint: policies learn from the joint values of their own samples. Only without features and interactions"""
     credit_steps: int = 12
     """of that learning, for each proposal"""
 
@@ -43,5 +45,7 @@ class ExactConfig:
             at_least_one=("credit_steps",),
             choices={"targets": TARGETS, "agents": ("several", "one"), "credit": ("exact", "joint")},
         )
-        if self.credit == "joint" and self.interactions:
-            raise ValueError("credit=joint is for a critic that is a sum over decisions: set interactions=false")
+        if self.credit == "joint" and (self.interactions or self.features):
+            raise ValueError(
+                "credit=joint is for a critic that is a sum over decisions: set interactions=false and features=false"
+            )

@@ -16,10 +16,14 @@ from ma2ml_agents.gaussian_functions import FEATURES, Functions
 from ma2ml_agents.joint import Joint
 from ma2ml_agents.ma2ml_exact.additive import Additive, Weights
 from ma2ml_agents.ma2ml_exact.effects import Effects
+from ma2ml_agents.ma2ml_exact.meant import Meant
+from ma2ml_agents.meaning import Meaning
 from ma2ml_agents.saving import seeded
 
 _LEAST = 0.2
 """share of what effects leave over that has to be interactions, for them to be worth their time"""
+_MEANS = 0.02
+"""deviation of what features are worth to the trials that makes agents answer each other, in deviations of the targets"""
 _SELDOM = 4
 """batches after which the share is looked at again where it is less"""
 
@@ -28,9 +32,9 @@ class Draws(NamedTuple):
     """Draws of the critic."""
 
     effects: Tensor
-    """(size + 1, n) values of all choices, and a level"""
-    functions: Functions | None
-    """what choices are worth together; None where nothing speaks for it"""
+    """(size + 1 + F, n) values of all choices, a level, and those of features"""
+    together: list[Functions | Meant]
+    """what choices are worth together; nothing where nothing speaks for it"""
 
 
 class Critic:
@@ -40,14 +44,16 @@ class Critic:
         joint: the layout of joint actions.
         ties: whether decisions of one kind may share effects.
         order: whether near choices of an ordered decision may have near effects.
+        features: whether what the game tells of codes may be worth something.
         interactions: whether choices may be worth something together.
     """
 
-    def __init__(self, joint: Joint, *, ties: bool, order: bool, interactions: bool) -> None:
-        self.effects = Effects(joint, ties=ties, order=order)
-        self._additive = Additive(self.effects)
+    def __init__(self, joint: Joint, *, ties: bool, order: bool, features: bool, interactions: bool) -> None:
+        self.effects, self.meaning = Effects(joint, ties=ties, order=order), Meaning(joint, wanted=features)
+        self._joint, self._additive = joint, Additive(self.effects, self.meaning)
         self._process = GaussianProcess(joint.nvec) if interactions else None
-        self.noise = self.effects.size + 1 + FEATURES + MOST
+        self._linear = self.effects.size + 1 + self.meaning.size
+        self.noise = self._linear + FEATURES + MOST
         """numbers of white noise that a draw takes"""
         self.knows = False
         """whether there is anything to draw: trials of different worth"""
@@ -55,13 +61,15 @@ class Critic:
         """what trials leave open: deviation of the value of the action that they speak for, in deviations of the targets"""
         self.interactions = 0.0 if self._process is None else self._process.share
         """share of what effects leave over that is interactions, by what makes the trials likeliest; the rest is noise"""
+        self.meanings = 0.0
+        """deviation of what features are worth to the trials, in deviations of the targets"""
         self._waited = 0
 
     def learn(self, codes: Tensor, targets: Tensor, generator: torch.Generator, batches: int) -> dict[str, float]:
         """Fit to trials, of which so many batches are new: codes (N, L), targets (N,)."""
         self.see(codes, targets, batches, generator)
         weights = {f"log_{name}": value for name, value in vars(self._additive.weights).items()}
-        return {**weights, "open": self.open, "interactions": self.interactions}
+        return {**weights, "open": self.open, "features": self.meanings, "interactions": self.interactions}
 
     def see(self, codes: Tensor, targets: Tensor, batches: int = 0, generator: torch.Generator | None = None) -> None:
         """Take in trials; as many steps of all settings as there are new batches."""
@@ -70,10 +78,14 @@ class Critic:
             self.open = 1.0
             return
         self._effects = self._additive.fit(codes, targets, batches)
+        if self.meaning.size:
+            self.meanings = float(
+                (self._additive.meant @ self._effects.mean[self.effects.size + 1 :]).std(correction=0)
+            )
         best = self.effects.best(self._effects.mean)
-        self.open = self._effects.deviation(self.effects.rows(best)[0])
+        self.open = self._effects.deviation(self._additive.rows(best.to(codes.dtype))[0])
         if self._process is not None:
-            rest = targets - self._values(codes, self._effects.mean[:, None])[:, 0]
+            rest = targets - self._values(codes, self._additive.meant, self._effects.mean[:, None])[:, 0]
             if generator is not None:
                 self._waited += 1
                 if self.interactions >= _LEAST or self._waited >= _SELDOM:
@@ -87,23 +99,27 @@ class Critic:
 
     def draw(self, noise: Tensor, spread: float) -> Draws:
         """Draws by white noise (self.noise, n), each a share `spread` of its way from the mean."""
-        size = self.effects.size + 1
+        size = self._linear
         effects = self._effects.mean[:, None] + spread * self._effects.deviations(noise[:size])
+        together = list[Functions | Meant]()
+        if self.meanings >= _MEANS:
+            together.append(Meant(self.meaning, effects[self.effects.size + 1 :], self._joint))
         if self.interactions < _LEAST:
-            return Draws(effects, None)
-        left = self._targets[:, None] - self._values(self._over.codes, effects)
+            return Draws(effects, together)
+        left = self._targets[:, None] - self._values(self._over.codes, self._additive.meant[self._over.rows], effects)
         rest, basis = noise[size : size + FEATURES + len(left)], seeded(len(left))
-        return Draws(effects, Functions(self._over, left, rest, spread, basis))
+        return Draws(effects, [*together, Functions(self._over, left, rest, spread, basis)])
 
     def mean(self, codes: Tensor) -> Tensor:
         """What joint actions (n, L) are expected to be worth, (n,)."""
-        effects = self._values(codes, self._effects.mean[:, None])[:, 0]
+        effects = self._values(codes, self.meaning(codes), self._effects.mean[:, None])[:, 0]
         return effects if self.interactions < _LEAST else effects + self._over.mean(codes)
 
-    def _values(self, codes: Tensor, effects: Tensor) -> Tensor:
-        """Sums (N, n) of effects (size + 1, n) at joint actions (N, L)."""
+    def _values(self, codes: Tensor, meant: Tensor, effects: Tensor) -> Tensor:
+        """Sums (N, n) of effects (size + 1 + F, n) at joint actions (N, L) with features (N, F)."""
         at, share = self.effects.entries(codes)
-        return torch.einsum("nk,nkm->nm", share, effects[at])
+        sums = torch.einsum("nk,nkm->nm", share, effects[at])
+        return sums + meant @ effects[self.effects.size + 1 :] if self.meaning.size else sums
 
     def state_dict(self) -> dict[str, Any]:
         """Exact state, but for the trials."""

@@ -50,7 +50,7 @@ class MA2MLExact:
         self.config = c = config or ExactConfig()
         self.generator = seeded(seed)
         self.joint = Joint(spec)
-        self.critic = Critic(self.joint, ties=c.ties, order=c.order, interactions=c.interactions)
+        self.critic = Critic(self.joint, ties=c.ties, order=c.order, features=c.features, interactions=c.interactions)
         slices = [slice(0, len(self.joint.nvec))] if c.agents == "one" else list(self.joint.slices.values())
         self.policies = Policies(self.critic.effects, slices, self.generator)
         self.replay = Replay(_KEPT, len(self.joint.nvec), len(self.joint.agents), spec.state_dim, self.joint.dtype)
@@ -86,17 +86,18 @@ class MA2MLExact:
         mu = c.mu * heat
         lambda_ = max(c.lambda_ * math.sqrt(self.critic.open), mu if heat > 1.0 else 0.0)  # or it would stop the heat
         temperature, noise = 1.0 / (1.0 / lambda_ + 1.0 / mu), noise_of(keys, self.critic.noise)
-        effects, functions = self.critic.draw(noise, temperature / lambda_)
+        effects, together = self.critic.draw(noise, temperature / lambda_)
         if c.credit == "joint":
             mean, drawn = (self.critic.draw(noise, share).effects for share in (0.0, 1.0))
             places, log_probs = self.policies.sample(self.policies.learned(mean / mu, drawn, lambda_, c.credit_steps))
-        elif functions is None:
+        elif not together:
             places, log_probs = self.policies.sample(effects / temperature)
         else:
             best = torch.from_numpy(self.replay.rewards).argsort(descending=True, stable=True)[:_BEST]
             begun = best[torch.randint(len(best), (len(keys),), generator=self.generator)]
-            functions.stand(self.policies.places(torch.from_numpy(self.replay.codes)[begun]))
-            places, log_probs = self.policies.answer(effects, functions, temperature)
+            for each in together:
+                each.stand(self.policies.places(torch.from_numpy(self.replay.codes)[begun]))
+            places, log_probs = self.policies.answer(effects, together, temperature)
         return self.policies.codes(places, dtype), log_probs
 
     def tell(self, trials: Sequence[Trial]) -> dict[str, float]:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ma2ml_agents.gaussian_functions import GRID, Functions
 from ma2ml_agents.ma2ml_exact.effects import Effects
+from ma2ml_agents.ma2ml_exact.meant import Meant
 
 _ROUNDS = 4
 """of all agents' answers, where they interact"""
@@ -48,20 +49,23 @@ class Policies:
         places = self._drawn(table)
         return places, self._by_agent(table.gather(2, places[:, :, None])[:, :, 0])
 
-    def answer(self, effects: Tensor, functions: Functions, temperature: float) -> tuple[Tensor, Tensor]:
-        """The same of effects (size + 1, n) and functions together, from where these stand; of everybody's last answers."""
-        log_probs = torch.zeros(functions.places.shape, dtype=torch.float64)
+    def answer(
+        self, effects: Tensor, together: Sequence[Functions | Meant], temperature: float
+    ) -> tuple[Tensor, Tensor]:
+        """The same of effects and what goes across them, from where all of these stand; of everybody's last answers."""
+        log_probs = torch.zeros(together[0].places.shape, dtype=torch.float64)
         for warm in torch.linspace(_WARM, 0.0, _ROUNDS).tolist():
             for agent in self._shuffled(len(self._slices)):
                 columns = self._slices[agent]
                 for d in (columns.start + place for place in self._shuffled(columns.stop - columns.start)):
                     first, size = int(self._effects.offsets[d]), int(self._effects.sizes[d])
-                    values = effects[first : first + size].T + functions.values(d)
+                    values = effects[first : first + size].T + sum(each.values(d) for each in together)
                     table = (values / (temperature + warm)).log_softmax(1)
                     drawn = self._drawn(table)
-                    functions.move(d, drawn)
+                    for each in together:
+                        each.move(d, drawn)
                     log_probs[:, d] = table.gather(1, drawn[:, None])[:, 0]
-        return functions.places, self._by_agent(log_probs)
+        return together[0].places, self._by_agent(log_probs)
 
     def learned(self, target: Tensor, draws: Tensor, lambda_: float, steps: int) -> Tensor:
         """Logits (size + 1, n) on their way to eq. 12's without exact credit, from target policies' logits and draws of Q.
@@ -96,9 +100,9 @@ class Policies:
         return torch.where(self._intervals, (codes * (GRID - 1.0)).round(), codes).long()
 
     def _table(self, logits: Tensor) -> Tensor:
-        """Log-probabilities (n, L, C) of logits (size + 1, n)."""
+        """Log-probabilities (n, L, C) of logits (size + 1 or more, n)."""
         beyond = logits.new_full((1, logits.shape[1]), -torch.inf)  # row -1, in place of the level
-        return torch.cat([logits[:-1], beyond])[self._rows].permute(2, 0, 1).log_softmax(2)
+        return torch.cat([logits[: self._effects.size], beyond])[self._rows].permute(2, 0, 1).log_softmax(2)
 
     def _by_agent(self, log_probs: Tensor) -> Tensor:
         """Log-probabilities of decisions (n, L), of intervals as densities, summed over each agent's (n, agents)."""

@@ -13,7 +13,9 @@ from ma2ml_agents.gaussian_functions import FEATURES, Functions
 from ma2ml_agents.joint import Joint
 from ma2ml_agents.ma2ml_exact.additive import Additive, Weights
 from ma2ml_agents.ma2ml_exact.effects import Effects, times
+from ma2ml_agents.ma2ml_exact.meant import Meant
 from ma2ml_agents.ma2ml_exact.policies import Policies
+from ma2ml_agents.meaning import Meaning
 from ma2ml_env.trial import GameSpec
 
 SPEC = GameSpec(
@@ -21,7 +23,9 @@ SPEC = GameSpec(
     intervals={"hpo": 1},
     kinds={"aug": ("type", "type", "")},
     ordered={"nas": (False, True)},
+    features=lambda codes: np.stack([codes[:, 0] * codes[:, 3], codes[:, 6] ** 2, codes[:, 1] * 0.0], axis=1),
 )
+"""of three features the last is the same everywhere"""
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -33,6 +37,10 @@ def random_codes(n: int, seed: int = 0) -> Tensor:
     u = torch.rand(n, len(nvec), generator=seeded(seed), dtype=torch.float64)
     grid = (u * 32 * 64).round() / (32 * 64)  # positions that the critic reads as they are
     return torch.where(nvec > 0, (u * nvec).floor(), grid)
+
+
+def meaning(wanted: bool = True) -> Meaning:
+    return Meaning(Joint(SPEC), wanted=wanted)
 
 
 def effects(**switches: bool) -> Effects:
@@ -83,10 +91,12 @@ def test_a_code_at_the_last_position_has_no_neighbour_beyond() -> None:
 def test_the_posterior_of_effects_is_that_of_the_gaussian(trials: int) -> None:
     of, codes = effects(), random_codes(trials)
     y = torch.randn(trials, generator=seeded(3), dtype=torch.float64)
-    additive = Additive(of)
-    additive.weights = Weights(noise=0.3, order=-0.5, tie=0.7)
+    additive = Additive(of, meaning())
+    additive.weights = Weights(noise=0.3, order=-0.5, tie=0.7, meaning=0.4)
     found = additive.fit(codes, y)
-    c, x, r = prior(of, math.exp(-0.5), math.exp(0.7)), of.rows(codes), math.exp(0.3)
+    features = 0.5 * math.exp(0.4) * torch.eye(2, dtype=torch.float64)
+    c = torch.block_diag(prior(of, math.exp(-0.5), math.exp(0.7)), features)  # type: ignore[no-untyped-call]
+    x, r = additive.rows(codes), math.exp(0.3)
     k = x @ c @ x.T + r * torch.eye(trials, dtype=torch.float64)
     inverse = torch.linalg.inv(k)
     square = float(y @ inverse @ y) / trials  # s^2
@@ -96,20 +106,21 @@ def test_the_posterior_of_effects_is_that_of_the_gaussian(trials: int) -> None:
         float(-0.5 * (trials * math.log(square) + torch.logdet(k))), rel=1e-6, abs=1e-6
     )
     covariance = square * (c - c @ x.T @ inverse @ x @ c)
-    row = of.rows(random_codes(1, seed=9))[0]
+    row = additive.rows(random_codes(1, seed=9))[0]
     assert found.deviation(row) ** 2 == pytest.approx(float(row @ covariance @ row), rel=1e-6)
-    drawn = found.deviations(torch.randn(of.size + 1, 40_000, generator=seeded(1), dtype=torch.float64))
+    drawn = found.deviations(torch.randn(of.size + 3, 40_000, generator=seeded(1), dtype=torch.float64))
     assert torch.cov(drawn).numpy() == pytest.approx(covariance.numpy(), abs=0.03 * float(covariance.max()))
 
 
 def test_counting_on_gives_the_bits_of_counting_anew() -> None:
     codes, y = random_codes(300), torch.randn(300, generator=seeded(), dtype=torch.float64)
-    on = Additive(effects())
+    on = Additive(effects(), meaning())
     for end in (7, 100, 300):
         counted = on.fit(codes[:end], y[:end])
-    anew = Additive(effects()).fit(codes, y)
+    anew = Additive(effects(), meaning()).fit(codes, y)
     assert torch.equal(counted.mean, anew.mean)
-    assert torch.equal(on.fit(codes[100:], y[100:]).mean, Additive(effects()).fit(codes[100:], y[100:]).mean)
+    after = Additive(effects(), meaning()).fit(codes[100:], y[100:])
+    assert torch.equal(on.fit(codes[100:], y[100:]).mean, after.mean)
 
 
 def test_evidence_finds_what_is_shared_and_leaves_what_is_not() -> None:
@@ -119,10 +130,48 @@ def test_evidence_finds_what_is_shared_and_leaves_what_is_not() -> None:
         codes = random_codes(150, seed=4)
         y = told[codes[:, 0].long()] + second[codes[:, 1].long()]
         y = y + 0.3 * torch.randn(150, generator=seeded(), dtype=torch.float64)
-        additive = Additive(effects())
+        additive = Additive(effects(), meaning(wanted=False))
         additive.fit(codes, y, steps=60)
         weights.append(additive.weights.tie)
     assert weights[0] > math.log(0.1) > weights[1]
+
+
+def test_evidence_finds_features_that_count_and_leaves_those_that_do_not() -> None:
+    codes, weights = random_codes(150, seed=4), []
+    for told in (meaning()(codes)[:, 0], torch.randn(150, generator=seeded(5), dtype=torch.float64)):
+        additive = Additive(effects(), meaning())
+        additive.fit(codes, told + 0.3 * torch.randn(150, generator=seeded(), dtype=torch.float64), steps=60)
+        weights.append(additive.weights.meaning)
+    assert weights[0] > math.log(0.1) > weights[1]
+
+
+def test_features_have_one_scale_and_those_that_never_vary_are_left_out() -> None:
+    found = meaning()(random_codes(4000, seed=3))
+    assert found.shape == (4000, 2)
+    assert found.mean(0).numpy() == pytest.approx([0.0, 0.0], abs=0.1)
+    assert found.std(0).numpy() == pytest.approx([1.0, 1.0], abs=0.1)
+    assert torch.equal(found * 64, (found * 64).round())
+    assert meaning(wanted=False)(random_codes(3)).shape == (3, 0)
+    assert Meaning(Joint(GameSpec({"a": (2,)})), wanted=True).size == 0
+
+
+def test_what_features_are_worth_to_changes_is_what_they_are_worth_there() -> None:
+    joint, own = Joint(SPEC), meaning()
+    weights = torch.randn(2, 7, generator=seeded(), dtype=torch.float64)
+    meant = Meant(own, weights, joint)
+    places = random_codes(7)
+    places[:, 6] = (places[:, 6] * 32).round()  # numbers of positions
+    meant.stand(places.long())
+    for d, size in enumerate(joint.nvec):
+        values = meant.values(d)
+        for choice in range(size or 33):
+            changed = places.clone()
+            changed[:, d] = choice
+            changed[:, 6] /= 32
+            assert values[:, choice].numpy() == pytest.approx((own(changed) * weights.T).sum(1).numpy())
+        meant.move(d, torch.zeros(7, dtype=torch.int64))
+        places[:, d] = 0
+    assert not meant.places.any()
 
 
 NVEC = (4, 3, 6, 0, 2)
@@ -269,7 +318,7 @@ def test_answers_settle_on_what_no_agent_betters_alone() -> None:
     functions.stand(torch.zeros(12, 5, dtype=torch.int64))
     effects_ = torch.zeros(own.size + 1, 12, dtype=torch.float64)
     for _ in range(3):
-        policies.answer(effects_, functions, 1e-6)
+        policies.answer(effects_, [functions], 1e-6)
     for d in range(5):
         values = functions.values(d)
         assert (values.max(1).values - values.gather(1, functions.places[:, d : d + 1])[:, 0]).max() < 1e-3

@@ -16,7 +16,10 @@ from ma2ml_env.games.make import make_game
 from ma2ml_env.trial import GameSpec, Outcome, Proposal, Trial
 
 GAME = GameSpec(
-    {"aug": (3, 3, 2), "nas": (2, 5), "hpo": (4,)}, kinds={"aug": ("k", "k", "")}, ordered={"nas": (False, True)}
+    {"aug": (3, 3, 2), "nas": (2, 5), "hpo": (4,)},
+    kinds={"aug": ("k", "k", "")},
+    ordered={"nas": (False, True)},
+    features=lambda codes: np.stack([codes[:, 0] * codes[:, 4], (codes == 1).sum(1)], axis=1).astype(np.float64),
 )
 MIXED = GameSpec({"aug": (3, 4), "hpo": ()}, intervals={"hpo": 2})
 
@@ -142,6 +145,34 @@ def test_given_states_are_answered_as_they_are() -> None:
     assert {p.origin for p in proposals} == {"policy"}
 
 
+def test_a_product_of_two_agents_that_is_a_feature_is_found_from_few_trials() -> None:
+    """No effect of one choice says it; the critic without features and interactions does not see it."""
+    spec = GameSpec(
+        {"a": (8,), "b": (8,)}, features=lambda codes: ((codes[:, :1] - 3.5) * (codes[:, 1:] - 3.5)).astype(np.float64)
+    )
+    found = []
+    for features in (True, False):
+        learner = made(spec, features=features, interactions=False)
+        for batch in range(3):
+            proposals = learner.ask(6)
+            worth = [(p.codes["a"][0] - 3.5) * (p.codes["b"][0] - 3.5) / 12.25 for p in proposals]
+            learner.tell(trials(proposals, worth, first=6 * batch))
+        found.append(max(learner.replay.rewards.tolist()))
+        asked = [(p.codes["a"][0] - 3.5) * (p.codes["b"][0] - 3.5) for p in learner.ask(12, [
+            {agent: np.random.default_rng(i).standard_normal(8) for agent in spec.nvec} for i in range(12)
+        ])]  # fmt: skip
+        found.append(float(np.mean(asked)))
+    assert found[0] == 1.0
+    assert found[1] > found[3] + 3.0
+
+
+def test_features_that_are_no_numbers_are_refused() -> None:
+    spec = GameSpec({"a": (3, 3)}, features=lambda codes: np.where(codes > 1, np.nan, codes))
+    with pytest.raises(ValueError, match="not finite"):
+        made(spec)
+    assert made(spec, features=False).ask(1)
+
+
 def test_constant_states_get_noise_of_their_own() -> None:
     """An environment without random states must not be given one hypothesis for ever."""
     zeros = [{agent: np.zeros(8) for agent in GAME.nvec}] * 12
@@ -182,10 +213,11 @@ def test_log_probabilities_are_those_of_agents() -> None:
 @pytest.mark.parametrize(
     "config",
     [
-        {"credit": "joint", "interactions": False},
+        {"credit": "joint", "interactions": False, "features": False},
         {"off_policy": False},
         {"agents": "one"},
         {"ties": False, "order": False, "interactions": False},
+        {"features": False},
         {"mu": 1e9},
         {"lambda_": 1e9},
     ],
@@ -208,7 +240,8 @@ def test_only_the_newest_batch_is_known_on_policy() -> None:
         ({"targets": "best"}, "targets"),
         ({"agents": "two"}, "agents"),
         ({"credit": "joint"}, "interactions=false"),
-        ({"credit": "joint", "interactions": False, "credit_steps": 0}, "credit_steps"),
+        ({"credit": "joint", "interactions": False}, "features=false"),
+        ({"credit": "joint", "interactions": False, "features": False, "credit_steps": 0}, "credit_steps"),
     ],
 )
 def test_settings_out_of_range_are_refused(config: dict[str, Any], told: str) -> None:
