@@ -15,7 +15,7 @@ import pytest
 from ma2ml_agents.cli.commands import parse
 
 ROOT = Path(__file__).parent.parent.parent
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def blocks(language):
@@ -169,7 +169,7 @@ def measured():
                 )
 
 
-@pytest.mark.parametrize("page", ["docs/benchmarks.md", "docs/hybrid.md"])
+@pytest.mark.parametrize("page", ["docs/benchmarks.md", "docs/learners/hybrid.md"])
 def test_numbers_with_intervals_are_the_results(page):
     number, results = r"-?\d?\.\d+", set(measured())
     told = re.findall(rf"({number} \({number} to {number})\)", (ROOT / page).read_text())
