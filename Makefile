@@ -6,7 +6,7 @@ RUN ?= runs/digits
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) -q -rs
 
-.PHONY: search test test-full lowest check lint install install-dev clean
+.PHONY: search test test-full lowest check lint docs install install-dev clean
 
 search: install
 	$(BIN)/ma2ml search digits-v0 --run $(RUN) --workers $(WORKERS)
@@ -29,7 +29,11 @@ lowest:
 	.venv-lowest/bin/python -m pytest -n $(WORKERS) -q -rs tests/conformance tests/integrations/test_views.py \
 		tests/integrations/test_checkers.py tests/unit/test_env.py tests/unit/test_learners.py tests/unit/test_loop.py
 
-check: lint test
+check: lint docs test
+
+# The site, into site/: fails on a broken link.
+docs: $(VENV)/.installed-docs
+	$(BIN)/zensical build --strict --clean
 
 lint: install-dev
 	$(BIN)/ruff format --check .
@@ -49,5 +53,9 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[dev]"
 	touch $@
 
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[docs]"
+	touch $@
+
 clean:
-	rm -rf $(VENV) .venv-lowest runs .pytest_cache .mypy_cache .ruff_cache .import_linter_cache *.egg-info
+	rm -rf $(VENV) .venv-lowest site runs .pytest_cache .mypy_cache .ruff_cache .import_linter_cache *.egg-info
