@@ -43,6 +43,28 @@ COMMANDS: dict[str, type[Any]] = {
     "verify": Verify,
     "paper": Paper,
 }
+EXAMPLES: dict[str, str] = {
+    "data": "ma2ml data photos",
+    "search": "ma2ml search own-small-v1 --images photos --run runs/mine --hours 2",
+    "resume": "ma2ml resume runs/mine --hours 2",
+    "retrain": "ma2ml retrain runs/mine --top-k 5",
+    "export": "ma2ml export runs/mine --onnx",
+    "fidelity": "ma2ml fidelity runs/mine --epochs 2 8 30",
+    "list": "ma2ml list --set digits-v0",
+    "trials": "ma2ml trials runs/mine --csv > trials.csv",
+    "show": "ma2ml show runs/mine 17",
+    "pareto": "ma2ml pareto runs/mine",
+    "report": "ma2ml report runs/mine --out mine.html",
+    "check": "ma2ml check runs/mine",
+    "backup": "ma2ml backup runs/mine --out copies/mine",
+    "salvage": "ma2ml salvage runs/mine --out runs/saved",
+    "bench": "ma2ml bench smoke --out results",
+    "collect": "ma2ml collect grid.toml --part 1/4",
+    "table": "ma2ml table runs/one runs/two --out both.npz",
+    "verify": "ma2ml verify runs/mine --top 5",
+    "paper": "ma2ml paper figure5 runs/mine",
+}
+"""of each command; its help ends with it"""
 _PLUGIN = "--plugin FILE, which may stand anywhere, is a Python file that registers parts of your own."
 _Command: Any = Union[tuple(Annotated[command, tyro.conf.subcommand(name)] for name, command in COMMANDS.items())]  # noqa: UP007
 
@@ -65,7 +87,7 @@ def parse(argv: Sequence[str]) -> Any:
             config = (tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes)
             if argv[0] in COMMANDS:  # the options of all the others need not be made
                 command, words = COMMANDS[argv[0]], list(argv[1:])
-                about = f"{inspect.getdoc(command)}\n\n{_PLUGIN}"
+                about = f"{inspect.getdoc(command)}\n\nExample: {EXAMPLES[argv[0]]}\n\n{_PLUGIN}"
                 return tyro.cli(command, prog=f"ma2ml {argv[0]}", description=about, args=words, config=config)
             title = f"Search training pipelines for image classification with cooperating agents (MA2ML).\n\n{_PLUGIN}"
             return tyro.cli(_Command, prog="ma2ml", description=title, args=list(argv), config=config)

@@ -221,22 +221,21 @@ class List:
             print_settings(console, self.set, self.json)
             return 0
         from ma2ml_agents.registry import learner_names, learner_title
-        from ma2ml_agents.reports.tables import amount, table
+        from ma2ml_agents.reports.tables import amount, glossary, table
 
         games, modules = [_game(name) for name in names("games")], [_module(name) for name in names("modules")]
         if self.json:
             kinds = {"games": games, "modules": modules, "learners": learner_names()}
             print(json.dumps(kinds | {kind: names(kind) for kind in ("evaluators", "rewards", "metrics")}))
             return 0
-        made = table("games", "id", "budget", "batch", "top k", "epochs", "MACs limit")
+        console.print("games", style="bold")
+        console.print(glossary({game["id"]: _told(game) for game in games}))
+        made = table("their protocols", "id", "budget", "batch", "top k", "epochs", "MACs limit")
         for game in games:
             epochs = f"{game['proxy_epochs']} of {game['final_epochs']}"
             limit = amount(game["flops_limit"] or 0)
             made.add_row(game["id"], str(game["budget"]), str(game["batch"]), str(game["top_k"]), epochs, limit)
         console.print(made)
-        for game in games:
-            how = "" if game["evaluator"] == "train" else f" ({game['evaluator']})"
-            console.print(f"{game['id']}{how}: {game['title']}", soft_wrap=True)
         made = table("modules", "name", "agent", "decisions", "log10 of codes", "intervals")
         for module in modules:
             counts = str(module["decisions"]), f"{module['log10_size']:.2f}", str(module["intervals"])
@@ -245,10 +244,11 @@ class List:
         # Pools are chosen by --workers and --engine; hard is flops with a hard limit.
         evaluators = [name for name in names("evaluators") if name not in ("pool", "ray_pool")]
         rewards = [*names("rewards"), "hard"]
-        for name in learner_names():
-            console.print(f"learner {name}: {learner_title(name)}", soft_wrap=True, markup=False)
+        console.print("learners", style="bold")
+        console.print(glossary({name: learner_title(name) for name in learner_names()}))
         for kind, rows in (("evaluators", evaluators), ("rewards", rewards), ("metrics", names("metrics"))):
             console.print(f"{kind}: {', '.join(rows)}")
+        console.print("`ma2ml list --set GAME` has all settings of a game.")
         return 0
 
 
@@ -257,6 +257,10 @@ def _numbered(trials: list[Trial], number: int, run: Path) -> Trial:
         if trial.number == number:
             return trial
     raise ValueError(f"{run} has no trial {number} with an outcome; it has {len(trials)}, up to {trials[-1].number}")
+
+
+def _told(game: dict[str, Any]) -> str:
+    return str(game["title"]) + ("" if game["evaluator"] == "train" else f" ({game['evaluator']})")
 
 
 def _game(name: str) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Tables for people: of trials, batches, settings."""
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -33,6 +33,16 @@ def table(title: str, *columns: str) -> Table:
     made = Table(title=title, title_justify="left", title_style="bold")
     for position, column in enumerate(columns):
         made.add_column(column, justify="left" if position == 0 else "right", overflow="fold")  # never cut a number
+    return made
+
+
+def glossary(words: Mapping[str, str]) -> Table:
+    """Each word, and what it is beside it."""
+    made = Table.grid(padding=(0, 2, 0, 1))
+    made.add_column(no_wrap=True)
+    made.add_column()
+    for word, meaning in words.items():
+        made.add_row(word, meaning)
     return made
 
 
