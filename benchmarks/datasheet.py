@@ -9,7 +9,8 @@ but for the noise of its trainings:
 - Kendall's tau between two trainings of the same pipelines, of all, of the upper half, of the top 5 %. With a third, that
   one chooses the part, else the mean of the two does, which makes tau too low. Of more than three, the first three count;
 - tau between an epoch of one training and the end of another;
-- the optimum: pipelines that are not told from it, equilibria, what separate search and main effects lose, Shapley values.
+- the optimum: pipelines that are not told from it, those that no single agent can better (equilibria), what separate search and
+  main effects lose, Shapley values.
 
 `--beside ID [--beside-data FILE]` adds the rank correlation with another game of the same pipelines.
 """
@@ -136,9 +137,9 @@ class Sheet:
             "values": {agent: space.decode(codes[agent]) for agent, space in self.source.spaces.items()},
             "accuracy": float(self.means[best]),
             "mean_of_all": float(self.joint.mean()),
-            "equilibria": int(analysis.equilibria(self.joint).sum()),
+            "equilibria": len(np.unique(self.source.same[analysis.equilibria(self.joint).ravel()])),
             "main_effects_lose": analysis.by_main_effects(self.joint)[1],
-            "separate_search_loses": analysis.separate(self.joint, base)[1],
+            "separate_search_lose": analysis.separate(self.joint, base)[1],
             "shapley": dict(
                 zip(self.agents, analysis.shapley(self.joint, [int(a) for a in joint], uniform), strict=True)
             ),
@@ -169,27 +170,60 @@ def beside(one: Sheet, other: Sheet) -> dict[str, float]:
     return {"kendall": tau(one.means, other.means), "spearman": float(spearmanr(one.means, other.means).statistic)}
 
 
-def flat(told: dict[str, Any], before: str = "") -> list[tuple[str, str]]:
-    """Rows of a table of two columns."""
-    rows = []
-    for name, value in told.items():
-        label = f"{before}{name.replace('_', ' ')}"
-        if isinstance(value, dict):
-            rows += flat(value, f"{label}: ")
-        elif isinstance(value, list):
-            rows.append((label, ", ".join(map(str, value))))
-        else:
-            rows.append(
-                (
-                    label,
-                    f"{value:,.4g}"
-                    if isinstance(value, float)
-                    else f"{value:,}"
-                    if isinstance(value, int)
-                    else str(value),
-                )
-            )
-    return rows
+def rows(told: dict[str, Any]) -> list[tuple[str, str]]:
+    """The figures in words, as rows of a table of two columns."""
+    counts, variance, best = told["counts"], told["variance"], told["optimum"]
+    several = ", ".join(f"{n:,} pipelines x {times}" for times, n in counts["pipelines_by_trainings"].items())
+    values = ", ".join(f"{name} {value}" for own in best["values"].values() for name, value in own.items())
+    found = [
+        ("pipelines; codes", f"{counts['pipelines']:,}; {counts['codes']:,}"),
+        ("trainings", f"{counts['trainings']:,}: {several}"),
+        ("hours of one core, with other work beside it", f"{counts['hours']:.1f}"),
+        ("failed trainings; pipelines below .5", f"{counts['failed_trainings']}; {short(counts['below_half'])}"),
+        ("median of the MACs", f"{counts['median_macs']:,.0f}"),
+        ("made with", "; ".join(f"{name} {', '.join(known)}" for name, known in counts["made"].items())),
+        ("share of the variance that an agent has alone", by_name(variance["alone"])),
+        ("and in all", by_name(variance["total"])),
+        ("share that lies across agents", short(variance["across_agents"])),
+        ("pairs of the others' actions for which no policy is the best", short(variance["no_policy_is_best"])),
+    ]
+    if "noise" in told:
+        found += [
+            ("deviation between trainings over the one between pipelines", short(told["noise"]["over_deviation"])),
+            ("deviation between trainings, by accuracy", by_name(told["noise"]["near"], 4)),
+            ("Kendall's tau between two trainings", by_name(told["retest"])),
+            ("the same between an epoch and another training's end", by_name(told["curve"])),
+        ]
+    found += [
+        ("best pipeline", values),
+        ("its accuracy; mean of all", f"{short(best['accuracy'], 4)}; {short(best['mean_of_all'], 4)}"),
+        ("what each agent adds to the mean (Shapley value)", by_name(best["shapley"], 3)),
+        ("equilibria", str(best["equilibria"])),
+        ("lost by choosing by main effects; by separate search", "; ".join(short(best[f"{name}_lose"], 4)
+         for name in ("main_effects", "separate_search"))),
+    ]  # fmt: skip
+    if "not_told_apart" in best:
+        found.append(("pipelines that are not told from the best", f"{best['not_told_apart']}"))
+    if "its_test_accuracy" in best:
+        tests = f"{short(best['its_test_accuracy'], 4)}; {short(best['best_test_accuracy'], 4)}"
+        found.append(("test accuracy of the best; the best test accuracy", tests))
+    for other, tau_of in told.get("beside", {}).items():
+        found.append((f"rank correlation with {other}", by_name(tau_of)))
+    return found
+
+
+def short(number: float, digits: int = 2) -> str:
+    """Without the zero before the point."""
+    text = f"{number:.{digits}f}"
+    return text[1:] if text.startswith("0.") else text
+
+
+def by_name(numbers: dict[str, float], digits: int = 2) -> str:
+    return ", ".join(f"{name} {short(number, digits)}" for name, number in numbers.items())
+
+
+def as_markdown(told: dict[str, Any]) -> str:
+    return "\n".join(["| what | figure |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows(told))])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -204,7 +238,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     told = sheet.figures()
     if args.beside:
         told["beside"] = {args.beside: beside(sheet, Sheet(args.beside, args.beside_data))}
-    print("\n".join(["| figure | |", "|---|---|", *(f"| {name} | {value} |" for name, value in flat(told))]))
+    print(as_markdown(told))
     if args.out:
         args.out.write_text(json.dumps({**header(), "game": args.id, **told}, indent=2) + "\n", encoding="utf-8")
     return 0

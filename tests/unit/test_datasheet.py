@@ -88,7 +88,7 @@ def test_the_command_prints_a_table_and_keeps_the_figures(table, tmp_path, capsy
     out = tmp_path / "sheet.json"
     args = [GAME, "--data", str(one), "--beside", GAME, "--beside-data", str(other), "--out", str(out)]
     assert datasheet.main(args) == 0
-    assert "| counts: trainings | 6,912 |" in capsys.readouterr().out
+    assert "| trainings | 6,912: 2,304 pipelines x 3 |" in capsys.readouterr().out
     told = json.loads(out.read_text())
     assert told["beside"][GAME]["kendall"] == pytest.approx(-1.0, abs=0.001)
     assert told["game"] == GAME
