@@ -144,41 +144,48 @@ def test_kinds_of_a_module_without_any_are_empty():
     assert env.kinds == {agent: ("",) * len(nvec) for agent, nvec in env.game.spec.nvec.items()}
 
 
+CASES = 10_000
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("observation", ["noise", "constant", "agent"])
-def test_the_same_decisions_get_the_same_reward_through_every_view(observation):
-    """10,000 random pipelines; those of one decision a step 100 of them."""
-    n = 10_000
+def test_the_same_decisions_get_the_same_reward_through_every_view_of_one_step(observation):
     env = ma2ml_env.parallel_env("digits-v0", "surrogate", observation=observation)
-    codes = random_codes(env.game.spec.nvec, n, seed=2)
+    codes = random_codes(env.game.spec.nvec, CASES, seed=2)
     env.reset(seed=6)
-    rewards = env.evaluate_batch(codes)
-    rows = flat(codes)
+    rewards, rows = env.evaluate_batch(codes), flat(codes)
     options = {"evaluator": "surrogate", "observation": observation}
-    views = {name: make("digits-v0", **options) for name, make in SINGLE.items() if name != "vector"}
-    middle = ((rows + 0.5) / views["box"].nvec * 2 - 1).astype(np.float32)
-    parallel, tokens = (make("digits-v0", **options) for make in (ma2ml_env.parallel_env, ma2ml_env.token_parallel_env))
-    turns = ma2ml_env.aec_env("digits-v0", **options)
-    vector = ma2ml_env.vector_env("digits-v0", num_envs=n, **options)
+    one, box = ma2ml_env.flat_env("digits-v0", **options), ma2ml_env.box_env("digits-v0", **options)
+    middle = ((rows + 0.5) / box.nvec * 2 - 1).astype(np.float32)
+    parallel, turns = (make("digits-v0", **options) for make in (ma2ml_env.parallel_env, ma2ml_env.aec_env))
+    vector = ma2ml_env.vector_env("digits-v0", num_envs=CASES, **options)
     vector.reset(seed=6)
     assert np.array_equal(vector.step(rows)[1], rewards)
-    for i in range(n):
-        seed = None if i else 6
-        for view in ("flat", "box"):
-            views[view].reset(seed=seed)
-        assert views["flat"].step(rows[i])[1] == views["box"].step(middle[i])[1] == rewards[i]
-        parallel.reset(seed=seed)
+    for i in range(CASES):
+        for view in (one, box, parallel, turns):
+            view.reset(seed=None if i else 6)
+        assert one.step(rows[i])[1] == box.step(middle[i])[1] == rewards[i]
         assert parallel.step({a: c[i] for a, c in codes.items()})[1]["aug"] == rewards[i]
-        if i >= 100:
-            continue
-        views["token"].reset(seed=seed)
-        *_, last = (views["token"].step(int(token))[1] for token in rows[i])
-        assert last == rewards[i]
-        tokens.reset(seed=seed)
-        for step in range(tokens.steps):
-            got = tokens.step({a: int(c[i][step]) if step < c.shape[1] else 0 for a, c in codes.items()})[1]["aug"]
-        assert got == rewards[i]
-        turns.reset(seed=seed)
         for agent in turns.agents[:]:
             turns.step(codes[agent][i])
         assert turns.rewards["aug"] == rewards[i]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("observation", ["noise", "constant", "agent"])
+def test_the_same_decisions_get_the_same_reward_one_decision_a_step(observation):
+    """On a game of seven decisions, as every one is a step."""
+    env = ma2ml_env.parallel_env("trio-digits-v0", "surrogate", observation=observation)
+    codes = random_codes(env.game.spec.nvec, CASES, seed=2)
+    env.reset(seed=6)
+    rewards, rows = env.evaluate_batch(codes), flat(codes)
+    options = {"evaluator": "surrogate", "observation": observation}
+    one, many = (make("trio-digits-v0", **options) for make in (ma2ml_env.token_env, ma2ml_env.token_parallel_env))
+    for i in range(CASES):
+        for view in (one, many):
+            view.reset(seed=None if i else 6)
+        *_, last = (one.step(int(token))[1] for token in rows[i])
+        assert last == rewards[i]
+        for step in range(many.steps):
+            got = many.step({a: int(c[i][step]) if step < c.shape[1] else 0 for a, c in codes.items()})[1]["aug"]
+        assert got == rewards[i]
