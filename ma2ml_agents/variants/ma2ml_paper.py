@@ -16,24 +16,24 @@ class MA2MLPaperConfig(MA2MLConfig):
     minibatch: int = 64
     """experiences in a minibatch B"""
     critic_minibatch: int = 64
-    """the same B: line 9 draws one for critic and policies"""
+    """experiences in a step of the critic: the same B, since line 9 draws one for critic and policies"""
     critic_steps: int = 1
-    """one step of the critic for each update of the policies (line 10)"""
+    """steps of the critic for each update of the policies (line 10)"""
     targets: str = "standardised"
-    """R in units of its standard deviation, about its mean, over the rewards so far. The paper names no unit; this one gives
-    lambda the same meaning on every game, and the shift changes no gradient of eq. 13"""
+    """what the critic learns: R in units of its standard deviation, about its mean, over the rewards so far. The paper names no
+    unit; this one gives lambda the same meaning on every game, and the shift changes no gradient of eq. 13"""
     lambda_: float = 0.03
-    """weight of the divergence, in that unit"""
+    """weight of the divergence (eq. 5), in units of the critic's targets"""
     lambda_per_decision: bool = False
-    """lambda is lambda"""
+    """divide lambda by the game's number of decisions; False: lambda as it is"""
     tau: float = 0.05
     """how far the target policies follow at each update (eq. 14)"""
     ensemble: int = 1
-    """one critic"""
+    """critics, of which the mean is used; one in the paper"""
     critic_sees_states: bool = True
-    """Q(S, A)"""
+    """True: Q(S, A), as in eq. 11; False: Q(A)"""
     distinct: bool = False
-    """repeats are trained"""
+    """draw a known pipeline again; False: repeats are trained"""
 
 
 class MA2MLPaper(MA2ML):

@@ -99,7 +99,15 @@ def defaults(of: Any) -> dict[str, Any]:
 
 
 def meanings(of: Any) -> dict[str, str]:
-    """Name -> what is said of it, on one line: by the text under a field, or under `Args:` of the docstring."""
+    """Name -> what is said of it, on one line: by the text under a field, or under `Args:` of the docstring.
+
+    A dataclass has the fields of its parents, too.
+    """
+    homes = [each for each in reversed(of.__mro__) if is_dataclass(each)] if is_dataclass(of) else [of]
+    return {name: text for home in homes for name, text in _meanings(home).items()}
+
+
+def _meanings(of: Any) -> dict[str, str]:
     tree = ast.parse(textwrap.dedent(inspect.getsource(of)))
     said = _arguments(inspect.getdoc(of) or "")
     (definition,) = tree.body

@@ -158,8 +158,6 @@ def test_f24_the_usual_values_are_no_nonsense(game):
 def settings_of_learner(name):
     config = learner_class(name).Config
     usual, said = defaults(config), meanings(config)
-    for parent in config.__mro__[1:-1]:
-        said = meanings(parent) | said
     hints = __import__("typing").get_type_hints(config)
     return [
         (name, Setting(key, "learner", words(hints[key]), json.dumps(value), said.get(key, "")))
