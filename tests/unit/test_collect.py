@@ -22,7 +22,7 @@ from ma2ml_env.tables.trainings import Trainings, joined
 from ma2ml_env.training.data.source import DataSource
 
 HERE = ["--workers", "1", "--device", "cpu"]
-DOCS = Path(__file__).parents[2] / "docs" / "run.md"
+DOCS = Path(__file__).parents[2] / "docs" / "collect.md"
 SUITE = """
 name = "tiny"
 game = "trio-digits-v0"
