@@ -103,11 +103,12 @@ def meanings(of: Any) -> dict[str, str]:
 
     A dataclass has the fields of its parents, too.
     """
-    homes = [each for each in reversed(of.__mro__) if is_dataclass(each)] if is_dataclass(of) else [of]
-    return {name: text for home in homes for name, text in _meanings(home).items()}
+    dataclasses = [each for each in reversed(getattr(of, "__mro__", ())) if is_dataclass(each)]
+    return {name: text for home in dataclasses or [of] for name, text in _meanings(home).items()}
 
 
 def _meanings(of: Any) -> dict[str, str]:
+    """As `meanings`, without parents."""
     tree = ast.parse(textwrap.dedent(inspect.getsource(of)))
     said = _arguments(inspect.getdoc(of) or "")
     (definition,) = tree.body
