@@ -14,6 +14,8 @@ from ma2ml_env.metrics import metric, value
 from ma2ml_env.registry import names
 from ma2ml_env.trial import Outcome
 
+_OWN = {"images": "your folder", "npz": "your arrays"}
+"""what stands in place of a data set's name"""
 USE = """
 ```python
 import model  # this folder's model.py; needs torch and torchvision
@@ -143,7 +145,7 @@ def card_text(card: Mapping[str, Any], classes: PerClass | None) -> str:
         f"# {card['game']}, trial {card['trial']}",
         "",
         f"An image classifier of {card['classes']} classes, found by ma2ml {card['version']} and trained on the "
-        f"{card['trained_on']} of {card['data']}.",
+        f"{card['trained_on']} of {_OWN.get(card['data'], card['data'])}.",
         "",
         *_table(("", ""), rows),
     ]

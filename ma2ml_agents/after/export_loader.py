@@ -2,6 +2,7 @@
 
 import json
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,8 @@ def load(folder: Path = FOLDER, device: str = "cpu") -> nn.Module:
 def read_files(paths: Sequence[str | Path], folder: Path = FOLDER) -> Tensor:
     """Image files -> uint8 (B, channels, size, size), by the training's own arithmetic.
 
+    Values beyond those of the training are cut off, with a warning.
+
     Raises:
         ValueError: if one cannot be read, or holds other values than the training's; it is named.
     """
@@ -55,6 +58,14 @@ def read_files(paths: Sequence[str | Path], folder: Path = FOLDER) -> Tensor:
                 raise ValueError(f"has values of {kinds[found.depth]}, the training had {kinds[told['depth']]}")
         except (ValueError, OSError) as error:
             raise ValueError(f"{path} {error}") from None
+        if found.depth != "byte" and (found.low < low or found.high > high):
+            beyond = f"{found.low:g} to {found.high:g}, and those of the training {low:g} to {high:g}"
+            warnings.warn(f"{path} has values from {beyond}: what lies beyond is cut off", stacklevel=2)
+        if found.mode.endswith(";16") and 0 < found.high < 128:
+            warnings.warn(
+                f"{path} uses less than half of its 16 bits a colour, so it is read as a dark picture: save it with 8 bits",
+                stacklevel=2,
+            )
         values = found.values if found.depth == "byte" else to_bytes(found.values, low, high, told["background"])
         values = torch.from_numpy(values.copy())
         if len(values) > card["channels"]:  # colours, where the training had greys: as Pillow mixes them

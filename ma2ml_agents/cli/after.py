@@ -17,6 +17,7 @@ from ma2ml_agents.run.options import (
     amounts,
 )
 from ma2ml_agents.run.signals import Stopped
+from ma2ml_agents.run.ticker import working
 
 
 @dataclass(frozen=True)
@@ -54,9 +55,10 @@ class Retrain:
 
     def execute(self, console: Console) -> int:
         """Retrain, then print the table."""
-        from ma2ml_agents.after.retrain import retrain
-        from ma2ml_agents.reports.finished import print_retrained
-        from ma2ml_agents.run.stop import stoppable
+        with working(console, "loading"):
+            from ma2ml_agents.after.retrain import retrain
+            from ma2ml_agents.reports.finished import print_retrained
+            from ma2ml_agents.run.stop import stoppable
 
         with stoppable() as stop:
             try:
@@ -103,16 +105,17 @@ class Export:
 
     def execute(self, console: Console) -> int:
         """Export."""
-        from ma2ml_agents.after.export import export
+        with working(console, "exporting"):
+            from ma2ml_agents.after.export import export
 
-        folder, card = export(
-            self.run,
-            out=self.out,
-            number=self.number,
-            accept_changed_data=self.accept_changed_data,
-            onnx=self.onnx,
-            data=self.data,
-        )
+            folder, card = export(
+                self.run,
+                out=self.out,
+                number=self.number,
+                accept_changed_data=self.accept_changed_data,
+                onnx=self.onnx,
+                data=self.data,
+            )
         console.print(
             f"exported trial {card['trial']}: test accuracy {card['test_accuracy']:.4f}, {card['flops']:,} MACs"
         )

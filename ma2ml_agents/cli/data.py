@@ -10,6 +10,7 @@ from tyro.conf import Positional, arg
 
 from ma2ml_agents.cli.command_line import DataOptions
 from ma2ml_agents.run.config import RunConfig, said
+from ma2ml_agents.run.ticker import working
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,11 @@ class Data:
 
     def execute(self, console: Console) -> int:
         """Read them, then print what was seen."""
-        from ma2ml_agents.run.data import KnownData, known_data
-        from ma2ml_agents.run.stored import stored_config, training_options
-        from ma2ml_env.store.store import TrialStore
-        from ma2ml_env.training.data.survey import survey
+        with working(console, "loading"):
+            from ma2ml_agents.run.data import KnownData, known_data
+            from ma2ml_agents.run.stored import stored_config, training_options
+            from ma2ml_env.store.store import TrialStore
+            from ma2ml_env.training.data.survey import survey
 
         known: KnownData | None = None
         if (self.place / "run.sqlite").exists():
@@ -51,10 +53,11 @@ class Data:
             raise ValueError(
                 "--verify: of ImageNet the sizes of files stand for their bytes, of which there are too many"
             )
-        before = source.identity() if self.verify else None
-        source = replace(source, verify=self.verify)
-        raw, chosen = source.read()
-        identity, found = source.identify(raw, chosen), survey(raw, chosen)
+        with working(console, "reading the data"):
+            before = source.identity() if self.verify else None
+            source = replace(source, verify=self.verify)
+            raw, chosen = source.read()
+            identity, found = source.identify(raw, chosen), survey(raw, chosen)
         changes = [] if known is None else [known.identity.changes(identity)]
         if before is not None and (same := before.changes(identity)):
             changes.append(f"files have other bytes although their size and times are as they were: {same}")

@@ -267,10 +267,12 @@ def _source(named: NamedGame, data: Mapping[str, Any], size: int | None, seed: i
     images, npz = data.get("images"), data.get("npz")
     if name == "own":
         if (images is None) == (npz is None):
-            raise ValueError(f"{named.id} needs your data: give either images (a folder) or npz (a file)")
+            raise ValueError(
+                f"{named.id} needs your data: give either images (a folder; --images) or npz (a file; --npz)"
+            )
         name, folder = ("images", images) if images is not None else ("npz", npz)
     elif images is not None or npz is not None:
-        raise ValueError(f"{named.id} has its own data; your images go with own-v0 or own-small-v0")
+        raise ValueError(f"{named.id} has its own data; your images go with own-small-v1 or own-v0")
     return DataSource(
         name=name,
         folder=None if folder is None else str(folder),

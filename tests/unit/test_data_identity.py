@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pictures import write
 from PIL import Image
 
 from ma2ml_env.training.data.groups import read_groups
@@ -137,6 +138,15 @@ def test_each_class_is_in_each_part() -> None:
         data = raw(5, 40, 40)
         labels = split(data, seed=seed, test=8, validation=8).labels(data)
         assert all(set(labels[part].tolist()) == {0, 1, 2} for part in ("train", "validation", "test"))
+
+
+def test_a_tenth_of_few_images_holds_each_class_all_the_same(tmp_path: Path) -> None:
+    for name in ("ant", "bee", "cat"):
+        for number in range(3):
+            write(tmp_path / "data" / name / f"{number}.png", len(name) * 7 + number + ord(name[0]))
+    _, chosen = (read := source(tmp_path / "data").read())
+    for labels in chosen.labels(read[0]).values():
+        assert sorted(labels.tolist()) == [0, 1, 2]
 
 
 def test_too_few_of_a_class_say_how_many() -> None:

@@ -343,6 +343,11 @@ def test_a_model_scales_deep_files_by_the_range_of_the_training(tmp_path: Path) 
     found = model.read_files([dark], tmp_path)[0].numpy()
     assert np.array_equal(found, read_image(dark, 8, value_range=(0.0, 4095.0)))
     assert found.max() == 59
+    full = save(tmp_path / "full.png", deep(RAMP * 256, np.uint16))
+    with pytest.warns(
+        UserWarning, match=r"full\.png has values from 0 to \d+, and those of the training 0 to 4095: what"
+    ):
+        assert model.read_files([full], tmp_path).max() == 255
     with pytest.raises(ValueError, match=r"grey\.png has values of 8 bits, the training had more bits"):
         model.read_files([save(tmp_path / "grey.png", GREY)], tmp_path)
     os.mkfifo(tmp_path / "pipe.png")
@@ -379,3 +384,11 @@ def test_colours_are_mixed_where_the_training_had_greys(tmp_path: Path) -> None:
     colours = Image.fromarray(np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8))
     found = load_model_file(tmp_path / "model.py").read_files([save(tmp_path / "a.png", colours)], tmp_path)
     assert np.array_equal(found[0, 0].numpy(), np.asarray(colours.convert("L")))
+
+
+def test_signed_bytes_are_refused(tmp_path: Path) -> None:
+    """Pillow reads them as if they had no sign."""
+    path = tmp_path / "signed.tif"
+    GREY.save(path, tiffinfo={339: 2})
+    with pytest.raises(ValueError, match="signed values of 8 bits"):
+        read_image(path, 8)

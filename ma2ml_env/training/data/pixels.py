@@ -157,6 +157,10 @@ def _mode(opened: Any) -> str:
         raise ValueError(
             "it has a transparent value at other than 8 bits: save it with 8 bits, or with an alpha channel"
         )
+    if opened.format == "TIFF" and depth == "byte" and 2 in opened.tag_v2.get(339, ()):
+        raise ValueError(
+            "it holds signed values of 8 bits, whose sign Pillow does not read: save it with unsigned ones"
+        )
     if opened.format == "TIFF" and depth != "byte" and opened.tag_v2.get(262) == 0:
         raise ValueError("it stores white as 0 (WhiteIsZero) at more than 8 bits: save it with black as 0")
     return f"{mode};16" if depth == "byte" and ";16" in raw else mode

@@ -175,7 +175,7 @@ class DataSource:
         return raw, self._split(raw)
 
     def _split(self, raw: Raw) -> Split:
-        own = max(1, round(OWN_SHARE * len(raw.y["train"])))
+        own = max(len(raw.class_names), round(OWN_SHARE * len(raw.y["train"])))  # one of each class at least
         test = 297 if self.name == "digits" else own
         validation = VALIDATION.get(self.name, own) if self.validation is None else self.validation
         validation = min(validation, self.validation_limit or validation)
