@@ -50,8 +50,8 @@ def theme(dark: bool) -> Spec:
         "background": None,
         "font": "system-ui, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif",
         "view": {"stroke": None},
-        "axis": {**text, "gridColor": grid, "domainColor": grid, "tickColor": grid, "labelLimit": 130},
-        "legend": {**text, "orient": "top", "title": None, "columns": 3, "labelLimit": 110, "symbolStrokeWidth": 2},
+        "axis": {**text, "gridColor": grid, "domainColor": grid, "tickColor": grid, "labelLimit": 210},
+        "legend": {**text, "orient": "top", "title": None, "columns": 4, "labelLimit": 190, "symbolStrokeWidth": 2},
         "title": {"color": ink, "anchor": "start", "fontSize": 13},
         "text": {"color": ink, "fontSize": 12},
         "range": {"category": COLOURS},
@@ -60,7 +60,8 @@ def theme(dark: bool) -> Spec:
 
 def quantity(name: str, title: str, **scale: Any) -> Spec:
     """A channel that shows numbers."""
-    return {"field": name, "type": "quantitative", "title": title, "scale": {"zero": False, "nice": True, **scale}}
+    usual = {} if scale.get("type") == "log" else {"zero": False, "nice": True}
+    return {"field": name, "type": "quantitative", "title": title, "scale": {**usual, **scale}}
 
 
 def tips(names: Mapping[str, str]) -> list[Spec]:

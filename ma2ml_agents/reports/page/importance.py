@@ -17,9 +17,9 @@ from ma2ml_agents.reports.page.facts import Facts
 
 FEWEST = 24
 """successful trials below which no forest is fitted"""
-MOST = 2000
+MOST = 1500
 """trials that it is fitted on: the last ones"""
-FOLDS, TREES, SHUFFLES = 3, 60, 4
+FOLDS, TREES, SHUFFLES = 3, 40, 3
 SHOWN = 20
 
 Floats = NDArray[np.float64]
@@ -74,7 +74,7 @@ def importance(codes: Floats, rewards: Floats, groups: Sequence[str], parts: Seq
     losses: list[Floats] = []
     explained = []
     for fitted, left in GroupKFold(FOLDS).split(codes, rewards, groups):
-        forest = RandomForestRegressor(TREES, min_samples_leaf=2, max_features=0.5, random_state=0)
+        forest = RandomForestRegressor(TREES, min_samples_leaf=2, max_features=0.33, random_state=0)
         forest.fit(codes[fitted], rewards[fitted])
         test, truth = codes[left], rewards[left]
         variance = float(((truth - rewards[fitted].mean()) ** 2).mean()) or 1.0

@@ -63,7 +63,7 @@ def reached(trials: Sequence[Trial], keys: dict[int, str], top_k: int) -> Reache
 
 
 def hours(facts: Facts) -> tuple[list[float], str] | None:
-    """(hours at the end of each trial, what they are); None where no time is known.
+    """(time at the end of each trial, what it is, with its unit); None where no time is known.
 
     The wall clock is told by batch; without it, seconds of training are added up, whoever trained.
     """
@@ -77,13 +77,23 @@ def hours(facts: Facts) -> tuple[list[float], str] | None:
             first, last = (ends[place - 1], ends[place]) if place else (0, ends[0])
             begun = clock[place - 1] if place else 0.0
             share = min(1.0, (index + 1 - first) / max(1, last - first))
-            made.append((begun + share * (clock[place] - begun)) / 3600)
+            made.append(begun + share * (clock[place] - begun))
         if made[-1] > 0:
-            return made, "hours of the search"
+            return _in_unit(made, "of the search")
     seconds = [0.0 if trial.outcome.cached else trial.outcome.seconds for trial in facts.trials]
     if sum(seconds) <= 0:
         return None
-    return [total / 3600 for total in accumulate(seconds)], "hours of training, of all workers together"
+    return _in_unit(list(accumulate(seconds)), "of training, of all workers together")
+
+
+def _in_unit(seconds: list[float], what: str) -> tuple[list[float], str]:
+    """In hours; short searches in minutes or seconds."""
+    size, unit = next(
+        (size, unit)
+        for size, unit in ((3600, "hours"), (60, "minutes"), (1, "seconds"))
+        if seconds[-1] > 2 * size or size == 1
+    )
+    return [each / size for each in seconds], f"{unit} {what}"
 
 
 def still_rising(top: Sequence[float | None], top_k: int) -> str:
