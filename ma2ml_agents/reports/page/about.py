@@ -54,7 +54,7 @@ def about(facts: Facts) -> About:
                 f"{name} ({i})" if told.class_names.count(name) > 1 else name for i, name in enumerate(told.class_names)
             ]
             rows = [{"class": name, "images": n} for name, n in zip(names, numbers, strict=False)]
-            spec = _bars([row["class"] for row in rows])
+            spec = bars("class", "images", "images")["layer"][0]
             charts.append(
                 Chart("training-images", "Training images of each class", rows, spec, max(60, 20 * len(rows)))
             )
@@ -71,8 +71,3 @@ def about(facts: Facts) -> About:
         data, counts, charts, sessions, json.dumps(settings, indent=1, ensure_ascii=False),
         json.dumps(facts.game.base.to_json(), indent=1), missing,
     )  # fmt: skip
-
-
-def _bars(labels: Sequence[str]) -> dict[str, Any]:
-    drawn = bars("class", "images", "images", labels=labels)["layer"][0]
-    return {"mark": drawn["mark"], "encoding": drawn["encoding"]}

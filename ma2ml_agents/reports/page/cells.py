@@ -1,5 +1,6 @@
 """A network as a picture: a cell as a graph of its operations, other networks as a chain of their parts."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -70,25 +71,21 @@ def draw_cell(blocks: Sequence[Block], title: str) -> Markup:
     height = TOP + ROW * len(blocks) + 52
     ends = loose(blocks)
     parts = [
-        _box(LEFT, 2, BOX, "cell before last", COLOURS[0]),
+        _box(LEFT, 2, BOX, "before last", COLOURS[0]),
         _box(LEFT + BOX + GAP, 2, BOX, "last cell", COLOURS[1]),
     ]
-    parts += [_line([(LEFT + GAP / 2 + i * (BOX + GAP), 15), (_lane(i, blocks), 15)], i) for i in (0,)]
-    parts.append(
-        _line([(LEFT + BOX + GAP + BOX / 2, HIGH + 2), (LEFT + BOX + GAP + BOX / 2, 33), (_lane(1, blocks), 33)], 1)
-    )
     bottom = TOP + ROW * len(blocks) + 14
     last = {state: _reach(state, blocks, ends, bottom) for state in range(len(blocks) + 2)}
-    for state in (0, 1):
+    second = LEFT + BOX + GAP + BOX / 2
+    begun = [[(LEFT, 15.0), (_lane(0, blocks), 15.0)], [(second, HIGH + 2.0), (second, 33.0), (_lane(1, blocks), 33.0)]]
+    for state, points in enumerate(begun):
         if last[state]:
-            parts.append(
-                _line([(_lane(state, blocks), 15 if state == 0 else 33), (_lane(state, blocks), last[state])], state)
-            )
+            parts.append(_line([*points, (_lane(state, blocks), last[state])], state))
     for number, block in enumerate(blocks):
         parts += _block(number, block, blocks, last[number + 2])
+    middle = LEFT + BOX + GAP / 2
     parts += [
-        _line([(_lane(state, blocks), bottom), (WIDTH / 2, bottom), (WIDTH / 2, bottom + 8)], state, True)
-        for state in ends
+        _line([(_lane(state, blocks), bottom), (middle, bottom), (middle, bottom + 8)], state, True) for state in ends
     ]
     output = "output" if len(ends) == 1 else f"output: {len(ends)} states joined"
     parts.append(_box(LEFT, bottom + 9, 2 * BOX + GAP, output, "#56606b"))
@@ -140,15 +137,11 @@ def _reach(state: int, blocks: Sequence[Block], ends: Sequence[int], bottom: flo
 
 def words(operation: str) -> str:
     """An operation as people write it: `sep_conv_3x3` is `sep conv 3×3`."""
-    return (
-        operation.replace("_3x1", ", 3×1").replace("_", " ").replace("x", "×")
-        if "x" in operation[-3:] or "conv" in operation
-        else operation.replace("_", " ")
-    )
+    return re.sub(r"(\d)x(\d)", r"\1×\2", operation.replace("_3x1", ", 3x1").replace("_", " "))
 
 
 def _box(x: float, y: float, width: float, text: str, colour: str) -> str:
-    size = 12 if len(text) <= 15 else max(8.0, 12 * 15 / len(text))
+    size = 12 if len(text) <= 15 or width > BOX else max(8.0, 12 * 15 / len(text))
     return (
         f'<rect x="{x:g}" y="{y:g}" width="{width:g}" height="{HIGH}" rx="4" fill="none" stroke="{colour}" stroke-width="1.6"/>'
         f'<text x="{x + width / 2:g}" y="{y + HIGH / 2 + 4:g}" font-size="{size:.3g}">{escape(text)}</text>'

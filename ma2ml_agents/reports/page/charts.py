@@ -1,4 +1,7 @@
-"""Charts as Vega-Lite specifications: what stands in the page, and what becomes a PNG."""
+"""Charts as Vega-Lite specifications: what stands in the page, and what becomes a PNG.
+
+Categories stand in the order of the rows. No name of a run's is part of a specification, where Vega makes programs of them.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -51,7 +54,16 @@ def theme(dark: bool) -> Spec:
         "font": "system-ui, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif",
         "view": {"stroke": None},
         "axis": {**text, "gridColor": grid, "domainColor": grid, "tickColor": grid, "labelLimit": 210},
-        "legend": {**text, "orient": "top", "title": None, "columns": 4, "labelLimit": 190, "symbolStrokeWidth": 2},
+        "legend": {
+            **text,
+            "orient": "top",
+            "title": None,
+            "columns": 4,
+            "labelLimit": 190,
+            "symbolStrokeWidth": 2,
+            "symbolOpacity": 1,
+            "layout": {"top": {"direction": "vertical", "anchor": "start", "margin": 2}},
+        },
         "title": {"color": ink, "anchor": "start", "fontSize": 13},
         "text": {"color": ink, "fontSize": 12},
         "range": {"category": COLOURS},
@@ -87,17 +99,16 @@ def lines(x: str, y: str, series: str, x_title: str, y_title: str, band: bool = 
     return {"layer": [area, line]}
 
 
-def bars(label: str, value: str, title: str, colour: str | None = None, labels: Sequence[str] | None = None) -> Spec:
+def bars(label: str, value: str, title: str) -> Spec:
     """A horizontal bar for each label, in the order of the rows; from `low` to `high` there is a whisker."""
-    vertical = {"field": label, "type": "nominal", "title": None, "sort": None if labels is None else list(labels)}
+    vertical = {"field": label, "type": "nominal", "title": None, "sort": None}
     across = {**quantity(value, title, zero=True)}
-    shade = {"value": STRONG} if colour is None else {"field": colour, "type": "nominal", "title": None}
-    told = tips({label: label, value: title, "low": "from", "high": "to"})
+    told = tips({label: label, value: title})
     return {
         "layer": [
             {
                 "mark": {"type": "bar", "height": {"band": 0.6}, "cornerRadiusEnd": 2},
-                "encoding": {"y": vertical, "x": across, "color": shade, "tooltip": told},
+                "encoding": {"y": vertical, "x": across, "color": {"value": STRONG}, "tooltip": told},
             },
             {
                 "mark": {"type": "rule", "strokeWidth": 1.5, "color": SOFT},
@@ -107,9 +118,9 @@ def bars(label: str, value: str, title: str, colour: str | None = None, labels: 
     }
 
 
-def marginal(title: str, labels: Sequence[str]) -> Spec:
+def marginal(title: str) -> Spec:
     """A dot with an interval for each choice, and how often it was played."""
-    vertical = {"field": "choice", "type": "nominal", "title": None, "sort": list(labels)}
+    vertical = {"field": "choice", "type": "nominal", "title": None, "sort": None}
     told = tips({"choice": "choice", "mean": "mean reward", "low": "from", "high": "to", "count": "trials"})
     return {
         "layer": [
@@ -162,9 +173,9 @@ def trials_over(x: str, x_title: str, y_title: str, low: float, top: str) -> Spe
                 "type": "nominal",
                 "title": None,
                 "scale": {"domain": ["best so far", top], "range": [[1, 0], [5, 3]]},
-                "legend": {"symbolType": "stroke"},
+                "legend": {"symbolType": "stroke", "symbolSize": 500},
             },
-            "color": {"value": SOFT},
+            "color": {"value": COLOURS[6]},
         },
     }
     return {"layer": [dots, reached]}
@@ -217,19 +228,19 @@ def histogram(name: str, title: str) -> Spec:
     return {"mark": {"type": "bar", "color": STRONG}, "encoding": {"x": across, "y": up}}
 
 
-def matrix(labels: Sequence[str]) -> Spec:
+def matrix(classes: int) -> Spec:
     """A confusion matrix: right classes are rows, predicted ones columns; labels are left out where there are many."""
-    few = len(labels) <= 30
+    few = classes <= 30
     axis = {"labels": few, "ticks": few, "labelLimit": 90}
-    x = {"field": "predicted", "type": "nominal", "sort": list(labels), "axis": {**axis, "labelAngle": -60}}
-    y = {"field": "right", "type": "nominal", "sort": list(labels), "axis": axis}
+    x = {"field": "predicted", "type": "nominal", "sort": None, "axis": {**axis, "labelAngle": -60}}
+    y = {"field": "right", "type": "nominal", "sort": None, "axis": axis}
     colour = {
         "field": "share", "type": "quantitative", "title": "share of the class", "legend": {"format": ".0%"},
         "scale": {"scheme": "blues", "domain": [0, 1]},
     }  # fmt: skip
     told = tips({"right": "right class", "predicted": "predicted", "images": "images"})
     cells: Spec = {"mark": "rect", "encoding": {"x": x, "y": y, "color": colour, "tooltip": told}}
-    if len(labels) > 12:
+    if classes > 12:
         return cells
     ink = {"condition": {"test": "datum.share > 0.5", "value": "#ffffff"}, "value": "#222a33"}
     numbers = {

@@ -78,7 +78,7 @@ def _confusion(told: PerClass) -> tuple[list[Chart], list[tuple[str, str, int, f
     rows = [{"right": r, "predicted": p, "images": n, "share": round(s, 4)} for r, p, n, s in cells]
     side = max(140, min(560, 30 * len(names)))
     return [
-        Chart("confusion", "Right class (rows) and predicted class (columns)", rows, matrix(names), height=side)
+        Chart("confusion", "Right class (rows) and predicted class (columns)", rows, matrix(len(names)), height=side)
     ], wrong
 
 

@@ -140,5 +140,5 @@ def _chart(name: str, title: str, rows: Sequence[tuple[str, tuple[float, float]]
         {"what": label, "importance": round(m, 5), "low": round(max(0.0, m - s), 5), "high": round(m + s, 5)}
         for label, (m, s) in rows
     ]
-    spec = bars("what", "importance", "share of the variance that is lost", labels=[row["what"] for row in data])
+    spec = bars("what", "importance", "share of the variance that is lost")
     return Chart(name, title, data, spec, height=max(60, 22 * len(data)))

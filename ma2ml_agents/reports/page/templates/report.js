@@ -22,7 +22,7 @@
       config: JSON.parse(JSON.stringify(report.themes[dark.matches ? "dark" : "light"])),
     };
     if (small) {
-      spec.config.axis.labelLimit = 125;
+      spec.config.axis.labelLimit = 150;
       spec.config.axisX = { tickCount: 4 };
       spec.config.legend.columns = 2;
     }
