@@ -23,6 +23,10 @@ def good(number: int, rng: np.random.Generator) -> Outcome:
     return Outcome(accuracy=float(rng.uniform(0.5, 0.9)), flops=1000 * (1 + number), params=10 + number, seconds=1.5)
 
 
+def failed(number: int, rng: np.random.Generator) -> Outcome:
+    return Outcome(status="failed", error="OOM" if number % 2 else "CRASH", note=f"note {number % 3}")
+
+
 def make_run(
     folder: Path,
     count: int,

@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 import pytest
-from reported import HOSTILE, Parsed, good, identity_of, make_run, retrain
+from reported import HOSTILE, Parsed, failed, good, identity_of, make_run, retrain
 
 from ma2ml_agents.cli.main import main
 from ma2ml_agents.reports.page import page as pages
@@ -39,10 +39,6 @@ def facts_of(run):
 
 def written(run, **options):
     return write_report([run], run / "report.html", images=False, **options).html
-
-
-def failed(number, rng):
-    return Outcome(status="failed", error="OOM" if number % 2 else "CRASH", note=f"note {number % 3}")
 
 
 def without_macs(number, rng):

@@ -51,7 +51,7 @@ def picture(network: Spec) -> Picture:
         cells = [(f"{name} cell", draw_cell(args.pop(name), f"{name} cell")) for name in ("normal", "reduction")]
         return Picture(network.kind, cells, _stack(args), _rest(args, ("cells", "reductions")))
     if network.kind == "plain" and "widths" in args:
-        return Picture(network.kind, (), _plain(args), _rest(args, ("widths", "residual", "pool")))
+        return Picture(network.kind, (), _plain(args), _rest(args, ("widths", "residual", "pool", "head")))
     if network.kind == "mobile" and all(isinstance(stage, Mapping) for stage in args.get("stages", "?")):
         return Picture(network.kind, (), _mobile(args), _rest(args, ("stages",)))
     return Picture(network.kind, (), (), _rest(args, ()))

@@ -13,6 +13,8 @@ Spec = dict[str, Any]
 SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
 COLOURS = ["#2f81d8", "#e07b1a", "#2aa876", "#c2519c", "#8a6fd1", "#b8a11b", "#d1495b", "#5b9aa0"]
 """of series: legible on white and on black"""
+MANY = 300
+"""dots that are drawn small"""
 STRONG, SOFT = "#2f81d8", "#8b95a1"
 
 
@@ -73,7 +75,8 @@ def theme(dark: bool) -> Spec:
 def quantity(name: str, title: str, **scale: Any) -> Spec:
     """A channel that shows numbers."""
     usual = {} if scale.get("type") == "log" else {"zero": False, "nice": True}
-    return {"field": name, "type": "quantitative", "title": title, "scale": {**usual, **scale}}
+    axis = {"axis": {"tickMinStep": 1, "format": ",d"}} if name == "trial" else {}
+    return {"field": name, "type": "quantitative", "title": title, "scale": {**usual, **scale}, **axis}
 
 
 def tips(names: Mapping[str, str]) -> list[Spec]:
@@ -136,7 +139,7 @@ def marginal(title: str) -> Spec:
     }
 
 
-def trials_over(x: str, x_title: str, y_title: str, low: float, top: str) -> Spec:
+def trials_over(x: str, x_title: str, y_title: str, low: float, top: str, count: int) -> Spec:
     """Every trial as a dot, with the best so far and the mean of the top so far.
 
     Args:
@@ -145,12 +148,13 @@ def trials_over(x: str, x_title: str, y_title: str, low: float, top: str) -> Spe
         y_title: of the reward.
         low: what lies below it stands on the lower edge.
         top: name of the mean of the top.
+        count: of the trials: a few dots are drawn larger.
     """
     across = quantity(x, x_title, nice=False)
     scale = {"domainMin": low, "clamp": True}
     told = tips({"trial": "trial", "reward": "reward", "origin": "origin", "open": "in the open batch"})
     dots: Spec = {
-        "mark": {"type": "point", "filled": True, "opacity": 0.55, "size": 26},
+        "mark": {"type": "point", "filled": True, "opacity": 0.6, "size": 26 if count > MANY else 60},
         "encoding": {
             "x": across,
             "y": quantity("reward", y_title, **scale),
@@ -183,7 +187,7 @@ def trials_over(x: str, x_title: str, y_title: str, low: float, top: str) -> Spe
 
 def front(y_title: str, limits: Sequence[float]) -> Spec:
     """Score against MACs with the front as a line, and the limits as rules."""
-    across = {**quantity("macs", "MACs", type="log"), "axis": {"format": "~s", "tickCount": 5}}
+    across = {**quantity("macs", "MACs", type="log", nice=False, padding=14), "axis": {"format": "~s", "tickCount": 5}}
     up = quantity("score", y_title)
     told = tips({"trial": "trial", "macs": "MACs", "score": y_title})
     dots: Spec = {

@@ -159,7 +159,7 @@ def progress(facts: Facts, rows: Sequence[dict[str, Any]]) -> Progress:
         ways = [("trial", "trial", "search-by-trial", "trials")]
         ways += [("hours", clock[1], "search-by-hour", clock[1])] if clock is not None else []
         for field, axis, name, over in ways:
-            spec = trials_over(field, axis, "reward", low, f"mean of the top {top_k}")
+            spec = trials_over(field, axis, "reward", low, f"mean of the top {top_k}", len(good))
             points = [{key: row[key] for key in (field, *_DRAWN) if key in row} for row in good]
             charts.append(Chart(name, f"Reward over {over}", points, spec, height=300))
         if below:
@@ -200,7 +200,9 @@ def _finals(facts: Facts) -> tuple[list[Chart], list[str]]:
     if made is None:
         if not facts.trained:
             return [], []
-        return [], [f"No pipeline was trained to its end yet, so nobody knows how well {_short(facts)} rank them."]
+        return [], [
+            f"No pipeline was trained to its end yet, so nobody knows how well a search by {_short(facts)} ranks them."
+        ]
     title = metric(made.metric).title
     searched = {trial.number: value(made.metric, trial.outcome) for trial in facts.trials}
     known = [each for each in made.top if each.validation is not None and searched.get(each.trial) is not None]
