@@ -255,9 +255,13 @@ def test_several_runs_have_bands_ratios_and_tests(tmp_path, quick):
     assert "evolution has the highest mean of the top" in html
     assert "with 95 % bands" in html
     assert "(not reached)" in html, "random never gets there"
-    assert re.search(
-        r"<td>evolution</td><td>random</td><td>\+0\.0\d+ \(\+0\.0\d+ to \+0\.\d+\)</td><td>0\.00\d</td>", html
+    row = re.search(
+        r"<td>evolution</td><td>random</td><td>(.*?) \((.*?) to (.*?)\)</td><td>(.*?)</td><td>(.*?)</td>", html
     )
+    difference, low, high, p, ratio = map(float, row.groups())
+    assert 0 < low < difference < high
+    assert p < 0.01
+    assert ratio < 1.0
 
 
 def test_runs_of_other_games_are_not_tested(tmp_path, quick):
