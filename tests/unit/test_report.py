@@ -84,9 +84,25 @@ def test_winner_of_few_or_many_classes(classes, confusion, tmp_path, quick):
     assert "95 % interval by its" in html
     assert "Rank correlation (Spearman)" in html
     assert f"ma2ml export {run}" in html
+    assert f"ma2ml resume {run} --budget 48" not in html
     assert ('data-chart="confusion"' in html) == (classes <= 60)
     if classes == 1000:
         assert "200 classes of lowest F1, of 1000" in html
+
+
+def test_a_winner_that_does_not_pay_is_told_so(tmp_path, quick):
+    run = make_run(tmp_path / "run", 24, identity=identity_of(TEN))
+    verdict = {
+        "against": "a plain network",
+        "difference": -0.03,
+        "interval": 0.01,
+        "better": False,
+        "sentence": "THE SEARCH DID NOT PAY",
+    }
+    retrain(run, TEN, verdict=verdict)
+    html = written(run)
+    assert "THE SEARCH DID NOT PAY" in html
+    assert f"<code>ma2ml resume {run} --budget 48</code><span>searches as long again: so far a plain network" in html
 
 
 def test_a_run_that_was_not_retrained_says_who_leads_and_what_to_do(tmp_path, quick):
@@ -175,7 +191,9 @@ def test_reached_is_the_standings(tmp_path):
     ],
 )
 def test_still_rising(top, said):
-    assert said in still_rising(top, 3)
+    still, sentence = still_rising(top, 3)
+    assert said in sentence
+    assert still == (said == "was still rising")
 
 
 def test_importance_finds_what_matters():

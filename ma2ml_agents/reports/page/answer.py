@@ -1,7 +1,6 @@
 """The answer: what won, by how much, and what to do next."""
 
 import math
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,6 +8,7 @@ from ma2ml_agents.after.per_class import wilson
 from ma2ml_agents.reports.page.cells import Picture, picture
 from ma2ml_agents.reports.page.charts import STRONG, Chart, quantity, tips
 from ma2ml_agents.reports.page.facts import Facts
+from ma2ml_agents.reports.page.steps import next_steps
 from ma2ml_agents.reports.tables import amount, mark
 from ma2ml_env.metrics import metric, value
 from ma2ml_env.recipe import Recipe
@@ -45,11 +45,16 @@ class Answer:
     """(what, test accuracy, difference of the winner)"""
 
 
-def answer(facts: Facts) -> Answer:
-    """The section of a run."""
+def answer(facts: Facts, rising: bool) -> Answer:
+    """The section of a run.
+
+    Args:
+        facts: of the run.
+        rising: whether its search was still rising at its end.
+    """
     winner = facts.winner
     if winner is None:
-        return Answer(_nothing(facts), "", "", (), _next(facts), None, (), (), (), ())
+        return Answer(_nothing(facts), "", "", (), next_steps(facts, rising), None, (), (), (), ())
     recipe = facts.recipes[winner.number]
     trained = facts.config.evaluator != "surrogate"
     figures = _figures(facts, winner, recipe)
@@ -62,7 +67,16 @@ def answer(facts: Facts) -> Answer:
     around = _around(recipe)
     policy = [[_operation(*op) for op in sub] or ["nothing"] for sub in recipe.augment]
     return Answer(
-        sentence, margin, chosen, figures, _next(facts), picture(recipe.network), policy, around, charts, floors
+        sentence,
+        margin,
+        chosen,
+        figures,
+        next_steps(facts, rising),
+        picture(recipe.network),
+        policy,
+        around,
+        charts,
+        floors,
     )
 
 
@@ -225,31 +239,3 @@ def _around(recipe: Recipe) -> list[str]:
     if recipe.mixup:
         made.append(f"mixup of pairs (alpha {recipe.mixup:g}, not shown)")
     return made
-
-
-def _next(facts: Facts) -> list[tuple[str, str]]:
-    run = shlex.quote(str(facts.folder))
-    steps = []
-    if len(facts.trials) < facts.config.budget or facts.open:
-        steps.append((f"ma2ml resume {run}", f"goes on: {len(facts.trials)} of {facts.config.budget} trials are done"))
-    if not facts.trials or not facts.ok:
-        if facts.trials and facts.trained:
-            steps.append(
-                (f"ma2ml resume {run} --retry-failed failed", "plays what failed again, once its cause is gone")
-            )
-        return steps or [(f"ma2ml trials {run}", "lists the trials")]
-    if facts.retraining is not None:
-        steps.append((f"ma2ml export {run}", "writes the model as a folder that needs torch and torchvision alone"))
-    elif facts.trained:
-        steps.append((f"ma2ml retrain {run}", "trains the best to the end, and beside what needs no search"))
-    elif facts.config.evaluator == "table":
-        steps.append((f"ma2ml verify {run}", "trains the winners again, if the table is of trainings"))
-    else:
-        game = shlex.quote(facts.config.game)
-        steps.append(
-            (f"ma2ml search {game} --evaluator train", "searches by real trainings; a surrogate's winner is no model")
-        )
-    steps.append(
-        (f"ma2ml show {run} {facts.winner.number if facts.winner else ''}".rstrip(), "the winner's recipe, complete")
-    )
-    return steps

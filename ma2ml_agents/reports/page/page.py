@@ -96,10 +96,10 @@ def watch(run: Path, path: Path, said: Callable[[str], None], *, images: bool = 
 def render(facts: Facts, *, images: bool = True, refresh: int = 0) -> Page:
     """The page of one run."""
     rows = trial_rows(facts)
-    heavy = weights(facts)
+    heavy, went = weights(facts), progress(facts, rows)
     parts: dict[str, Any] = {
-        "answer": answer(facts),
-        "progress": progress(facts, rows),
+        "answer": answer(facts, went.still),
+        "progress": went,
         "weights": heavy,
         "choices": choices(facts, heavy.order, bool(heavy.charts)),
         "learning": learning(facts),
@@ -130,7 +130,7 @@ def render_several(runs: Sequence[Facts], *, refresh: int = 0) -> Page:
     found = compare(runs)
     told = {
         "comparison": found,
-        "answers": [(row, answer(facts)) for row, facts in zip(found.runs, runs, strict=True)],
+        "answers": [(row, answer(facts, rising=False)) for row, facts in zip(found.runs, runs, strict=True)],
         "title": f"{len(runs)} runs",
         "refresh": refresh,
     }

@@ -34,8 +34,10 @@ class Reached:
 class Progress:
     """The section's content."""
 
+    still: bool
+    """whether the search was still rising at its end"""
     rising: str
-    """whether the search was still rising, in a sentence"""
+    """that in a sentence"""
     opened: str
     """of the open batch, in a sentence; "" where there is none"""
     origins: Sequence[tuple[str, int]]
@@ -96,22 +98,26 @@ def _in_unit(seconds: list[float], what: str) -> tuple[list[float], str]:
     return [each / size for each in seconds], f"{unit} {what}"
 
 
-def still_rising(top: Sequence[float | None], top_k: int) -> str:
-    """One sentence."""
+def still_rising(top: Sequence[float | None], top_k: int) -> tuple[bool, str]:
+    """Whether the mean of the top k was still rising at the end, and a sentence that says so or why nobody knows."""
     known = [each for each in top if each is not None]
     if len(known) < max(FEWEST, top_k + 1):
-        return f"Nobody can say whether the search was still rising: {len(known)} successful trials are too few."
+        few = f"{len(known)} successful trials are too few"
+        return False, f"Nobody can say whether the search was still rising: {few}."
     first, late, last = known[min(top_k, len(known) - 1) - 1], known[-1 - len(known) // 4], known[-1]
     whole, quarter = last - first, last - late
     if whole <= 0:
-        return f"The search did not rise: the mean of its top {top_k} is {last:.4f}, as after its first trials."
+        return False, f"The search did not rise: the mean of its top {top_k} is {last:.4f}, as after its first trials."
     told = (
         f"the last quarter of the trials raised the mean of the top {top_k} from {late:.4f} to {last:.4f}, "
         f"{quarter / whole:.0%} of its whole rise"
     )
     if quarter / whole >= STILL:
-        return f"The search was still rising when it ended: {told}. More trials would probably find better pipelines."
-    return f"The search had levelled off: {told}. More trials of the same kind would bring little."
+        return (
+            True,
+            f"The search was still rising when it ended: {told}. More trials would probably find better pipelines.",
+        )
+    return False, f"The search had levelled off: {told}. More trials of the same kind would bring little."
 
 
 def trial_rows(facts: Facts) -> list[dict[str, Any]]:
@@ -181,8 +187,8 @@ def progress(facts: Facts, rows: Sequence[dict[str, Any]]) -> Progress:
             f"A batch is open: of {len(facts.trials)} trials, {len(facts.open)} are in it ({numbers}), and the learner has not "
             "been told of these."
         )
-    rising = still_rising([row["top"] for row in rows], top_k)
-    return Progress(rising, opened, origins, [*charts, *finals], [*missing, *said])
+    still, rising = still_rising([row["top"] for row in rows], top_k)
+    return Progress(still, rising, opened, origins, [*charts, *finals], [*missing, *said])
 
 
 def lower_edge(rewards: Sequence[float]) -> tuple[float, int]:
@@ -226,7 +232,7 @@ def _finals(facts: Facts) -> tuple[list[Chart], list[str]]:
     few = " With so few pipelines this says little." if found.high - found.low > 1.0 else ""
     return [chart], [
         f"Rank correlation (Spearman) between both: {found.value:.2f}, 95 % interval {found.low:.2f} to {found.high:.2f}, of "
-        f"{len(rows)} pipelines, the best of the search alone.{few} `ma2ml fidelity` measures it over the whole range."
+        f"{len(rows)} pipelines, the best of the search alone.{few} The command ma2ml fidelity measures it over the whole range."
     ]
 
 

@@ -100,8 +100,8 @@ def _idle(facts: Facts, busy: float) -> str:
         return f"How long workers were idle is not known: {facts.curves.problem or 'no batch has been closed'}."
     closed = sum(t.outcome.seconds for t in facts.trials if t.number not in facts.open and not t.outcome.cached)
     idle = max(0.0, 1.0 - closed / (workers * clock))
-    plural = "worker was" if workers == 1 else "workers were"
+    plural = "one worker was" if workers == 1 else f"{workers} workers were"
     return (
-        f"The {workers} {plural} idle for {idle:.0%} of the {spoken(clock)} that the closed batches took: the end of a "
+        f"The {plural} idle for {idle:.0%} of the {spoken(clock)} that the closed batches took: the end of a "
         "batch, the learner, and the start of the processes."
     )
