@@ -86,8 +86,7 @@ def _trial(facts: Facts, trial: Trial, distributions: Mapping[str, Any]) -> Any:
 
     parameters: dict[str, Any] = {}
     for agent, module in facts.game.modules.items():
-        parts: list[Any] = [*module.space.decisions, *module.space.intervals]
-        for part, entry in zip(parts, trial.proposal.codes[agent], strict=True):
+        for part, entry in zip(module.space.parts, trial.proposal.codes[agent], strict=True):
             name = f"{agent}.{part.name}"
             parameters[name] = (
                 part.value(entry) if isinstance(part, Interval) else distributions[name].choices[int(entry)]

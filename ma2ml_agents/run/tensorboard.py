@@ -77,13 +77,13 @@ class TensorBoard(Callback):
 
     def _tell_settings(self) -> None:
         """Fill HParams. `add_hparams` would make a folder of its own, in which the curves are not."""
-        from torch.utils.tensorboard.summary import hparams
+        from torch.utils.tensorboard import summary
 
         plain = {
-            name: told if isinstance(told, (bool, int, float, str)) else str(told)
-            for name, told in self._settings.items()
+            name: value if isinstance(value, (bool, int, float, str)) else str(value)
+            for name, value in self._settings.items()
         }
         named = dict.fromkeys(("reward/best", f"reward/top_{self._standing.top_k}"), 0.0)
-        experiment, start, self._end = hparams(plain, named)
-        for summary in (experiment, start):
-            self._writer.file_writer.add_summary(summary)
+        experiment, start, self._end = summary.hparams(plain, named)  # type: ignore[no-untyped-call]
+        for told in (experiment, start):
+            self._writer.file_writer.add_summary(told)

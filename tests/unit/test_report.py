@@ -90,6 +90,14 @@ def test_winner_of_few_or_many_classes(classes, confusion, tmp_path, quick):
         assert "200 classes of lowest F1, of 1000" in html
 
 
+def test_a_search_that_was_still_rising_is_offered_more(tmp_path, quick):
+    run = make_run(tmp_path / "run", 24, lambda n, _: Outcome(accuracy=0.5 + n / 100))
+    html = written(run)
+    assert "The search was still rising when it ended" in html
+    assert f"<code>ma2ml resume {run} --budget 48</code>" in html
+    assert html.index("ma2ml retrain") < html.index("ma2ml resume")
+
+
 def test_a_winner_that_does_not_pay_is_told_so(tmp_path, quick):
     run = make_run(tmp_path / "run", 24, identity=identity_of(TEN))
     verdict = {

@@ -58,8 +58,9 @@ def answer(facts: Facts, rising: bool) -> Answer:
     recipe = facts.recipes[winner.number]
     trained = facts.config.evaluator != "surrogate"
     figures = _figures(facts, winner, recipe)
+    floors: list[tuple[str, str, str]] = []
     if facts.retraining is None:
-        sentence, margin, chosen, floors = *_searched(facts, winner), []
+        sentence, margin, chosen = _searched(facts, winner)
     else:
         sentence, margin, chosen, floors = _retrained(facts, winner)
     real = recipe if trained and facts.game.modules else None

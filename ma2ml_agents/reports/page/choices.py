@@ -80,7 +80,7 @@ def labels_of(facts: Facts, agent: str, name: str) -> list[str]:
 def chosen(facts: Facts, agent: str, name: str, trials: Sequence[Trial]) -> list[int]:
     """Index of each trial's choice among `labels_of`."""
     space = facts.game.modules[agent].space
-    place = [part.name for part in (*space.decisions, *space.intervals)].index(name)
+    place = [part.name for part in space.parts].index(name)
     entries = [trial.proposal.codes[agent][place] for trial in trials]
     if place < len(space.decisions):
         return [int(entry) for entry in entries]
@@ -142,7 +142,7 @@ def _settled(facts: Facts) -> tuple[list[Settled], str]:
         return [], f"Whether {who} have settled cannot be told of {len(proposed)} trials."
     found = []
     for agent, module in facts.game.modules.items():
-        for part in (*module.space.decisions, *module.space.intervals):
+        for part in module.space.parts:
             texts = labels_of(facts, agent, part.name)
             early, late = (
                 Counter(chosen(facts, agent, part.name, some)) for some in (proposed[:quarter], proposed[-quarter:])

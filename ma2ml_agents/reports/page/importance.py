@@ -49,11 +49,7 @@ class Weights:
 
 def parts_of(facts: Facts) -> list[tuple[str, str]]:
     """(agent, name) of each entry of a joint code, in order."""
-    return [
-        (agent, part.name)
-        for agent, module in facts.game.modules.items()
-        for part in (*module.space.decisions, *module.space.intervals)
-    ]
+    return [(agent, part.name) for agent, module in facts.game.modules.items() for part in module.space.parts]
 
 
 def importance(codes: Floats, rewards: Floats, groups: Sequence[str], parts: Sequence[tuple[str, str]]) -> Importance:

@@ -27,7 +27,7 @@ def learning(facts: Facts) -> Learning:
     """The section of a run: from TensorBoard's files; entropy also from the log-probabilities that the store keeps."""
     charts, missing = [], []
     for group, title in TITLES.items():
-        found = dict(facts.curves.agents.get(group, {}))
+        found: Mapping[str, Points] = facts.curves.agents.get(group, {})
         if group == "entropy" and not found:
             found = entropies(facts)
             title += "; estimated by the log-probabilities of each batch" if found else ""

@@ -169,7 +169,7 @@ def library() -> str:
     """Vega, Vega-Lite and Vega-Embed as one script: it takes seconds to bundle."""
     import vl_convert
 
-    return vl_convert.javascript_bundle().replace("</script", "<\\/script")
+    return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;").replace("</script", "<\\/script")
 
 
 def inert(data: Any) -> str:

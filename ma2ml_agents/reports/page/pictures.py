@@ -95,11 +95,11 @@ def _samples(dataset: Dataset) -> list[tuple[str, list[Shown]]]:
 
 def _augmented(dataset: Dataset, recipe: Recipe, draws: torch.Generator) -> list[tuple[Shown, list[Shown]]]:
     """As `training/images/batches.py` does it, without the normalisation."""
-    first = [int((dataset.train_y == label).nonzero()[0, 0]) for label in dataset.train_y.unique()[:ROWS].tolist()]
+    first = [int((dataset.train_y == label).nonzero()[0, 0]) for label in sorted(set(dataset.train_y.tolist()))[:ROWS]]
     fill = tuple(round(255 * mean) for mean in dataset.mean)
     made = []
     for row in first:
-        images = torch.as_tensor(dataset.train_x[row])[None].repeat(DRAWS, 1, 1, 1)
+        images = dataset.train_x[torch.tensor([row])].repeat(DRAWS, 1, 1, 1)
         if recipe.crop_area > 0.0:
             images = resized_crop(images, recipe.crop_area, recipe.resolution or dataset.size, draws)
         images = augment.crop(images, recipe.crop_padding, draws)
@@ -108,7 +108,7 @@ def _augmented(dataset: Dataset, recipe: Recipe, draws: torch.Generator) -> list
         images = augment.augment(images, recipe.augment, draws, fill)
         images = augment.cutout(images, recipe.cutout, draws, fill)
         name = str(dataset.class_names[int(dataset.train_y[row])])
-        made.append((Shown(_url(dataset.train_x[row]), name), [Shown(_url(image)) for image in images]))
+        made.append((Shown(_url(dataset.train_x[torch.tensor(row)]), name), [Shown(_url(image)) for image in images]))
     return made
 
 
@@ -140,7 +140,7 @@ def _errors(facts: Facts, dataset: Dataset) -> tuple[list[Shown], list[str]]:
 
 def _mean(seen: Sequence[Predictions], what: str) -> NDArray[np.float64]:
     values = [(each.labels != each.predicted) if what == "wrong" else each.logs for each in seen]
-    return np.mean(values, axis=0, dtype=np.float64)
+    return np.asarray(np.mean(values, axis=0), dtype=np.float64)
 
 
 def _url(image: torch.Tensor) -> str:

@@ -232,7 +232,7 @@ def _finals(facts: Facts) -> tuple[list[Chart], list[str]]:
     few = " With so few pipelines this says little." if found.high - found.low > 1.0 else ""
     return [chart], [
         f"Rank correlation (Spearman) between both: {found.value:.2f}, 95 % interval {found.low:.2f} to {found.high:.2f}, of "
-        f"{len(rows)} pipelines, the best of the search alone.{few} The command ma2ml fidelity measures it over the whole range."
+        f"{len(rows)} pipelines, the best of the search alone.{few} ma2ml fidelity measures it over the whole range."
     ]
 
 

@@ -75,16 +75,16 @@ def _failures(facts: Facts) -> list[Failure]:
     kinds: dict[str, list[tuple[int, str]]] = {}
     for trial in facts.trials:
         if trial.outcome.status != "ok":
-            kind = trial.outcome.error or trial.outcome.status
+            kind = str(trial.outcome.error or trial.outcome.status)
             kinds.setdefault(kind, []).append((trial.number, trial.outcome.note))
     found = []
-    for kind, each in sorted(kinds.items(), key=lambda item: -len(item[1])):
+    for name, each in sorted(kinds.items(), key=lambda item: -len(item[1])):
         counts: dict[str, int] = {}
         for _, note in each:
             counts[note or "no note"] = counts.get(note or "no note", 0) + 1
         notes = sorted(counts.items(), key=lambda item: -item[1])
         numbers = [number for number, _ in each]
-        found.append(Failure(kind, MEANING.get(kind, ""), numbers, notes[:NOTES], max(0, len(notes) - NOTES)))
+        found.append(Failure(name, MEANING.get(name, ""), numbers, notes[:NOTES], max(0, len(notes) - NOTES)))
     return found
 
 

@@ -40,6 +40,8 @@ def next_steps(facts: Facts, rising: bool) -> list[tuple[str, str]]:
         steps.append(
             (f"ma2ml search {game} --evaluator train", "searches by real trainings; a surrogate's winner is no model")
         )
+    if rising and not lost and len(facts.trials) >= facts.config.budget:
+        steps.append((more, "searches as long again: it was still rising"))
     steps.append(
         (f"ma2ml show {run} {facts.winner.number if facts.winner else ''}".rstrip(), "the winner's recipe, complete")
     )
