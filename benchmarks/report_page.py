@@ -1,7 +1,7 @@
 """Size of a report and the time to make it: `python benchmarks/report_page.py [TRIALS]`, 2,016 trials unless told.
 
-A search on the surrogate of the paper's CIFAR-10 game, which has 100 decisions; then its page, with the plotting library and all
-that is computed for it. Prints JSON: bytes of the page and of the library in it, seconds of the clock and of this process.
+A search on the surrogate of the paper's CIFAR-10 game, which has 100 decisions; then its page, with the plotting library and
+all that is computed for it. Prints JSON: bytes of the page and of the library in it, seconds of the clock and of this process.
 """
 
 import json
