@@ -133,6 +133,11 @@ class SearchSpace:
         """Decimal logarithm of the number of codes; of the decisions alone, as intervals hold numbers without end."""
         return math.fsum(math.log10(n) for n in self.nvec)
 
+    @property
+    def parts(self) -> tuple[Decision | Interval, ...]:
+        """All that a code has an entry for, in its order: decisions, then intervals."""
+        return (*self.decisions, *self.intervals)
+
     def decode(self, code: Sequence[float]) -> dict[str, Any]:
         """Decision name -> chosen value.
 

@@ -15,8 +15,9 @@ from ma2ml_agents.cli.collect import Collect, Table
 from ma2ml_agents.cli.data import Data
 from ma2ml_agents.cli.fidelity import Fidelity
 from ma2ml_agents.cli.keep import Backup, Salvage
-from ma2ml_agents.cli.look import Check, List, Pareto, Report, Show, Trials
+from ma2ml_agents.cli.look import Check, List, Pareto, Show, Trials
 from ma2ml_agents.cli.paper import Paper
+from ma2ml_agents.cli.report import Report, Study
 from ma2ml_agents.cli.start import Resume, Search
 from ma2ml_agents.cli.verify import Verify
 from ma2ml_env.plugins import load
@@ -34,6 +35,7 @@ COMMANDS: dict[str, type[Any]] = {
     "show": Show,
     "pareto": Pareto,
     "report": Report,
+    "study": Study,
     "check": Check,
     "backup": Backup,
     "salvage": Salvage,
@@ -55,6 +57,7 @@ EXAMPLES: dict[str, str] = {
     "show": "ma2ml show runs/mine 17",
     "pareto": "ma2ml pareto runs/mine",
     "report": "ma2ml report runs/mine --out mine.html",
+    "study": "ma2ml study runs/mine --out study.db",
     "check": "ma2ml check runs/mine",
     "backup": "ma2ml backup runs/mine --out copies/mine",
     "salvage": "ma2ml salvage runs/mine --out runs/saved",

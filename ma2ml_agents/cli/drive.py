@@ -73,8 +73,9 @@ def drive(
         from ma2ml_agents.run.standing import Standing, recipe_key
         from ma2ml_agents.run.stop import Interruptible, stoppable
         from ma2ml_agents.run.stored import build, game_trains, known_trials, same_plugins
-        from ma2ml_agents.run.trackers import tracked
-        from ma2ml_agents.run.tracking import SearchProgress, TensorBoard
+        from ma2ml_agents.run.tensorboard import TensorBoard
+        from ma2ml_agents.run.trackers import parameters, tracked
+        from ma2ml_agents.run.tracking import SearchProgress
         from ma2ml_env.evaluators.deadline import Deadline, NoTime
 
     may_retrain, trackers = _check(config, limit), tracked(folder, config)
@@ -102,7 +103,7 @@ def drive(
             if again is not None:
                 play_failures(game, store, again, stop, console, None if limit.hours is None else (limit.hours, began))
             key, top_k = recipe_key(game), game.protocol.top_k
-            tensorboard = TensorBoard(folder / "tensorboard", top_k, key)
+            tensorboard = TensorBoard(folder / "tensorboard", top_k, key, parameters(config))
             try:
                 workers, protocol = config.placement().workers, game.protocol if may_retrain else None
                 told_again = known_trials(store).open

@@ -1,4 +1,4 @@
-"""Commands that only read: `trials`, `show`, `pareto`, `check`, `report`, `list`. They work while a search is running."""
+"""Commands that only read: `trials`, `show`, `pareto`, `check`, `list`. They work while a search is running."""
 
 import json
 import sys
@@ -10,7 +10,7 @@ from rich.console import Console
 from tyro.conf import Positional, arg
 
 from ma2ml_agents.cli.keys import print_settings
-from ma2ml_agents.run.options import OptionalFile, Run
+from ma2ml_agents.run.options import Run
 from ma2ml_env.metrics import metric, value
 from ma2ml_env.registry import names, resolve
 from ma2ml_env.store.check import check
@@ -184,26 +184,6 @@ class Check:
         if not problems:
             console.print(f"{self.run}: nothing is wrong", soft_wrap=True)
         return 1 if problems else 0
-
-
-@dataclass(frozen=True)
-class Report:
-    """Write a report of a run as one HTML file that needs nothing else."""
-
-    run: Run
-    """folder of the run"""
-    out: OptionalFile = None
-    """where to; RUN/report.html unless told"""
-
-    def execute(self, console: Console) -> int:
-        """Write it."""
-        from ma2ml_agents.reports.report import write_report
-
-        path = self.out or self.run / "report.html"
-        with TrialStore(self.run, create=False) as store:
-            write_report(store, path)
-        console.print(f"written: {path}", soft_wrap=True)
-        return 0
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 import ma2ml_env
-from ma2ml_env.evaluators.train import device_named
 from ma2ml_env.store.store import TrialStore
 
 SECTION = "made"
@@ -24,6 +22,8 @@ def made_with(device: str | None = None) -> dict[str, str]:
     Raises:
         ValueError: if there is no such device.
     """
+    import torch  # who only reads what was noted needs none
+
     return ({} if device is None else {"device": _device(device)}) | {
         "ma2ml": ma2ml_env.__version__,
         "torch": torch.__version__,
@@ -66,6 +66,10 @@ def session_of(number: int, told: Sequence[Mapping[str, Any]]) -> int:
 
 def _device(told: str) -> str:
     """`cpu`, or the GPU's name."""
+    import torch
+
+    from ma2ml_env.evaluators.train import device_named
+
     device = device_named(told)
     return "cpu" if device.type == "cpu" else torch.cuda.get_device_name(device)
 

@@ -53,7 +53,7 @@ class Tracked(Callback):
         self._budget, self._inode = budget, inode(self._folder)
         try:
             known = self._notes().get(self._name, {})
-            tracker = TRACKERS[self._name](self._folder, _parameters(self._config), known.get("id"))
+            tracker = TRACKERS[self._name](self._folder, parameters(self._config), known.get("id"))
             told = tracker.told()
             self._told = int(known.get("trials", 0)) if told is None else told
             self._note(tracker)
@@ -137,7 +137,7 @@ def tracked(folder: Path, config: RunConfig) -> list[Tracked]:
     return [Tracked(name, folder, config) for name in names]
 
 
-def _parameters(config: RunConfig) -> dict[str, Any]:
+def parameters(config: RunConfig) -> dict[str, Any]:
     """What was told, by name; `set.cells` is `cells` of `--set`. What was not is left out."""
     told: dict[str, Any] = {}
     for name, value in config.to_json().items():

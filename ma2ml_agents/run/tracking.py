@@ -1,11 +1,10 @@
-"""Callbacks that show a search: a progress bar with a live line, and TensorBoard curves."""
+"""The callback that shows a search: a progress bar with a live line."""
 
 import threading
 import time
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -17,7 +16,6 @@ from ma2ml_agents.run.loop import Callback
 from ma2ml_agents.run.standing import Key, Standing, mean_reward
 from ma2ml_agents.run.ticker import SILENCE, Ticker
 from ma2ml_env.game import Protocol
-from ma2ml_env.io.files import inode
 from ma2ml_env.reward import Reward
 from ma2ml_env.trial import Outcome, Trial
 
@@ -199,60 +197,3 @@ def grouped(metrics: Mapping[str, float]) -> dict[str, float]:
     """What a learner measures, by the names of its curves: those without a group stand under `learner/`."""
     own = {name: value for name, value in metrics.items() if name not in ("seconds", "reward")}
     return {name if "/" in name else f"learner/{name}": value for name, value in own.items()}
-
-
-class TensorBoard(Callback):
-    """Curves over the number of trials: as in the paper's Figs. 4 and 5, and what the learner measures.
-
-    `reward/batch`, `reward/top_<k>`, `reward/best`, `accuracy/batch`, `failed`, `seconds`; `entropy/<agent>`, `kl/<agent>`,
-    `credit/<agent>`, `learner/critic_loss` and what else `tell` returns; names without a group stand under `learner/`.
-
-    Args:
-        folder: of the event files.
-        top_k: of the running mean.
-        key: what makes two trials the same pipeline.
-    """
-
-    def __init__(self, folder: Path, top_k: int, key: Key) -> None:
-        self.folder = folder
-        self._standing = Standing(top_k, key)
-        self._writer: Any = None
-        self._inode: tuple[int, int] | None = None
-
-    def on_start(self, budget: int, trials: Sequence[Trial]) -> None:
-        """Open a file that replaces what an interrupted session may have written beyond these trials."""
-        from torch.utils.tensorboard import SummaryWriter
-
-        self._standing.add(trials)
-        self._writer = SummaryWriter(str(self.folder), purge_step=len(trials) + 1)
-        self._writer.flush()  # a thread of its own writes, by the file's name: nothing is to be left that it writes later
-        self._inode = inode(self.folder)
-
-    def on_batch(self, batch: int, trials: Sequence[Trial], metrics: Mapping[str, float]) -> None:
-        """Write one point of every curve.
-
-        Raises:
-            OSError: if the folder was moved or replaced; the writer would go on by its name.
-        """
-        if inode(self.folder) != self._inode:
-            raise OSError(f"{self.folder} is not the folder that this search has opened; nothing was written to it")
-        self._standing.add(trials)
-        best = self._standing.best
-        values = {
-            "reward/batch": mean_reward(trials),
-            f"reward/top_{self._standing.top_k}": self._standing.top_mean,
-            "reward/best": best.reward if best else 0.0,
-            "accuracy/batch": sum(trial.outcome.accuracy for trial in trials) / len(trials),
-            "failed": float(self._standing.counts["failed"]),
-            "seconds": metrics.get("seconds", 0.0),
-            **grouped(metrics),
-        }
-        for name, value in values.items():
-            self._writer.add_scalar(name, value, len(self._standing.trials))
-        self._writer.flush()
-
-    def close(self) -> None:
-        """Close the file."""
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None

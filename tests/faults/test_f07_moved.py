@@ -7,7 +7,7 @@ from parts import Light, make_game, result, run
 
 from ma2ml_agents.cli.main import main
 from ma2ml_agents.run.loop import Callback, search
-from ma2ml_agents.run.tracking import TensorBoard
+from ma2ml_agents.run.tensorboard import TensorBoard
 from ma2ml_env.store.mirror import Line, Mirror
 from ma2ml_env.store.store import TrialStore
 

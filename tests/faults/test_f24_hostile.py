@@ -347,7 +347,9 @@ def test_f24_a_report_holds_no_script_of_others(work):
     assert main(["report", str(work)]) == 2
     (work / "retrain" / "summary.json").write_text(json.dumps({**SUMMARY, "select": script}))
     assert main(["report", str(work)]) == 0
-    assert "<script" not in (work / "report.html").read_text()
+    page = (work / "report.html").read_text()
+    assert page.count("<script") == 3, "those of every page"
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
     overwrite(work, "meta", config, "json", json.dumps({**told, "game": "os:system"}))
     with TrialStore(work) as store, pytest.raises(ValueError, match="unknown game 'os:system'"):
         build_without_evaluator(stored_config(store))

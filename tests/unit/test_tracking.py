@@ -10,7 +10,8 @@ from rich.console import Console
 from ma2ml_agents.reports.tables import amount, batch_table
 from ma2ml_agents.run.loop import search
 from ma2ml_agents.run.standing import Standing, curve, first_and_last, pareto, recipe_key
-from ma2ml_agents.run.tracking import SearchProgress, TensorBoard
+from ma2ml_agents.run.tensorboard import TensorBoard
+from ma2ml_agents.run.tracking import SearchProgress
 from ma2ml_env.games.make import make_game
 from ma2ml_env.reward import Accuracy
 from ma2ml_env.trial import Outcome, Proposal, Trial
@@ -155,6 +156,34 @@ def test_curves_hold_rewards_and_what_the_learner_measures(tmp_path):
     assert [value for _, value in curves["reward/top_3"]] == pytest.approx([top for _, _, top in expected])
     agents = [f"{kind}/{agent}" for kind in ("entropy", "kl", "credit") for agent in game.spec.nvec]
     assert {*agents, "learner/critic_loss", "seconds", "failed"} <= set(curves)
+
+
+def test_hparams_hold_the_settings_of_the_search(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+    game = make_game("digits-v0", "surrogate", modules=["hpo_sgd", "aug"])
+    board = TensorBoard(
+        tmp_path,
+        3,
+        recipe_key(game),
+        {"learner": "ma2ml", "seed": 4, "start": ["base"], "learner_set.credit": "shared"},
+    )
+    played(game, board, budget=8, learner="random")
+    board.close()
+    assert list(tmp_path.iterdir()) == list(tmp_path.glob("events.*")), "no folder of its own"
+    events = EventAccumulator(str(tmp_path)).Reload()
+    told = {
+        tag: HParamsPluginData.FromString(events.SummaryMetadata(tag).plugin_data.content)
+        for tag in events.PluginTagToContent("hparams")
+    }
+    start = told["_hparams_/session_start_info"].session_start_info.hparams
+    assert (start["learner"].string_value, start["seed"].number_value) == ("ma2ml", 4.0)
+    assert start["learner_set.credit"].string_value == "shared"
+    assert start["start"].string_value == "['base']"
+    metrics = told["_hparams_/experiment"].experiment.metric_infos
+    assert {each.name.tag for each in metrics} == {"reward/best", "reward/top_3"} <= set(scalars(tmp_path))
+    assert told["_hparams_/session_end_info"].session_end_info.status == 1, "success"
 
 
 def test_curves_of_a_resumed_search_go_on(tmp_path, game):

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from ma2ml_agents.cli.main import main
-from ma2ml_agents.run.tracking import TensorBoard
+from ma2ml_agents.run.tensorboard import TensorBoard
 
 WORDS = {
     "surrogate": "digits-v0 --evaluator surrogate --learner evolution --budget 10 --batch 4",

@@ -1,0 +1,245 @@
+"""How a search went: every trial, what was reached so far, over trials and over hours; and whether it was still rising."""
+
+import heapq
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+
+from ma2ml_agents.after.correlation import bootstrap, spearman
+from ma2ml_agents.reports.page.charts import Chart, pairs, trials_over
+from ma2ml_agents.reports.page.facts import Facts
+from ma2ml_env.metrics import metric, value
+from ma2ml_env.trial import Trial
+
+STILL = 0.1
+"""share of the whole rise of the top k that its last quarter must bring to be called rising; a straight line brings .25"""
+FEWEST = 8
+"""trials of which one may say how they went on"""
+_DRAWN = ("trial", "reward", "origin", "open", "best", "top")
+
+
+@dataclass(frozen=True)
+class Reached:
+    """After each trial: the best reward and the mean of the top k pipelines so far; None before any succeeded."""
+
+    best: list[float | None]
+    top: list[float | None]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """The section's content."""
+
+    still: bool
+    """whether the search was still rising at its end"""
+    rising: str
+    """that in a sentence"""
+    opened: str
+    """of the open batch, in a sentence; "" where there is none"""
+    origins: Sequence[tuple[str, int]]
+    charts: Sequence[Chart]
+    missing: Sequence[str]
+    """what is not there, and why"""
+
+
+def reached(trials: Sequence[Trial], keys: dict[int, str], top_k: int) -> Reached:
+    """Best and top so far. A top k is of distinct pipelines, each with its best trial, as in `Standing`."""
+    best_of: dict[str, float] = {}
+    top: list[float] = []
+    made = Reached([], [])
+    for trial in trials:
+        if trial.outcome.status == "ok":
+            key = keys[trial.number]
+            before = best_of.get(key)
+            if before is None or trial.reward > before:
+                best_of[key] = trial.reward
+                if len(top) < top_k or trial.reward > top[-1]:
+                    top = heapq.nlargest(top_k, best_of.values())
+        made.best.append(top[0] if top else None)
+        made.top.append(sum(top) / len(top) if top else None)
+    return made
+
+
+def hours(facts: Facts) -> tuple[list[float], str] | None:
+    """(time at the end of each trial, what it is, with its unit); None where no time is known.
+
+    The wall clock is told by batch; without it, seconds of training are added up, whoever trained.
+    """
+    closed = [trial for trial in facts.trials if trial.number not in facts.open]
+    ends = [step for step, _ in facts.curves.seconds]
+    if closed and ends and ends == sorted(set(ends)) and ends[-1] >= len(closed):
+        clock = list(accumulate(seconds for _, seconds in facts.curves.seconds))
+        made = []
+        for index in range(len(facts.trials)):
+            place = min(bisect_left(ends, index + 1), len(ends) - 1)
+            first, last = (ends[place - 1], ends[place]) if place else (0, ends[0])
+            begun = clock[place - 1] if place else 0.0
+            share = min(1.0, (index + 1 - first) / max(1, last - first))
+            made.append(begun + share * (clock[place] - begun))
+        if made[-1] > 0:
+            return _in_unit(made, "of the search")
+    seconds = [0.0 if trial.outcome.cached else trial.outcome.seconds for trial in facts.trials]
+    if sum(seconds) <= 0:
+        return None
+    return _in_unit(list(accumulate(seconds)), "of training, of all workers together")
+
+
+def _in_unit(seconds: list[float], what: str) -> tuple[list[float], str]:
+    """In hours; short searches in minutes or seconds."""
+    size, unit = next(
+        (size, unit)
+        for size, unit in ((3600, "hours"), (60, "minutes"), (1, "seconds"))
+        if seconds[-1] > 2 * size or size == 1
+    )
+    return [each / size for each in seconds], f"{unit} {what}"
+
+
+def still_rising(top: Sequence[float | None], top_k: int) -> tuple[bool, str]:
+    """Whether the mean of the top k was still rising at the end, and a sentence that says so or why nobody knows."""
+    known = [each for each in top if each is not None]
+    if len(known) < max(FEWEST, top_k + 1):
+        few = f"{len(known)} successful trials are too few"
+        return False, f"Nobody can say whether the search was still rising: {few}."
+    first, late, last = known[min(top_k, len(known) - 1) - 1], known[-1 - len(known) // 4], known[-1]
+    whole, quarter = last - first, last - late
+    if whole <= 0:
+        return False, f"The search did not rise: the mean of its top {top_k} is {last:.4f}, as after its first trials."
+    told = (
+        f"the last quarter of the trials raised the mean of the top {top_k} from {late:.4f} to {last:.4f}, "
+        f"{quarter / whole:.0%} of its whole rise"
+    )
+    if quarter / whole >= STILL:
+        return (
+            True,
+            f"The search was still rising when it ended: {told}. More trials would probably find better pipelines.",
+        )
+    return False, f"The search had levelled off: {told}. More trials of the same kind would bring little."
+
+
+def trial_rows(facts: Facts) -> list[dict[str, Any]]:
+    """A row for each trial: of the table, and of all charts of trials."""
+    sofar = reached(facts.trials, facts.keys, facts.game.protocol.top_k)
+    clock = hours(facts)
+    chosen = facts.config.metric
+    return [
+        {
+            "trial": trial.number,
+            "reward": round(trial.reward, 6),
+            "score": _rounded(value(chosen, trial.outcome)) if trial.outcome.status == "ok" else None,
+            "accuracy": round(trial.outcome.accuracy, 6),
+            "macs": trial.outcome.flops or None,
+            "params": trial.outcome.params or None,
+            "seconds": round(trial.outcome.seconds, 2),
+            "hours": None if clock is None else round(clock[0][place], 5),
+            "origin": trial.proposal.origin,
+            "status": trial.outcome.error or trial.outcome.status,
+            "open": trial.number in facts.open,
+            "best": _rounded(sofar.best[place]),
+            "top": _rounded(sofar.top[place]),
+        }
+        for place, trial in enumerate(facts.trials)
+    ]
+
+
+def progress(facts: Facts, rows: Sequence[dict[str, Any]]) -> Progress:
+    """The section of a run.
+
+    Args:
+        facts: of the run.
+        rows: of `trial_rows`.
+    """
+    top_k = facts.game.protocol.top_k
+    counts: dict[str, int] = {}
+    for trial in facts.trials:
+        counts[trial.proposal.origin] = counts.get(trial.proposal.origin, 0) + 1
+    origins = sorted(counts.items(), key=lambda each: -each[1])
+    charts, missing = [], []
+    good = [row for row in rows if row["status"] == "ok"]
+    if good:
+        low, below = lower_edge([row["reward"] for row in good])
+        clock = hours(facts)
+        ways = [("trial", "trial", "search-by-trial", "trials")]
+        ways += [("hours", clock[1], "search-by-hour", clock[1])] if clock is not None else []
+        for field, axis, name, over in ways:
+            spec = trials_over(field, axis, "reward", low, f"mean of the top {top_k}", len(good))
+            points = [{key: row[key] for key in (field, *_DRAWN) if key in row} for row in good]
+            charts.append(Chart(name, f"Reward over {over}", points, spec, height=300))
+        if below:
+            missing.append(f"{below} trials with a reward below {low:.3g} stand on the lower edge of these charts.")
+        if clock is None:
+            missing.append("There is no chart over hours: no time was measured.")
+    else:
+        missing.append("There is no curve: no trial has succeeded.")
+    if len(good) < len(rows):
+        missing.append(
+            f"{len(rows) - len(good)} trials without a reward of their own are not drawn; section 4 says why."
+        )
+    finals, said = _finals(facts)
+    opened = ""
+    if facts.open:
+        first, last = min(facts.open), max(facts.open)
+        numbers = f"trial {first}" if first == last else f"trials {first} to {last}"
+        opened = (
+            f"A batch is open: of {len(facts.trials)} trials, {len(facts.open)} are in it ({numbers}), and the learner has not "
+            "been told of these."
+        )
+    still, rising = still_rising([row["top"] for row in rows], top_k)
+    return Progress(still, rising, opened, origins, [*charts, *finals], [*missing, *said])
+
+
+def lower_edge(rewards: Sequence[float]) -> tuple[float, int]:
+    """(where the axis begins, how many lie below): a few bad trials shall not press all others together."""
+    values = np.array(rewards)
+    low, middle, high = np.quantile(values, (0.05, 0.25, 1.0))
+    edge = float(min(low, middle - 1.0 * (high - middle)))
+    edge = max(edge, float(values.min()))
+    return edge, int((values < edge).sum())
+
+
+def _finals(facts: Facts) -> tuple[list[Chart], list[str]]:
+    """Accuracies after the retraining beside those of the search."""
+    made = facts.retraining
+    if made is None:
+        if not facts.trained:
+            return [], []
+        return [], [
+            f"No pipeline was trained to its end yet, so nobody knows how well a search by {_short(facts)} ranks them."
+        ]
+    title = metric(made.metric).title
+    searched = {trial.number: value(made.metric, trial.outcome) for trial in facts.trials}
+    known = [each for each in made.top if each.validation is not None and searched.get(each.trial) is not None]
+    rows = [
+        {
+            "trial": each.trial,
+            "search": searched[each.trial],
+            "end": each.validation,
+            "what": "winner" if each.trial == made.winner else "others",
+        }
+        for each in known
+    ]
+    if not rows:
+        return [], ["No retrained pipeline has a value in the search to compare with."]
+    spec = pairs("search", "end", f"{title} in the search", f"{title} trained to the end", "what")
+    chart = Chart("search-and-end", f"Validation {title}: in the search, and trained to the end", rows, spec)
+    if len(rows) < 3:
+        return [chart], [f"{len(rows)} retrained pipelines are too few for a rank correlation."]
+    x, y = (np.array([row[name] for row in rows], dtype=np.float64) for name in ("search", "end"))
+    found = bootstrap(spearman, x, y)
+    few = " With so few pipelines this says little." if found.high - found.low > 1.0 else ""
+    return [chart], [
+        f"Rank correlation (Spearman) between both: {found.value:.2f}, 95 % interval {found.low:.2f} to {found.high:.2f}, of "
+        f"{len(rows)} pipelines, the best of the search alone.{few} ma2ml fidelity measures it over the whole range."
+    ]
+
+
+def _short(facts: Facts) -> str:
+    epochs = facts.game.protocol.proxy_epochs
+    return "one epoch" if epochs == 1 else f"{epochs} epochs"
+
+
+def _rounded(number: float | None) -> float | None:
+    return None if number is None else round(number, 6)

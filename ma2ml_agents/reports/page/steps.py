@@ -1,0 +1,48 @@
+"""What to type next, by how far a run has come."""
+
+import shlex
+
+from ma2ml_agents.reports.page.facts import Facts
+
+
+def next_steps(facts: Facts, rising: bool) -> list[tuple[str, str]]:
+    """Commands, the most useful first, each with what it does.
+
+    Args:
+        facts: of the run.
+        rising: whether its search was still rising at its end.
+    """
+    run = shlex.quote(str(facts.folder))
+    steps = []
+    if len(facts.trials) < facts.config.budget or facts.open:
+        steps.append((f"ma2ml resume {run}", f"goes on: {len(facts.trials)} of {facts.config.budget} trials are done"))
+    if not facts.trials or not facts.ok:
+        if facts.trials and facts.trained:
+            steps.append(
+                (f"ma2ml resume {run} --retry-failed failed", "plays what failed again, once its cause is gone")
+            )
+        return steps or [(f"ma2ml trials {run}", "lists the trials")]
+    more = f"ma2ml resume {run} --budget {2 * facts.config.budget}"
+    verdict = facts.retraining.verdict if facts.retraining is not None else None
+    lost = verdict is not None and not verdict["better"]
+    if verdict is not None and lost:
+        steps.append(
+            (more, f"searches as long again: so far {verdict['against']}, which needs no search, is as good or better")
+        )
+    if facts.retraining is not None:
+        steps.append((f"ma2ml export {run}", "writes the model as a folder that needs torch and torchvision alone"))
+    elif facts.trained:
+        steps.append((f"ma2ml retrain {run}", "trains the best to the end, and beside what needs no search"))
+    elif facts.config.evaluator == "table":
+        steps.append((f"ma2ml verify {run}", "trains the winners again, if the table is of trainings"))
+    else:
+        game = shlex.quote(facts.config.game)
+        steps.append(
+            (f"ma2ml search {game} --evaluator train", "searches by real trainings; a surrogate's winner is no model")
+        )
+    if rising and not lost and len(facts.trials) >= facts.config.budget:
+        steps.append((more, "searches as long again: it was still rising"))
+    steps.append(
+        (f"ma2ml show {run} {facts.winner.number if facts.winner else ''}".rstrip(), "the winner's recipe, complete")
+    )
+    return steps
