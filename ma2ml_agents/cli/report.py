@@ -12,10 +12,7 @@ from ma2ml_agents.run.options import OptionalFile, OptionalFolder, Run
 
 @dataclass(frozen=True)
 class Report:
-    """Write a report of a run as one HTML file that needs nothing else; of several runs, what they say beside each other.
-
-    Example: ma2ml report runs/mine --figures runs/mine/figures
-    """
+    """Write a report of a run as one HTML file that needs nothing else; of several runs, what they say beside each other."""
 
     runs: Positional[Annotated[tuple[Path, ...], arg(metavar="RUN [RUN ...]")]]
     """folders of runs"""
@@ -51,10 +48,7 @@ class Report:
 
 @dataclass(frozen=True)
 class Study:
-    """Write a run as a study of Optuna, which optuna-dashboard shows. It needs the extra optuna.
-
-    Example: ma2ml study runs/mine --out study.db, then optuna-dashboard sqlite:///study.db
-    """
+    """Write a run as a study of Optuna, which optuna-dashboard shows. It needs the extra optuna."""
 
     run: Run
     """folder of the run"""

@@ -149,7 +149,12 @@ def test_resume_goes_on_to_a_larger_budget_and_refuses_a_smaller_one(tmp_path, c
         (["bench", "smok"], "did you mean 'smoke'?"),
         (["serach", "digits-v0"], "did you mean 'search'?"),
         ([], "which command"),
-        *(([name, "nowhere"], "nowhere") for name in COMMANDS if name not in ("search", "list", "backup", "salvage")),
+        *(
+            ([name, "nowhere"], "nowhere")
+            for name in COMMANDS
+            if name not in ("search", "list", "backup", "salvage", "study")
+        ),
+        (["study", "nowhere", "--out", "new.db"], "nowhere"),
         *(([name, "nowhere", "--out", "new"], "nowhere") for name in ("backup", "salvage")),
         (["backup", "nowhere"], "--out"),
     ],
