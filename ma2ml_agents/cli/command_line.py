@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import fields, make_dataclass, replace
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from tyro.conf import Positional, arg
 
@@ -50,7 +50,9 @@ def _later(names: Sequence[str], shortens: bool) -> type:
 def _typed(name: str, option: Option, help: str, hint: str | None) -> Any:
     kind = option.kind or _KINDS[name]
     optional = kind | None if option.default is None else kind
-    return Annotated[optional, arg(metavar=option.metavar, help=help, help_behavior_hint=hint)]
+    choices = [each for each in get_args(kind) if each is not None] if get_origin(kind) is Literal else []
+    metavar = option.metavar or ("{" + ",".join(choices) + "}" if choices else None)
+    return Annotated[optional, arg(metavar=metavar, help=help, help_behavior_hint=hint)]
 
 
 DataOptions = Annotated[

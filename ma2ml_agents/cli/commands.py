@@ -135,5 +135,5 @@ def _one_line(box: str, command: str) -> str:
     offered = re.search(r"Perhaps you meant:\s*(--[\w-]+)", " ".join(lines))
     hint = f"; did you mean {offered[1]}?" if offered else ""
     message = re.sub(r"^Error parsing __\S+: ", "", " ".join(first)) or "the arguments cannot be read"
-    message = message.replace("told.", "").replace("{None}|", "")
+    message = re.sub(r"'None', |, 'None'", "", message.replace("told.", "").replace("{None}|", ""))
     return f"{message.rstrip('.')}{hint} (see {command} --help)"

@@ -142,6 +142,7 @@ def print_summary(console: Console, standing: Standing, game: Game, batch: int, 
             f"mean reward: first two batches {means[0]:.4f}, last two batches {means[1]:.4f} ({means[1] - means[0]:+.4f})"
         )
     title = f"top {len(standing.top)} of {len(standing.distinct)} pipelines, by reward"
-    console.print(top_table(standing.top, game, title, metric))
+    if standing.top:
+        console.print(top_table(standing.top, game, title, metric))
     counts = ", ".join(f"{count} {status}" for status, count in standing.counts.items())
     console.print(f"{len(standing.trials)} trials: {counts}")

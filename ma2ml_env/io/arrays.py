@@ -34,6 +34,12 @@ def write_arrays(path: Path, about: Mapping[str, Any], arrays: Mapping[str, NDAr
     write_atomic(path, buffer.getvalue())
 
 
+def said(error: Exception) -> str:
+    """What an error says, in one line; of Python's parser without the place, which is none of the user's."""
+    told = error.args[0] if error.args and isinstance(error.args[0], str) else str(error)
+    return told.splitlines()[0][:200] if told.strip() else type(error).__name__
+
+
 def read_arrays(
     path: Path, make: Callable[[dict[str, Any], dict[str, NDArray[Any]]], Made], *, key: str, what: str
 ) -> Made:
@@ -59,5 +65,5 @@ def read_arrays(
             raise ValueError("another version of ma2ml wrote it")
         return make(about, arrays)
     except Exception as error:  # numpy, zipfile and Python's parser have many for what is damaged or hostile
-        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        reason = said(error)
         raise ValueError(f"{path} is no {what}: {reason}") from None

@@ -227,6 +227,17 @@ def test_a_folder_that_cannot_be_written_is_no_error(folder: Path, tmp_path: Pat
     assert decoded() == 24, "there is nowhere to keep them"
 
 
+def test_squares_of_the_temporary_folder_are_kept_where_they_were_asked_for(
+    folder: Path, tmp_path: Path, decoded: Callable[[], int]
+) -> None:
+    read_images(folder, 8)
+    read_images(folder, 8, cache=tmp_path / "cache")
+    assert decoded() == 12
+    shutil.rmtree(tmp_path / "temporary")
+    read_images(folder, 8, cache=tmp_path / "cache")
+    assert decoded() == 0
+
+
 def test_a_temporary_folder_of_somebody_else_is_not_used(folder: Path, tmp_path: Path) -> None:
     shared = tmp_path / "temporary" / f"ma2ml-{os.getuid()}"
     shared.mkdir(mode=0o777)

@@ -84,9 +84,12 @@ class Kept:
 
     def load(self) -> Squares | None:
         """What is there and whole, mapped from its file."""
-        for folder, _ in self.places:
+        for number, (folder, _) in enumerate(self.places):
             with suppress(Exception):  # of damaged bytes json, numpy and Python's tokenizer raise a dozen
                 if (found := self._load(folder)) is not None:
+                    if number:  # the folder that was asked for is to have them as well
+                        with suppress(OSError):
+                            self._save(*self.places[0], found)
                     return found
         return None
 

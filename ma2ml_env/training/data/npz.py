@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ma2ml_env.io.arrays import said
 from ma2ml_env.training.data.pixels import array_range, to_bytes
 from ma2ml_env.training.data.raw import PARTS, Part, Raw
 
@@ -83,7 +84,7 @@ def _open(path: Path) -> tuple[list[str], dict[str, str], Arrays]:
     except _Wrong:
         raise
     except Exception as error:  # numpy, zipfile and Python's parser have many for what is damaged, or nested 9,000 deep
-        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        reason = said(error)
         kind = "of plain arrays" if isinstance(error, _NO_ARRAYS) else "that can be read"
         raise ValueError(f"{path} is not an npz file {kind}: {reason}") from None
     for role, array in arrays.items():
