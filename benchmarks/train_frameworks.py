@@ -56,8 +56,8 @@ def play(name: str, game: Game, pipelines: int, seed: int) -> dict[str, Any]:
     return {
         "algorithm": name, "seed": seed, "pipelines": pipelines, "versions": row.versions, "settings": dict(row.settings),
         "observation": row.observation, "standardise": row.standardise,
-        "cpu_seconds": round(time.process_time() - began, 1), "last": round(fmean(last), 6), "deviation": round(pstdev(last), 6),
-        "best": round(max(rewards), 6),
+        "cpu_seconds": round(time.process_time() - began, 1),
+        "last": round(fmean(last), 6), "deviation": round(pstdev(last), 6), "best": round(max(rewards), 6),
         "means": [round(fmean(rewards[i : i + BLOCK]), 5) for i in range(0, len(rewards), BLOCK)],
     }  # fmt: skip
 

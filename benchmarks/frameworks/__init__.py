@@ -14,7 +14,6 @@ from itertools import count
 from typing import Any
 
 from frameworks.record import Enough, RecordedGame
-
 from ma2ml_env.env import AutoMLEnv, Observe
 from ma2ml_env.game import Game
 from ma2ml_env.registry import closest
@@ -120,7 +119,9 @@ ALGORITHMS: dict[str, Algorithm] = {
         {"n_steps": 6, "gamma": 1.0, "gae_lambda": 1.0, **PPO, "batch_size": 108},
         observation="agent", standardise=True,
     ),
-    "torchrl-ppo": Algorithm("torchrl", "multi-agent PPO of one's own", "token", "torchrl", observation="agent", standardise=True),
+    "torchrl-ppo": Algorithm(
+        "torchrl", "multi-agent PPO of one's own", "token", "torchrl", observation="agent", standardise=True
+    ),
     **{
         f"benchmarl-{name}": Algorithm(
             "benchmarl", name.upper(), "box" if name == "maddpg" else "token", "benchmarl",

@@ -9,8 +9,8 @@ import torch
 from benchmarl import algorithms
 from benchmarl.experiment import Experiment, ExperimentConfig
 from benchmarl.models.mlp import MlpConfig
-from frameworks import Make
 
+from frameworks import Make
 from ma2ml_env.env import AutoMLEnv
 from ma2ml_env.integrations.benchmarl import AutoMLTask
 
@@ -40,7 +40,7 @@ def train(
     envs: int,
     **settings: Any,
 ) -> None:
-    """Run the experiment of an algorithm; `settings` are those of its `ExperimentConfig`. An iteration plays `envs` pipelines."""
+    """Run an algorithm's experiment, `envs` pipelines an iteration; `settings` are those of its `ExperimentConfig`."""
     torch.set_num_threads(1)
     shape = make().game.spec.nvec.values()
     frames = envs if continuous else envs * max(len(nvec) for nvec in shape)

@@ -1,9 +1,9 @@
 """Libraries whose versions clash with ours, each in an environment of its own: `make frameworks`.
 
-RLlib pins another Gymnasium, AgileRL another PettingZoo and TensorDict, tianshou has its own NumPy stack. An environment lies in
-`.venv-frameworks/NAME` above the one that runs this file: torch, several gigabytes, is not installed again. In each, the tests of
-`tests/frameworks_apart/test_NAME.py` run, and then the library's algorithm is trained (`train_frameworks.py`); what it gives
-goes to `--out`. `--only NAME ...` picks; `--no-training` leaves the trainings out; all else is handed on to `train_frameworks.py`.
+RLlib pins another Gymnasium, AgileRL another PettingZoo and TensorDict, tianshou brings much that nobody else needs. An
+environment lies in `.venv-frameworks/NAME` above the one that runs this file: torch, several gigabytes, is not installed again.
+In each, the tests of `tests/frameworks_apart/test_NAME.py` run, and then the library's algorithm is trained
+(`train_frameworks.py`, which gets all other arguments). `--only NAME ...` picks; `--no-training` leaves the trainings out.
 """
 
 import argparse

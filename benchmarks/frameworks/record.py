@@ -25,8 +25,8 @@ class RecordedGame(Game):
     Args:
         game: what is played.
         pipelines: how many; then `Enough` is raised.
-        standardise: the algorithm is told (reward - mean) / deviation, of all rewards until now, and from `WARM` on of the first
-            `WARM`. It is for those that learn from rewards as they come: accuracies of .90 and .91 are nearly one to them.
+        standardise: the algorithm is told (reward - mean) / deviation, of all rewards until now, and from `WARM` on of the
+            first `WARM`. It is for those that learn from rewards as they come: to them .90 and .91 are nearly the same.
             `trials` holds the rewards as they are.
     """
 

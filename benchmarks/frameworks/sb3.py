@@ -5,9 +5,9 @@ from typing import Any
 import sb3_contrib
 import stable_baselines3
 import torch
-from frameworks import Make
 from stable_baselines3.common.vec_env import DummyVecEnv
 
+from frameworks import Make
 from ma2ml_env.views.box import BoxEnv
 from ma2ml_env.views.flat import FlatEnv
 from ma2ml_env.views.token import TokenEnv

@@ -6,13 +6,13 @@ SuperSuit wants agents of equal spaces, and its padding refuses MultiDiscrete: t
 from typing import Any
 
 import torch
-from frameworks import Make
 from stable_baselines3 import PPO
 from stable_baselines3.common.utils import set_random_seed
 from supersuit import pettingzoo_env_to_vec_env_v1
 from supersuit.vector import ConcatVecEnv
 from supersuit.vector.sb3_vector_wrapper import SB3VecEnvWrapper
 
+from frameworks import Make
 from ma2ml_env.views.token import TokenParallelEnv
 
 

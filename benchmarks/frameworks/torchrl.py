@@ -1,12 +1,12 @@
 """TorchRL: its modules, collector and loss as a short multi-agent PPO on the token view, a network for each agent."""
 
 import torch
-from frameworks import Make
 from tensordict.nn import TensorDictModule
 from torchrl.collectors import SyncDataCollector
 from torchrl.modules import MaskedCategorical, MultiAgentMLP, ProbabilisticActor
 from torchrl.objectives import ClipPPOLoss, ValueEstimators
 
+from frameworks import Make
 from ma2ml_env.integrations.torchrl import GROUP, TorchRLTokenEnv
 
 OBSERVATION, VALUE = (GROUP, "observation"), (GROUP, "state_value")

@@ -1,6 +1,7 @@
 """Uniform random pipelines: what everything else is compared with."""
 
 import numpy as np
+
 from frameworks import Make
 
 BATCH = 24

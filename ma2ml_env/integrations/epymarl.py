@@ -63,8 +63,8 @@ class EPyMARLEnv:
             actions: one integer an agent; tensors of one element will do.
 
         Returns:
-            observations, reward, terminated, truncated (never) and info: numbers only, since runners add infos up. Before the last
-            step of an episode the reward is 0 and the info empty.
+            observations, reward, terminated, truncated (never) and info: numbers only, since runners add infos up. Before the
+            last step of an episode the reward is 0 and the info empty.
 
         Raises:
             ValueError: if no episode is running, there are more or fewer actions than agents, or one is not available.
@@ -171,8 +171,8 @@ def epymarl_env(
         **options: of `make_game`.
 
     Raises:
-        ValueError: as `make_game`; if the time limit is shorter than an episode, or there is no such scalarisation; if an agent has
-            intervals.
+        ValueError: as `make_game`; if the time limit is shorter than an episode, there is no such scalarisation, or an agent
+            has intervals.
     """
     if reward_scalarisation not in get_args(Scalarisation):
         told = closest(str(reward_scalarisation), get_args(Scalarisation))

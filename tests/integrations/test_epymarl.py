@@ -158,7 +158,7 @@ def test_bad_input():
     with pytest.raises(ValueError, match="an episode of trio-digits-v0 has 3 steps, more than time_limit=2"):
         epymarl_env(**GAME, time_limit=2)
     assert epymarl_env(**GAME, time_limit=25).episode_limit == 3
-    with pytest.raises(ValueError, match="unknown reward_scalarisation 'summ'.*'sum'"):
+    with pytest.raises(ValueError, match=r"unknown reward_scalarisation 'summ'.*'sum'"):
         epymarl_env(**GAME, reward_scalarisation="summ")
     with pytest.raises(ValueError, match="no pretrained agents"):
         epymarl_env(**GAME, pretrained_wrapper="PretrainedTag")
