@@ -54,8 +54,7 @@ def play(name: str, game: Game, pipelines: int, seed: int) -> dict[str, Any]:
     rewards = [trial.reward for trial in row.train(game, pipelines, seed)]
     last = rewards[-WINDOW:]
     return {
-        "algorithm": name, "seed": seed, "pipelines": pipelines, "versions": row.versions, "settings": dict(row.settings),
-        "observation": row.observation, "standardise": row.standardise,
+        "algorithm": name, "seed": seed, "pipelines": pipelines, "versions": row.versions, **row.told,
         "cpu_seconds": round(time.process_time() - began, 1),
         "last": round(fmean(last), 6), "deviation": round(pstdev(last), 6), "best": round(max(rewards), 6),
         "means": [round(fmean(rewards[i : i + BLOCK]), 5) for i in range(0, len(rewards), BLOCK)],
@@ -137,8 +136,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     def done(name: str, seed: int) -> bool:
         row = algorithm(name)
         wanted = {
-            "algorithm": name, "seed": seed, "pipelines": args.pipelines, "settings": dict(row.settings), "table": digest,
-            "observation": row.observation, "standardise": row.standardise,
+            "algorithm": name, "seed": seed, "pipelines": args.pipelines, "table": digest,
+            **json.loads(json.dumps(row.told)),
         }  # fmt: skip
         return any(wanted.items() <= each.items() for each in rows())
 

@@ -2,24 +2,29 @@
 
 A runner is `train(make, pipelines, seed, **settings)`: `make()` gives an environment, whichever view the library needs is put
 over it, and training goes on until so many pipelines were played. `record.py` counts them, and ends it. Settings stand here
-and nowhere else; those that are not the library's defaults were tuned a little on `trio-digits-v0`.
+and nowhere else; those that are not the library's defaults were tuned a little on `trio-digits-v0`. A file of one's own with
+such a `train` is an algorithm, too; `make("agent")` there gives another observation.
 """
 
+import hashlib
 import importlib
+import importlib.util
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 from frameworks.record import Enough, RecordedGame
+from ma2ml_agents.registry import LEARNERS
 from ma2ml_env.env import AutoMLEnv, Observe
 from ma2ml_env.game import Game
 from ma2ml_env.registry import closest
 from ma2ml_env.trial import Trial
 
-Make = Callable[[], AutoMLEnv]
+Make = Callable[..., AutoMLEnv]
 STREAMS = 1000
 """environments of a run may have so many sequences of episodes, each of its own"""
 
@@ -35,7 +40,7 @@ class Algorithm:
     view: str
     """which view it plays"""
     runner: str
-    """file in this folder whose `train` trains it"""
+    """file in this folder, or path of somebody's own, whose `train` trains it"""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """of `train`"""
     observation: Observe = "constant"
@@ -47,7 +52,14 @@ class Algorithm:
     @property
     def versions(self) -> dict[str, str]:
         """What was played."""
-        return {self.library: version(self.library)}
+        return {self.library: version(self.library)} if self.library else {}
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """What decides its numbers but for the code: a run is kept if it is the same."""
+        file = Path(self.runner)
+        own = {"digest": hashlib.sha256(file.read_bytes()).hexdigest()[:16]} if file.suffix else {}
+        return {"settings": dict(self.settings), "observation": self.observation, "standardise": self.standardise, **own}
 
     def train(self, game: Game, pipelines: int, seed: int = 0, **settings: Any) -> list[Trial]:
         """Train it on a game, and return the first so many pipelines in the order in which they were played.
@@ -56,17 +68,29 @@ class Algorithm:
             ImportError: the library is not installed.
             RuntimeError: training ended before.
         """
-        train = importlib.import_module(f"frameworks.{self.runner}").train
+        train = _module(self.runner).train
         recorded, streams = RecordedGame(game, pipelines, self.standardise), count(seed * STREAMS)
 
-        def make() -> AutoMLEnv:
-            return AutoMLEnv(recorded, next(streams), observation=self.observation)
+        def make(observation: Observe = self.observation) -> AutoMLEnv:
+            return AutoMLEnv(recorded, next(streams), observation=observation)
 
         with suppress(Enough):
             train(make, pipelines, seed, **{**self.settings, **settings})
         if len(recorded.trials) < pipelines:
             raise RuntimeError(f"training ended after {len(recorded.trials)} of {pipelines} pipelines")
         return recorded.trials
+
+
+def _module(runner: str) -> Any:
+    """Of a file in this folder, or of somebody's own."""
+    if not runner.endswith(".py"):
+        return importlib.import_module(f"frameworks.{runner}")
+    spec = importlib.util.spec_from_file_location(Path(runner).stem, runner)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{runner} cannot be imported")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 SB3, CONTRIB = "stable_baselines3", "sb3-contrib"
@@ -132,7 +156,14 @@ ALGORITHMS: dict[str, Algorithm] = {
             "maddpg": OFF_POLICY,
         }.items()
     },
-    "rllib-ppo": Algorithm("ray", "PPO, a module an agent", "parallel_env", "rllib", standardise=True, apart=True),
+    "rllib-ppo": Algorithm(
+        "ray", "PPO, a module an agent", "parallel_env", "rllib",
+        {
+            "gamma": 0.0, "lr": 3e-3, "train_batch_size_per_learner": 48, "minibatch_size": 48, "num_epochs": 8,
+            "use_kl_loss": False, "entropy_coeff": 0.0, "grad_clip": 1.0,
+        },
+        standardise=True, apart=True,
+    ),
     "agilerl-ippo": Algorithm(
         "agilerl", "IPPO", "token_parallel, mask=None", "agilerl", observation="agent", standardise=True, apart=True
     ),
@@ -142,12 +173,19 @@ ALGORITHMS: dict[str, Algorithm] = {
 }  # fmt: skip
 
 
+def is_algorithm(name: str) -> bool:
+    """Whether a name in a suite is of an algorithm that plays by itself; other names are learners'."""
+    return name.endswith(".py") or (name in ALGORITHMS and name not in LEARNERS)
+
+
 def algorithm(name: str) -> Algorithm:
-    """The row of a name.
+    """The row of a name, or one of a file of one's own.
 
     Raises:
         ValueError: if there is none; the closest one is offered.
     """
+    if name.endswith(".py"):
+        return Algorithm("", Path(name).stem, "its own", name)
     if name not in ALGORITHMS:
         raise ValueError(f"unknown algorithm {name!r}{closest(name, ALGORITHMS)}")
     return ALGORITHMS[name]
