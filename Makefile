@@ -6,7 +6,7 @@ RUN ?= runs/digits
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) -q -rs
 
-.PHONY: search test test-full lowest check lint install install-dev clean
+.PHONY: search test test-full lowest frameworks check lint install install-dev clean
 
 search: install
 	$(BIN)/ma2ml search digits-v0 --run $(RUN) --workers $(WORKERS)
@@ -29,6 +29,10 @@ lowest:
 	.venv-lowest/bin/python -m pytest -n $(WORKERS) -q -rs tests/conformance tests/integrations/test_views.py \
 		tests/integrations/test_checkers.py tests/unit/test_env.py tests/unit/test_learners.py tests/unit/test_loop.py
 
+# Libraries whose versions clash with ours: tests and trainings, in an environment of its own for each above the project's.
+frameworks: install-dev
+	$(BIN)/python benchmarks/frameworks/environments.py
+
 check: lint test
 
 lint: install-dev
@@ -50,4 +54,4 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-lowest runs .pytest_cache .mypy_cache .ruff_cache .import_linter_cache *.egg-info
+	rm -rf $(VENV) .venv-lowest .venv-frameworks runs .pytest_cache .mypy_cache .ruff_cache .import_linter_cache *.egg-info

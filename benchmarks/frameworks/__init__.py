@@ -165,10 +165,16 @@ ALGORITHMS: dict[str, Algorithm] = {
         standardise=True, apart=True,
     ),
     "agilerl-ippo": Algorithm(
-        "agilerl", "IPPO", "token_parallel, mask=None", "agilerl", observation="agent", standardise=True, apart=True
+        "agilerl", "IPPO", "token_parallel, mask=None", "agilerl",
+        {
+            "envs": 48, "lr": 3e-3, "batch_size": 144, "gamma": 1.0, "gae_lambda": 1.0, "update_epochs": 8, "ent_coef": 0.0,
+        },
+        standardise=True, apart=True,
     ),
     "tianshou-dqn": Algorithm(
-        "tianshou", "DQN, one an agent", "token_parallel, mask='dict'", "tianshou", standardise=True, apart=True
+        "tianshou", "DQN, one an agent", "aec of token_parallel, mask='dict'", "tianshou",
+        {"envs": 24, "lr": 1e-3, "explore": 0.4, "least": 0.01, "updates": 12, "batch_size": 128},
+        standardise=True, apart=True,
     ),
 }  # fmt: skip
 
