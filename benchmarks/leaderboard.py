@@ -1,7 +1,9 @@
 """One table and one picture of all that played a suite: `python benchmarks/leaderboard.py`.
 
-Regret is what the pipeline that an algorithm would name lacks to the best of all. It is divided by what a random pipeline lacks in
-the mean, so that games can be averaged: 1 is a random pipeline, 0 the best one. Intervals are of 95 %, by bootstrap over seeds.
+Regret is what the pipeline that an algorithm would name lacks to the best of all. It is divided by what a random pipeline lacks
+in the mean, so that games can be averaged: 1 is a random pipeline, 0 the best one. Intervals are of 95 %, by bootstrap over
+seeds.
+
 First `python benchmarks/run.py leaderboard`; `--own my_algorithm.py` to both adds a file's `train(make, pipelines, seed)`.
 """
 
@@ -106,7 +108,7 @@ def markdown(suite: Suite, found: dict[int, dict[str, Any]], header: dict[str, A
         f"# {suite.title}",
         "",
         f"{len(names)} algorithms, {header['runs']} runs, {header['missing'] + header['stale']} of the suite not played, "
-        f"{header['cpu_hours']} core-hours. " + " ".join(str(__doc__).split("\n\n")[1].split("\n`")[0].split()),
+        f"{header['cpu_hours']} core-hours. " + " ".join(str(__doc__).split("\n\n")[1].split()),
         "",
         "Above random: games in which the mean reward of the last ten batches is above that of random pipelines by three "
         "standard errors, exploration included.",
@@ -169,7 +171,9 @@ def draw(suite: Suite, found: dict[int, dict[str, Any]], file: Path) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("suite", nargs="?", default="leaderboard", help="a name in benchmarks/suites, or a TOML file")
-    parser.add_argument("--own", type=Path, nargs="*", default=[], metavar="FILE", help="algorithms of your own, a file each")
+    parser.add_argument(
+        "--own", type=Path, nargs="*", default=[], metavar="FILE", help="algorithms of your own, a file each"
+    )
     parser.add_argument("--out", type=Path, default=HERE / "runs", help="folder of the runs (benchmarks/runs)")
     parser.add_argument("--results", type=Path, default=HERE / "results", help="where to (benchmarks/results)")
     args = parser.parse_args(argv)

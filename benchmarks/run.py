@@ -1,9 +1,9 @@
 """Run a suite: `python benchmarks/run.py smoke`.
 
 Each search leaves one file, and a suite that was stopped goes on where it stood: `--out DIR` (benchmarks/runs). A file whose
-settings are no longer the suite's is run again. `--own my_algorithm.py` plays that file's `train` as well. Runs that were reported are kept in `results/SUITE.runs.gz`, and are not run
-again either; `--fresh` leaves them alone, and plays what `--out` lacks. `--only ARM ...` and `--landscapes NAME ...` pick;
-`--seeds N` takes the first N.
+settings are no longer the suite's is run again. Runs that were reported are kept in `results/SUITE.runs.gz`, and are not run
+again either; `--fresh` leaves them alone, and plays what `--out` lacks. `--own my_algorithm.py` plays that file's `train` as
+well. `--only ARM ...` and `--landscapes NAME ...` pick; `--seeds N` takes the first N.
 """
 
 import argparse
@@ -220,7 +220,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("suite", help="a name in benchmarks/suites, or a TOML file")
     parser.add_argument("--out", type=Path, default=HERE / "runs", help="folder of the runs (benchmarks/runs)")
-    parser.add_argument("--own", type=Path, nargs="*", default=[], metavar="FILE", help="algorithms of your own, a file each")
+    parser.add_argument(
+        "--own", type=Path, nargs="*", default=[], metavar="FILE", help="algorithms of your own, a file each"
+    )
     parser.add_argument("--fresh", action="store_true", help="take no runs from the report: play all that --out lacks")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="searches at a time (cores)")
     parser.add_argument("--only", nargs="*", default=[], metavar="ARM", help="these arms alone")

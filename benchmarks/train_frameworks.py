@@ -9,6 +9,7 @@ package has none.
 import argparse
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -29,6 +30,7 @@ from ma2ml_env.game import Game
 from ma2ml_env.games.make import make_game
 from ma2ml_env.io.files import write_atomic
 
+GAME, PIPELINES = "trio-digits-v0", 5000
 RESULTS = Path(__file__).parent / "results"
 WINDOW, BLOCK = 240, 20
 BEYOND = 3.0
@@ -91,6 +93,26 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def page(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The table of docs/frameworks.md: all algorithms, with what was played last of the game and the budget of the docs."""
+    told = [row for row in rows if (row["game"], row["pipelines"]) == (GAME, PIPELINES)]
+    told = [row for row in told if row["table"] == told[-1]["table"]]
+    lines = ["| library | algorithm | view | tested by | last 240 of 5,000 | seeds | standard errors above random |"]
+    lines.append("|---" * 7 + "|")
+    played = {name: [row for row in told if row["algorithm"] == name] for name in ALGORITHMS}
+    chance, spread = level(played["random"]) if played["random"] else (float("nan"), 0.0)
+    for name, row in ALGORITHMS.items():
+        tested = "`make frameworks`" if row.apart else "`make test-full`"
+        cells = "not played yet | |"
+        if own := played[name]:
+            mean, error = level(own)
+            beyond = (mean - chance) / ((error**2 + spread**2) ** 0.5 or float("inf"))
+            above = "" if name == "random" else f"{beyond:.0f}"
+            cells = f"{mean:.3f} ± {error:.3f} | {len(own)} | {above} |".replace("0.", ".")
+        lines.append(f"| {row.library} | {row.title} | {row.view} | {tested} | {cells}")
+    return "\n".join(lines) + "\n"
+
+
 def report(rows: Sequence[Mapping[str, Any]]) -> str:
     """One table for each game, table of trainings and number of pipelines."""
     parts = ["# Algorithms of other libraries on measured games", "", str(__doc__).partition("\n\n")[2].strip()]
@@ -112,11 +134,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "names", nargs="*", metavar="ALGORITHM", help=f"of {', '.join(ALGORITHMS)} (all that are installed)"
     )
-    parser.add_argument("--game", default="trio-digits-v0", help="a measured game (trio-digits-v0)")
+    parser.add_argument("--game", default=GAME, help="a measured game (trio-digits-v0)")
     parser.add_argument("--data", type=Path, help="its table, as `ma2ml table` writes it (the package's)")
-    parser.add_argument("--pipelines", type=int, default=5000, help="of a run (5000)")
+    parser.add_argument("--pipelines", type=int, default=PIPELINES, help="of a run (5000)")
     parser.add_argument("--seeds", type=int, default=3, help="runs of each (3)")
     parser.add_argument("--out", type=Path, default=RESULTS / "frameworks.jsonl", help="a line a run; .md beside it")
+    parser.add_argument("--page", type=Path, help="docs/frameworks.md, whose table is written anew")
     args = parser.parse_args(argv)
     try:
         names = args.names or [name for name, row in ALGORITHMS.items() if importable(row)]
@@ -155,6 +178,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                     console.print(f"{name}, seed {seed}: {played['last']:.4f}, {played['cpu_seconds']:.0f} s")
                 bar.update(task, advance=1, refresh=True)
     write_atomic(args.out.with_suffix(".md"), report(rows()).encode())
+    if args.page:
+        old = re.compile(r"^\| library \| algorithm \|.*?\n(?=\n)", re.MULTILINE | re.DOTALL)
+        write_atomic(args.page, old.sub(page(rows()), args.page.read_text()).encode())
     return 0
 
 

@@ -59,7 +59,12 @@ class Algorithm:
         """What decides its numbers but for the code: a run is kept if it is the same."""
         file = Path(self.runner)
         own = {"digest": hashlib.sha256(file.read_bytes()).hexdigest()[:16]} if file.suffix else {}
-        return {"settings": dict(self.settings), "observation": self.observation, "standardise": self.standardise, **own}
+        return {
+            "settings": dict(self.settings),
+            "observation": self.observation,
+            "standardise": self.standardise,
+            **own,
+        }
 
     def train(self, game: Game, pipelines: int, seed: int = 0, **settings: Any) -> list[Trial]:
         """Train it on a game, and return the first so many pipelines in the order in which they were played.

@@ -1,7 +1,7 @@
 """AgileRL: its IPPO on the token view without masks, which its learning would not heed, a network for each agent.
 
-Its own vector environments play an empty step after each episode (next-step autoreset), so episodes are played in step here. What
-it reports is the sum over agents, three times the shared reward.
+Its own vector environments play an empty step after each episode (next-step autoreset), so episodes are played in step here.
+What it reports is the sum over agents, three times the shared reward.
 """
 
 from typing import Any

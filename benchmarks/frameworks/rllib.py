@@ -37,7 +37,9 @@ def algorithm(make: Make, seed: int, envs: int = 24, **settings: Any) -> Any:
         .env_runners(num_env_runners=0, num_envs_per_env_runner=envs)
         .learners(num_learners=0)
         .multi_agent(policies=set(agents), policy_mapping_fn=lambda agent, *_, **__: agent)
-        .rl_module(rl_module_spec=MultiRLModuleSpec(rl_module_specs={a: RLModuleSpec(model_config=net) for a in agents}))
+        .rl_module(
+            rl_module_spec=MultiRLModuleSpec(rl_module_specs={a: RLModuleSpec(model_config=net) for a in agents})
+        )
         .training(**settings)
         .debugging(seed=seed, log_level="ERROR")
     )

@@ -1,8 +1,8 @@
 """tianshou: a DQN for each agent on the token view in turns, with masks.
 
-Its wrapper of PettingZoo wants agents of equal spaces, so the native view is refused. An agent's reward is what was paid in the step
-in which it acted, and ours comes with the last agent's last decision: with one-step returns two agents of three would learn from
-zeros. n-step returns that reach over a whole episode give it to all.
+Its wrapper of PettingZoo wants agents of equal spaces, so the native view is refused. An agent's reward is what was paid in the
+step in which it acted, and ours comes with the last agent's last decision: with one-step returns two agents of three would
+learn from zeros. n-step returns that reach over a whole episode give it to all.
 """
 
 import numpy as np
@@ -38,7 +38,7 @@ def train(
     updates: int,
     batch_size: int,
 ) -> None:
-    """Collect `envs` episodes, take `updates` steps, and again; exploration falls to `least` over `explore` of the pipelines."""
+    """Collect `envs` episodes, take `updates` steps, and again; exploration falls to `least` within `explore` of all."""
     torch.set_num_threads(1)
     torch.manual_seed(seed)
     np.random.seed(seed)  # noqa: NPY002 (what tianshou explores by)

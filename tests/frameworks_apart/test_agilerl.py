@@ -1,4 +1,6 @@
-"""AgileRL, which wants another PettingZoo and TensorDict: the game conforms there, and its IPPO learns on tokens without masks."""
+"""AgileRL, which wants another PettingZoo and TensorDict: the game conforms there, and IPPO learns on tokens without masks."""
+
+# ruff: noqa: E402
 
 import numpy as np
 import pytest
@@ -18,7 +20,10 @@ from ma2ml_env.testing import check_env
 def ippo(env):
     agents = env.possible_agents
     return IPPO(
-        [env.observation_space(a) for a in agents], [env.action_space(a) for a in agents], agent_ids=agents, learn_step=3
+        [env.observation_space(a) for a in agents],
+        [env.action_space(a) for a in agents],
+        agent_ids=agents,
+        learn_step=3,
     )
 
 
