@@ -211,8 +211,9 @@ def load(name: str, own: Sequence[Path] = ()) -> Suite:
         raise FileNotFoundError(f"there is no suite {name!r}; there are: {known}")
     try:
         data = tomllib.loads(path.read_text())
-        most = max((arm["seeds"] for arm in data["arms"]), default=1)
-        data["arms"] += [{"learners": [str(file.resolve())], "name": file.stem, "seeds": most} for file in own]
+        for file in own:
+            most = max(arm["seeds"] for arm in data["arms"])
+            data["arms"].append({"learners": [str(file.resolve())], "name": file.stem, "seeds": most})
         landscapes = tuple(Landscape(**entry) for entry in data["landscapes"])
         runs = tuple(_runs(path, data, landscapes))
         for run in {(run.landscape.name, run.arm, run.learner): run for run in runs}.values():

@@ -29,7 +29,7 @@ def algorithm(make: Make, seed: int, envs: int = 24, **settings: Any) -> Any:
     """RLlib's PPO in this process alone; `settings` are those of `PPOConfig.training`."""
     Recorded.make = staticmethod(make)
     agents = make().possible_agents
-    pass
+    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, ignore_reinit_error=True, logging_level="ERROR")
     net = DefaultModelConfig(fcnet_hiddens=[64, 64])
     config = (
         PPOConfig()
