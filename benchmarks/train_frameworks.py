@@ -103,7 +103,7 @@ def page(rows: Sequence[Mapping[str, Any]]) -> str:
     chance, spread = level(played["random"]) if played["random"] else (float("nan"), 0.0)
     for name, row in ALGORITHMS.items():
         tested = "`make frameworks`" if row.apart else "`make test-full`"
-        cells = "not played yet | |"
+        cells = "not played yet | | |"
         if own := played[name]:
             mean, error = level(own)
             beyond = (mean - chance) / ((error**2 + spread**2) ** 0.5 or float("inf"))
@@ -120,6 +120,13 @@ def report(rows: Sequence[Mapping[str, Any]]) -> str:
         own = [r for r in rows if (r["game"], r["table"], r["pipelines"]) == (game, digest, pipelines)]
         parts += ["", f"## {game}, {pipelines:,} pipelines", "", f"Table {digest} ({data}).", "", table(own)]
     return "\n".join(parts) + "\n"
+
+
+def read(file: Path) -> list[dict[str, Any]]:
+    """Finished runs, without those whose settings are no longer the algorithm's."""
+    rows = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    told = {name: json.loads(json.dumps(row.told)) for name, row in ALGORITHMS.items()}
+    return [row for row in rows if told[row["algorithm"]].items() <= row.items()]
 
 
 def importable(row: Algorithm) -> bool:
@@ -153,16 +160,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     where = {"game": args.game, "table": digest, "data": "the package's" if args.data is None else args.data.name}
 
-    def rows() -> list[dict[str, Any]]:
-        return [json.loads(line) for line in args.out.read_text().splitlines()] if args.out.exists() else []
-
     def done(name: str, seed: int) -> bool:
-        row = algorithm(name)
-        wanted = {
-            "algorithm": name, "seed": seed, "pipelines": args.pipelines, "table": digest,
-            **json.loads(json.dumps(row.told)),
-        }  # fmt: skip
-        return any(wanted.items() <= each.items() for each in rows())
+        wanted = {"algorithm": name, "seed": seed, "pipelines": args.pipelines, "table": digest}
+        return any(wanted.items() <= each.items() for each in read(args.out))
 
     args.out.parent.mkdir(parents=True, exist_ok=True)
     console = Console()
@@ -177,10 +177,10 @@ def main(argv: Sequence[str] | None = None) -> int:
                         file.write(json.dumps({**header(), **where, **played}) + "\n")
                     console.print(f"{name}, seed {seed}: {played['last']:.4f}, {played['cpu_seconds']:.0f} s")
                 bar.update(task, advance=1, refresh=True)
-    write_atomic(args.out.with_suffix(".md"), report(rows()).encode())
+    write_atomic(args.out.with_suffix(".md"), report(read(args.out)).encode())
     if args.page:
         old = re.compile(r"^\| library \| algorithm \|.*?\n(?=\n)", re.MULTILINE | re.DOTALL)
-        write_atomic(args.page, old.sub(page(rows()), args.page.read_text()).encode())
+        write_atomic(args.page, old.sub(page(read(args.out)), args.page.read_text()).encode())
     return 0
 
 

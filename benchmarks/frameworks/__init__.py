@@ -131,7 +131,7 @@ ALGORITHMS: dict[str, Algorithm] = {
         SB3, "SAC", "box", "sb3",
         {
             "algorithm": "SAC", "view": "box", "gamma": 0.0, "learning_rate": 1e-3, "learning_starts": 240,
-            "train_freq": 1, "gradient_steps": 6, "batch_size": 128, "buffer_size": 5000,
+            "train_freq": 1, "gradient_steps": 6, "batch_size": 128, "buffer_size": 5000, "ent_coef": 0.05,
         },
         standardise=True,
     ),

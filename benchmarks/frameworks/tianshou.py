@@ -2,7 +2,8 @@
 
 Its wrapper of PettingZoo wants agents of equal spaces, so the native view is refused. An agent's reward is what was paid in the
 step in which it acted, and ours comes with the last agent's last decision: with one-step returns two agents of three would
-learn from zeros. n-step returns that reach over a whole episode give it to all.
+learn from zeros. n-step returns that reach over a whole episode give it to all. And version 2.0.1 tells no agent's policy that
+it is being trained, so that agents explore by `eps_inference` and never by `eps_training`.
 """
 
 import numpy as np
@@ -48,7 +49,7 @@ def train(
 
     def dqn() -> DQN:
         net = Net(state_shape=width, action_shape=actions, hidden_sizes=[64, 64])
-        policy = DiscreteQLearningPolicy(model=net, action_space=env.action_space, eps_training=1.0)
+        policy = DiscreteQLearningPolicy(model=net, action_space=env.action_space, eps_inference=1.0)
         return DQN(policy=policy, optim=AdamOptimizerFactory(lr=lr), gamma=1.0, n_step_return_horizon=steps)
 
     agents = [dqn() for _ in env.agents]
@@ -58,7 +59,7 @@ def train(
 
     def explores(epoch: int, step: int) -> None:
         for agent in agents:
-            agent.policy.set_eps_training(max(least, 1.0 - step / (explore * pipelines * steps)))
+            agent.policy.set_eps_inference(max(least, 1.0 - step / (explore * pipelines * steps)))
 
     collector.reset()
     made.run_training(

@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-from train_frameworks import RESULTS, level, main, page, report
+from frameworks import algorithm
+from train_frameworks import RESULTS, level, main, page, read, report
 
 ROOT = Path(__file__).parents[2]
 ROW = {
@@ -13,13 +14,10 @@ ROW = {
 }  # fmt: skip
 
 
-def rows():
-    return [json.loads(line) for line in (RESULTS / "frameworks.jsonl").read_text().splitlines()]
-
-
 def test_the_page_has_the_table_of_the_results():
-    assert page(rows()) in (ROOT / "docs" / "frameworks.md").read_text()
-    assert report(rows()) == (RESULTS / "frameworks.md").read_text()
+    rows = read(RESULTS / "frameworks.jsonl")
+    assert page(rows) in (ROOT / "docs" / "frameworks.md").read_text()
+    assert report(rows) == (RESULTS / "frameworks.md").read_text()
 
 
 def test_an_error_is_that_of_seeds_or_of_pipelines():
@@ -27,12 +25,19 @@ def test_an_error_is_that_of_seeds_or_of_pipelines():
     assert level([ROW, {**ROW, "last": 0.9}]) == (pytest.approx(0.85), pytest.approx(0.05))
     told = page([ROW, {**ROW, "algorithm": "sb3-ppo", "last": 0.9, "deviation": 0.0}])
     assert "| stable_baselines3 | PPO | flat | `make test-full` | .900 ± .000 | 1 | 13 |" in told
-    assert "| ray | PPO, a module an agent | parallel_env | `make frameworks` | not played yet | |" in told
+    assert "| ray | PPO, a module an agent | parallel_env | `make frameworks` | not played yet | | |" in told
 
 
 def test_rows_of_another_table_are_not_mixed():
     told = page([{**ROW, "last": 0.1}, {**ROW, "table": "def"}])
     assert ".800 ± .008 | 1 |" in told
+
+
+def test_a_run_by_other_settings_is_none(tmp_path):
+    told = algorithm("sb3-sac").told
+    lines = [{**ROW, "algorithm": "sb3-sac", **told}, {**ROW, "algorithm": "sb3-sac", **told, "settings": {}}]
+    (tmp_path / "some.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert len(read(tmp_path / "some.jsonl")) == 1
 
 
 def test_bad_input(capsys):

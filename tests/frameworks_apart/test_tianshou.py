@@ -7,7 +7,11 @@ pytest.importorskip("tianshou", reason="tianshou needs an environment of its own
 
 from frameworks import algorithm, tianshou
 from pettingzoo.utils import parallel_to_aec
+from tianshou.algorithm.modelfree.dqn import DiscreteQLearningPolicy
+from tianshou.algorithm.multiagent.marl import MultiAgentPolicy
+from tianshou.data import Batch
 from tianshou.env.pettingzoo_env import PettingZooEnv
+from tianshou.utils.net.common import Net
 
 import ma2ml_env
 from ma2ml_env.env import AutoMLEnv
@@ -36,6 +40,23 @@ def test_masks_arrive_and_the_reward_comes_with_the_last_agents_last_step(game):
     assert paid[:-1] == [[0.0] * 3] * 8
     assert len(set(paid[-1])) == 1
     assert paid[-1][0] > 0
+
+
+def test_an_agents_policy_does_not_know_that_it_is_trained(game):
+    """So it explores by `eps_inference`; with `eps_training` alone, all pipelines of a batch are one and the same."""
+    env = tianshou.in_turns(lambda: AutoMLEnv(game, 0))
+    width, actions = env.observation_space["observation"].shape, int(env.action_space.n)
+
+    def chosen(**eps):
+        net = Net(state_shape=width, action_shape=actions)
+        policies = {a: DiscreteQLearningPolicy(model=net, action_space=env.action_space, **eps) for a in env.agents}
+        whole = MultiAgentPolicy(policies)
+        whole.is_within_training_step = True
+        seen = Batch(obs=Batch(agent_id=np.array(["aug"] * 99), mask=np.ones((99, actions), dtype=bool)))
+        return set(whole.add_exploration_noise(np.zeros(99, dtype=int), seen).tolist())
+
+    assert chosen(eps_training=1.0) == {0}
+    assert chosen(eps_inference=1.0) == {0, 1, 2, 3}
 
 
 def test_dqn_learns(game):
