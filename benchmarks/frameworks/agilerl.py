@@ -1,8 +1,8 @@
 """AgileRL: its IPPO on the token view without masks, a network for each agent.
 
 Masks beside observations are refused, those in infos crash version 2.58. Episodes are played in step, as many as are learned
-from at once; its own vector environment of that size would need processes. What it reports is the sum over agents, three times the
-shared reward.
+from at once; its own vector environment of that size would need processes. What it reports is the sum over agents, three times
+the shared reward.
 """
 
 from typing import Any
