@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from frameworks import algorithm
+from frameworks import ALGORITHMS, algorithm, environments
 from train_frameworks import RESULTS, level, main, page, read, report
 
 ROOT = Path(__file__).parents[2]
@@ -26,6 +26,16 @@ def test_an_error_is_that_of_seeds_or_of_pipelines():
     told = page([ROW, {**ROW, "algorithm": "sb3-ppo", "last": 0.9, "deviation": 0.0}])
     assert "| stable_baselines3 | PPO | flat | `make test-full` | .900 ± .000 | 1 | 13 |" in told
     assert "| ray | PPO, a module an agent | parallel_env | `make frameworks` | not played yet | | |" in told
+
+
+def test_libraries_that_clash_have_an_environment_tests_and_a_row():
+    apart = {name: row for name, row in ALGORITHMS.items() if row.apart}
+    assert {algorithm for algorithm, _ in environments.LIBRARIES.values()} == set(apart)
+    for name, (trained, requirements) in environments.LIBRARIES.items():
+        assert requirements[0].startswith(apart[trained].library)
+        assert (ROOT / "tests" / "frameworks_apart" / f"test_{name}.py").is_file()
+    with pytest.raises(SystemExit, match="2"):
+        environments.main(["--only", "sb3"])
 
 
 def test_rows_of_another_table_are_not_mixed():
