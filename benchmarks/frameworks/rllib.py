@@ -47,12 +47,14 @@ def algorithm(make: Make, seed: int, envs: int = 24, **settings: Any) -> Any:
 
 
 def train(make: Make, pipelines: int, seed: int, **settings: Any) -> None:
-    """Train until the game ends it. RLlib logs that as a failed environment."""
+    """Train until the game ends it, which RLlib logs as a failed environment and hands on as the cause of another error."""
     built = algorithm(make, seed, **settings)
     logging.disable(logging.ERROR)
     try:
         while True:
             built.train()
+    except RuntimeError as error:
+        raise error.__cause__ or error from None
     finally:
         logging.disable(logging.NOTSET)
         built.stop()

@@ -23,7 +23,8 @@ def test_the_game_conforms_with_the_gymnasium_that_it_pins():
 
 def test_what_it_reports_is_the_sum_over_agents(game):
     recorded = RecordedGame(game, 10_000)
-    built = rllib.algorithm(lambda: AutoMLEnv(recorded, 0, observation="constant"), 0, train_batch_size_per_learner=48)
+    settings = algorithm("rllib-ppo").settings
+    built = rllib.algorithm(lambda: AutoMLEnv(recorded, 0, observation="constant"), 0, **settings)
     reported = built.train()["env_runners"]["episode_return_mean"]
     played = [trial.reward for trial in recorded.trials]
     built.stop()
