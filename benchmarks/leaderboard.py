@@ -126,7 +126,7 @@ def markdown(suite: Suite, found: dict[int, dict[str, Any]], header: dict[str, A
         lines.append("|---" * (1 + len(games)) + "|")
         for name in sorted(found[budget]["arms"], key=lambda name: _regret(found[budget], name)):
             each = found[budget]["arms"][name]["games"]
-            lines.append(f"| `{name}` | " + " | ".join(f"{each[g]:.3f}" if g in each else "-" for g in games) + " |")
+            lines.append(f"| `{name}` | " + " | ".join(f"{each[g]:.4f}" if g in each else "-" for g in games) + " |")
     return "\n".join([*lines, "", f"![regret by pipelines]({suite.name}-board.svg)", ""])
 
 
@@ -140,7 +140,7 @@ def _cells(row: dict[str, Any] | None) -> str:
     mean, low, high = row["regret"]
     above = row["above_random"].values()
     told = f"{sum(value > BEYOND for value in above)} of {len(above)}" if above else ""
-    return f"{mean:.3f} ({low:.3f} to {high:.3f}) | {told}"
+    return f"{mean:.4f} ({low:.4f} to {high:.4f}) | {told}"
 
 
 def draw(suite: Suite, found: dict[int, dict[str, Any]], file: Path) -> None:
