@@ -18,6 +18,9 @@ def test_the_page_has_the_table_of_the_results():
     rows = read(RESULTS / "frameworks.jsonl")
     assert page(rows) in (ROOT / "docs" / "frameworks.md").read_text()
     assert report(rows) == (RESULTS / "frameworks.md").read_text()
+    above = [float(line.split("|")[-2]) for line in page(rows).splitlines()[3:] if "not played yet" not in line]
+    assert len(above) > 10
+    assert min(above) > 10
 
 
 def test_an_error_is_that_of_seeds_or_of_pipelines():
