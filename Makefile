@@ -6,7 +6,7 @@ RUN ?= runs/digits
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) -q -rs
 
-.PHONY: search test test-full lowest check lint docs install install-dev clean
+.PHONY: search test test-full lowest frameworks check lint docs install install-dev clean
 
 search: install
 	$(BIN)/ma2ml search digits-v0 --run $(RUN) --workers $(WORKERS)
@@ -28,6 +28,10 @@ lowest:
 	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct -e ".[dev]"
 	.venv-lowest/bin/python -m pytest -n $(WORKERS) -q -rs tests/conformance tests/integrations/test_views.py \
 		tests/integrations/test_checkers.py tests/unit/test_env.py tests/unit/test_learners.py tests/unit/test_loop.py
+
+# Libraries whose versions clash with ours: tests and trainings, in an environment of its own for each above the project's.
+frameworks: install-dev
+	$(BIN)/python benchmarks/frameworks/environments.py
 
 check: lint docs test
 
@@ -58,4 +62,4 @@ $(VENV)/.installed-docs: $(VENV)/.installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-lowest site runs .pytest_cache .mypy_cache .ruff_cache .import_linter_cache *.egg-info
+	rm -rf $(VENV) .venv-lowest .venv-frameworks site runs .pytest_cache .mypy_cache .ruff_cache .import_linter_cache *.egg-info

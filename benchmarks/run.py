@@ -2,8 +2,8 @@
 
 Each search leaves one file, and a suite that was stopped goes on where it stood: `--out DIR` (benchmarks/runs). A file whose
 settings are no longer the suite's is run again. Runs that were reported are kept in `results/SUITE.runs.gz`, and are not run
-again either; `--fresh` leaves them alone, and plays what `--out` lacks. `--only ARM ...` and `--landscapes NAME ...` pick;
-`--seeds N` takes the first N.
+again either; `--fresh` leaves them alone, and plays what `--out` lacks. `--own my_algorithm.py` plays that file's `train` as
+well. `--only ARM ...` and `--landscapes NAME ...` pick; `--seeds N` takes the first N.
 """
 
 import argparse
@@ -23,6 +23,7 @@ os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
 
 import numpy as np
 from exact import exact, surrogate_digest
+from frameworks import algorithm, is_algorithm
 from provenance import header
 from rich.console import Console
 from stopping import searches, stoppable, unheard
@@ -135,6 +136,26 @@ class TimedSaves(Timed):
         self.inner.load_state_dict(state)
 
 
+def _search(run: Run, game: Game, budget: int, recorder: Curves) -> float:
+    """A learner asks and is told; its seconds per batch, the median."""
+    made = make_learner(run.learner, game.spec, seed=run.seed, **run.config)
+    learner = (TimedSaves if isinstance(made, Saves) else Timed)(made)
+    with suppress(OutOfTime):
+        search(game, learner, budget=budget, batch=run.batch, seed=run.seed, callbacks=[recorder])
+    return median(learner.seconds)
+
+
+def _train(run: Run, game: Game, budget: int, recorder: Curves) -> float:
+    """A library's algorithm plays by itself, and what it played is told in batches, as a learner's; seconds per batch."""
+    began = time.process_time()
+    trials = algorithm(run.learner).train(game, budget, run.seed)
+    each = (time.process_time() - began) / -(-len(trials) // run.batch)
+    with suppress(OutOfTime):
+        for batch, start in enumerate(range(0, len(trials), run.batch)):
+            recorder.on_batch(batch, trials[start : start + run.batch], {})
+    return each
+
+
 def play(run: Run, header: Mapping[str, Any]) -> dict[str, Any]:
     """One search, as what its file holds."""
     import torch
@@ -143,13 +164,10 @@ def play(run: Run, header: Mapping[str, Any]) -> dict[str, Any]:
     game = run.make()
     known, fitted = exact(game), surrogate_digest(game)
     seconds = math.inf if known is None or run.axis == "pipelines" else run.budget * known.training
-    made = make_learner(run.learner, game.spec, seed=run.seed, **run.config)
-    learner = (TimedSaves if isinstance(made, Saves) else Timed)(made)
     recorder = Curves(game, run.top_k, seconds)
     began = time.process_time()
     budget = run.budget if run.axis == "pipelines" else run.budget * AT_MOST
-    with suppress(OutOfTime):
-        search(game, learner, budget=budget, batch=run.batch, seed=run.seed, callbacks=[recorder])
+    each = (_train if is_algorithm(run.learner) else _search)(run, game, budget, recorder)
     if not recorder.curves:
         raise ValueError(f"a batch takes longer than the {seconds:.0f} s of the budget")
     return {
@@ -160,7 +178,7 @@ def play(run: Run, header: Mapping[str, Any]) -> dict[str, Any]:
         **({"seconds": round(seconds, 6), "trials": recorder.trials} if run.axis == "seconds" else {}),
         "judged_by": judged_by(game),
         "cpu_seconds": round(time.process_time() - began, 2),
-        "learner_seconds_per_batch": round(median(learner.seconds), 4),
+        "learner_seconds_per_batch": round(each, 4),
         "curves": recorder.curves,
     }
 
@@ -202,6 +220,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("suite", help="a name in benchmarks/suites, or a TOML file")
     parser.add_argument("--out", type=Path, default=HERE / "runs", help="folder of the runs (benchmarks/runs)")
+    parser.add_argument(
+        "--own", type=Path, nargs="*", default=[], metavar="FILE", help="algorithms of your own, a file each"
+    )
     parser.add_argument("--fresh", action="store_true", help="take no runs from the report: play all that --out lacks")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="searches at a time (cores)")
     parser.add_argument("--only", nargs="*", default=[], metavar="ARM", help="these arms alone")
@@ -210,7 +231,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     console = Console()
     try:
-        suite = load(args.suite)
+        suite = load(args.suite, args.own)
         check_names("--only", args.only, suite.arms())
         check_names("--landscapes", args.landscapes, [landscape.name for landscape in suite.landscapes])
         if args.jobs < 1 or args.seeds < 1:

@@ -4,7 +4,8 @@ title, budget, batch, top_k; reference = the arm that all others are compared wi
                 siblings = rivals that have the reference's own parts; pairs = others that are compared
 [[landscapes]]  name; game and options of `make_game`, or nvec and options of the synthetic landscape; budget if another
 [[arms]]        learners; name if it is another; config of the learner; seeds = how many; landscapes if not all; options of
-                the game beside the landscape's
+                the game beside the landscape's. A learner is also an algorithm of another library (`frameworks`), or a file
+                beside the suite, my_algorithm.py, whose `train(make, pipelines, seed)` plays
 
 With axis = "seconds", which wants games with a table of their trainings, the budget is the simulated seconds that so many whole
 trainings take in the mean, and a search goes on until its own have taken as long: halved ones are more pipelines.
@@ -21,6 +22,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 from exact import exact, surrogate_digest, truth
+from frameworks import algorithm, is_algorithm
 from numpy.typing import NDArray
 
 from ma2ml_agents.registry import learner_class
@@ -140,11 +142,16 @@ class Run:
 
     def settings(self) -> dict[str, Any]:
         """What decides the run's numbers but for the code, defaults spelt out: a run is kept if they are the same."""
-        full = asdict(learner_class(self.learner).Config(**self.config))
+        if is_algorithm(self.learner):
+            if self.config:
+                raise ValueError(f"{self.learner} has no config here: its settings stand in benchmarks/frameworks")
+            full = algorithm(self.learner).told
+        else:
+            full = asdict(learner_class(self.learner).Config(**self.config))
         later: dict[str, Any] = {"options": dict(self.options)} if self.options else {}  # earlier runs have neither
         later |= {"axis": self.axis} if self.axis != "pipelines" else {}
         return {
-            "landscape": asdict(self.landscape), "learner": self.learner, "config": full, "seed": self.seed,
+            "landscape": asdict(self.landscape), "learner": Path(self.learner).name, "config": full, "seed": self.seed,
             "budget": self.budget, "batch": self.batch, "top_k": self.top_k, **later,
         }  # fmt: skip
 
@@ -187,8 +194,12 @@ class Suite:
         return list(dict.fromkeys(run.arm for run in self.runs))
 
 
-def load(name: str) -> Suite:
+def load(name: str, own: Sequence[Path] = ()) -> Suite:
     """The suite of a name in `suites/`, or of a TOML file.
+
+    Args:
+        name: of the suite.
+        own: files of algorithms that play it as well, each an arm of the file's name.
 
     Raises:
         FileNotFoundError: there is no such suite; those that there are are named.
@@ -200,8 +211,11 @@ def load(name: str) -> Suite:
         raise FileNotFoundError(f"there is no suite {name!r}; there are: {known}")
     try:
         data = tomllib.loads(path.read_text())
+        for file in own:
+            most = max(arm["seeds"] for arm in data["arms"])
+            data["arms"].append({"learners": [str(file.resolve())], "name": file.stem, "seeds": most})
         landscapes = tuple(Landscape(**entry) for entry in data["landscapes"])
-        runs = tuple(_runs(path.stem, data, landscapes))
+        runs = tuple(_runs(path, data, landscapes))
         for run in {(run.landscape.name, run.arm, run.learner): run for run in runs}.values():
             run.settings()  # an unknown learner or setting is an error here, and not in the middle of a suite
         pairs = tuple((first, second) for first, second in data.get("pairs", ()))
@@ -220,7 +234,7 @@ def load(name: str) -> Suite:
         raise ValueError(f"{path}: {error}") from None
 
 
-def _runs(suite: str, data: Mapping[str, Any], landscapes: Sequence[Landscape]) -> Iterator[Run]:
+def _runs(suite: Path, data: Mapping[str, Any], landscapes: Sequence[Landscape]) -> Iterator[Run]:
     """Seed by seed, so that a suite that is stopped has something of everything."""
     arms = data["arms"]
     seeds = max(count("seeds", arm["seeds"]) for arm in arms)
@@ -232,8 +246,10 @@ def _runs(suite: str, data: Mapping[str, Any], landscapes: Sequence[Landscape]) 
                 if seed >= arm["seeds"] or landscape.name not in arm.get("landscapes", [landscape.name]):
                     continue
                 for learner in arm["learners"]:
+                    named = Path(learner).stem if learner.endswith(".py") else learner
+                    played = str(suite.parent / learner) if learner.endswith(".py") else learner
                     yield Run(
-                        suite, landscape, arm.get("name", learner), learner, arm.get("config", {}), seed,
+                        suite.stem, landscape, arm.get("name", named), played, arm.get("config", {}), seed,
                         landscape.budget or data["budget"], data["batch"], data["top_k"], dict(arm.get("options", {})),
                         data.get("axis", "pipelines"),
                     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What a pipeline costs in each framework's shape: `python benchmarks/frameworks.py`.
+"""What a pipeline costs in each framework's shape: `python benchmarks/wrapper_costs.py`.
 
 Processor time of whole episodes with random actions on the surrogate of cifar10-v0, in microseconds a pipeline: the arms take
 turns, the median over turns is reported, and its ratio to reset and step of the parallel environment. Prints one JSON object.
