@@ -104,7 +104,8 @@ class Verdict:
             seen += f"; this compares test accuracies, and the search went by {metric(self.metric).title}"
         if self.better:
             return f"the winner is better than its best floor, {self.against}: {seen}"
-        return f"THE SEARCH DID NOT PAY: the winner is not better than {self.against}, which needs no search: {seen}"
+        how = "worse" if self.difference < -self.interval else "not better"
+        return f"THE SEARCH DID NOT PAY: the winner is {how} than {self.against}, which needs no search: {seen}"
 
 
 @dataclass(frozen=True)

@@ -110,7 +110,13 @@ def test_a_winner_that_does_not_pay_is_told_so(tmp_path, quick):
     retrain(run, TEN, verdict=verdict)
     html = written(run)
     assert "THE SEARCH DID NOT PAY" in html
-    assert f"<code>ma2ml resume {run} --budget 48</code><span>searches as long again: so far a plain network" in html
+    assert "No gain: the winner, trial 2, has a test accuracy of 0.8100" in html
+    assert "; a plain network, which needs no search, has 0.8400." in html
+    steps = [
+        html.index(f"<code>ma2ml {step}") for step in (f"fidelity {run}", f"resume {run} --budget 48", f"export {run}")
+    ]
+    assert steps == sorted(steps)
+    assert "although a plain network is as good or better" in html
 
 
 def test_a_run_that_was_not_retrained_says_who_leads_and_what_to_do(tmp_path, quick):
@@ -202,6 +208,14 @@ def test_still_rising(top, said):
     still, sentence = still_rising(top, 3)
     assert said in sentence
     assert still == (said == "was still rising")
+
+
+def test_a_rise_of_less_than_chance_is_none():
+    top = [0.5 + 0.01 * min(i, 20) + 0.003 * max(i - 20, 0) for i in range(40)]
+    assert still_rising(top, 3, images=100_000)[0]
+    still, sentence = still_rising(top, 3, images=200)
+    assert not still
+    assert "with 200 validation images chance alone moves such a mean by" in sentence
 
 
 def test_importance_finds_what_matters():

@@ -127,7 +127,10 @@ def _searched(facts: Facts, winner: Trial) -> tuple[str, str, str]:
     sentence = f"{who}: {seen} {on}{_interval(winner, chosen, images if facts.trained else 0)}."
     if facts.limit is not None:
         size = f"{amount(winner.outcome.flops)} MACs" if winner.outcome.flops else "unknown MACs"
-        sentence += f" Its reward is {winner.reward:.4f}, with {size} and a limit of {amount(facts.limit)}."
+        sentence += (
+            f" Its reward is {winner.reward:.4f}: the accuracy, times a factor for its {size} beside the limit of "
+            f"{amount(facts.limit)}, which is above 1 for a smaller network."
+        )
     worth = ""
     if facts.trained:
         worth = (
@@ -140,8 +143,11 @@ def _searched(facts: Facts, winner: Trial) -> tuple[str, str, str]:
 def _over_base(facts: Facts, winner: Trial) -> str:
     base = facts.base
     if base is None:
-        why = "the search did not begin with it (--start base)" if facts.trained else "nothing was trained"
-        return f"It is not compared with the base recipe: {why}."
+        if not facts.trained:
+            begun = [trial.reward for trial in facts.trials[: facts.config.batch]]
+            first = f"The best of the first {len(begun)} trials has a reward of {max(begun):.4f}"
+            return f"{first}, the winner {winner.reward:.4f}."
+        return "It is not compared with the base recipe: the search did not begin with it (--start base)."
     if base.number == winner.number:
         return "That is the game's base recipe itself: the search has found nothing better."
     chosen = facts.config.metric
@@ -168,6 +174,12 @@ def _retrained(facts: Facts, winner: Trial) -> tuple[str, str, str, list[tuple[s
         low, high = wilson(made.mean, images)
         interval = f"; 95 % interval by its {images:,} test images {low:.4f} to {high:.4f}"
     sentence = f"Trial {winner.number} won: its test accuracy is {made.mean:.4f}{spread}{interval}."
+    if made.verdict is not None and not made.verdict["better"]:
+        against = made.mean - made.verdict["difference"]
+        sentence = (
+            f"No gain: the winner, trial {winner.number}, has a test accuracy of {made.mean:.4f}{spread}{interval}; "
+            f"{made.verdict['against']}, which needs no search, has {against:.4f}."
+        )
     title = metric(made.metric).title
     chosen = f"validation {title}" if made.select == "validation" else f"test {title}, which is optimistic"
     how = f"It was chosen by {chosen} among {len(made.top)} pipelines that were trained to the end. Trained {made.trained}."

@@ -21,6 +21,8 @@ MOST = 1500
 """trials that it is fitted on: the last ones"""
 FOLDS, TREES, SHUFFLES = 3, 40, 3
 SHOWN = 20
+LONGEST = 18
+"""characters of a decision's name beside its bar"""
 
 Floats = NDArray[np.float64]
 
@@ -111,10 +113,13 @@ def weights(facts: Facts) -> Weights:
         return Weights(none, (), parts)
     agents = sorted(found.agents.items(), key=lambda each: -each[1][0])
     (agent, name), first = order[0], agents[0][0]
-    sentence = f"{name.replace('_', ' ')} of {agent} mattered most"
+    whole = agents[0][1][0]
+    (share, spread) = found.decisions[order[0]]
+    of_agents = f"Of the agents {first} mattered most ({whole:.0%} of the variance); of" if len(agents) > 1 else "Of"
     sentence = (
-        f"Of the agents {first} mattered most; of the decisions, " if len(agents) > 1 else "Of the decisions, "
-    ) + sentence
+        f"{of_agents} the decisions, {name.replace('_', ' ')} of {agent} ({share:.0%} ± {spread:.0%}). What a search came to "
+        "prefer is more frequent in late trials, so this describes the search and proves no cause"
+    )
     noise = (
         " That is little: most of the differences are noise, or are not understood." if found.explained < 0.2 else ""
     )
@@ -124,11 +129,16 @@ def weights(facts: Facts) -> Weights:
         if len(agents) > 1
         else []
     )
-    shown = [(f"{agent}: {name}", found.decisions[agent, name]) for agent, name in order[:SHOWN]]
+    shown = [(_label(agent, name), found.decisions[agent, name]) for agent, name in order[:SHOWN]]
     more = f", the first {SHOWN} of {len(order)}" if len(order) > SHOWN else ""
     return Weights(
         sentence, [*charts, _chart("importance-of-decisions", f"Importance of each decision{more}", shown)], order
     )
+
+
+def _label(agent: str, name: str) -> str:
+    """Agent and decision; of a long name the end, which tells it from its neighbours."""
+    return f"{agent}: {name}" if len(name) <= LONGEST else f"{agent}: …{name[-LONGEST:]}"
 
 
 def _chart(name: str, title: str, rows: Sequence[tuple[str, tuple[float, float]]]) -> Chart:

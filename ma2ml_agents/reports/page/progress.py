@@ -1,6 +1,7 @@
 """How a search went: every trial, what was reached so far, over trials and over hours; and whether it was still rising."""
 
 import heapq
+import math
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -98,8 +99,14 @@ def _in_unit(seconds: list[float], what: str) -> tuple[list[float], str]:
     return [each / size for each in seconds], f"{unit} {what}"
 
 
-def still_rising(top: Sequence[float | None], top_k: int) -> tuple[bool, str]:
-    """Whether the mean of the top k was still rising at the end, and a sentence that says so or why nobody knows."""
+def still_rising(top: Sequence[float | None], top_k: int, images: int = 0) -> tuple[bool, str]:
+    """Whether the mean of the top k was still rising at the end, and a sentence that says so or why nobody knows.
+
+    Args:
+        top: the mean of the top k after each trial; None before there is one.
+        top_k: its k.
+        images: that rewards were measured on; 0 if they have no such chance in them.
+    """
     known = [each for each in top if each is not None]
     if len(known) < max(FEWEST, top_k + 1):
         few = f"{len(known)} successful trials are too few"
@@ -112,6 +119,12 @@ def still_rising(top: Sequence[float | None], top_k: int) -> tuple[bool, str]:
         f"the last quarter of the trials raised the mean of the top {top_k} from {late:.4f} to {last:.4f}, "
         f"{quarter / whole:.0%} of its whole rise"
     )
+    chance = 1.96 * math.sqrt(2.0 * max(last * (1.0 - last), 0.0) / (images * top_k)) if images else 0.0
+    if quarter / whole >= STILL and quarter <= chance:
+        return False, (
+            f"Nobody can say whether the search was still rising: {told}, but with {images:,} validation images chance alone "
+            f"moves such a mean by {chance:.4f}."
+        )
     if quarter / whole >= STILL:
         return (
             True,
@@ -187,7 +200,8 @@ def progress(facts: Facts, rows: Sequence[dict[str, Any]]) -> Progress:
             f"A batch is open: of {len(facts.trials)} trials, {len(facts.open)} are in it ({numbers}), and the learner has not "
             "been told of these."
         )
-    still, rising = still_rising([row["top"] for row in rows], top_k)
+    images = facts.images("validation") if facts.trained else 0
+    still, rising = still_rising([row["top"] for row in rows], top_k, images)
     return Progress(still, rising, opened, origins, [*charts, *finals], [*missing, *said])
 
 

@@ -26,11 +26,17 @@ def next_steps(facts: Facts, rising: bool) -> list[tuple[str, str]]:
     verdict = facts.retraining.verdict if facts.retraining is not None else None
     lost = verdict is not None and not verdict["better"]
     if verdict is not None and lost:
-        steps.append(
-            (more, f"searches as long again: so far {verdict['against']}, which needs no search, is as good or better")
-        )
+        steps += [
+            (f"ma2ml fidelity {run}", "tells whether the search's short trainings rank pipelines as full ones do"),
+            (more, "searches as long again; if short trainings mislead, begin a new search with longer ones instead"),
+        ]
     if facts.retraining is not None:
-        steps.append((f"ma2ml export {run}", "writes the model as a folder that needs torch and torchvision alone"))
+        what = (
+            "the model"
+            if not lost or verdict is None
+            else f"the winner, although {verdict['against']} is as good or better,"
+        )
+        steps.append((f"ma2ml export {run}", f"writes {what} as a folder that needs torch and torchvision alone"))
     elif facts.trained:
         steps.append((f"ma2ml retrain {run}", "trains the best to the end, and beside what needs no search"))
     elif facts.config.evaluator == "table":
