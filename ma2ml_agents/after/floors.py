@@ -13,6 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import t as student
 
 from ma2ml_agents.after.retrained import Finished, Floor, Retrained, Verdict, mean_and_deviation
 from ma2ml_env.io.predictions import predictions_path, read_predictions
@@ -26,8 +27,10 @@ LINEAR_RATES = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)
 PLAIN_RATES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
 WIDTH = 16
 """channels of the plain network's first block; each further one has twice as many, 256 at most"""
-Z = 1.96
-"""standard errors of a 95 % interval"""
+CONFIDENCE = 0.95
+"""of the interval of a difference"""
+MANY = 1e9
+"""degrees of freedom of what is known as well as a normal one"""
 
 _log = logging.getLogger(__name__)
 
@@ -108,6 +111,8 @@ def judge(
 ) -> Verdict | None:
     """The winner against the best floor, by test accuracy; None if there is none.
 
+    The interval is Student's, with Welch and Satterthwaite's degrees of freedom, as few trainings hardly tell their deviation.
+
     Args:
         winner: its trainings, at least one.
         floors: what it has to beat.
@@ -121,18 +126,23 @@ def judge(
     if not floors or not winner:
         return None
     best = max(floors, key=lambda floor: mean_and_deviation(floor.trainings)[0])
-    means, by_seed = [], 0.0
+    means, by_seed, doubt = [], 0.0, 0.0
     for trainings in (winner, best.trainings):
         mean, deviation = mean_and_deviation(trainings)
         means.append(mean)
-        by_seed += (deviation or 0.0) ** 2 / len(trainings)
+        variance = (deviation or 0.0) ** 2 / len(trainings)
+        by_seed += variance
+        doubt += variance**2 / max(1, len(trainings) - 1)
     right = [_right(trainings, classes) for trainings in (winner, best.trainings)]
     if right[0] is not None and right[1] is not None and images > 1:
         by_image = float((right[0] - right[1]).var(ddof=1)) / images
     else:  # taken for independent between the two: too large, not too small
         by_image = sum(mean * (1.0 - mean) for mean in means) / max(1, images)
     fewest = min(len(winner), len(best.trainings))
-    return Verdict(best.name, means[0] - means[1], Z * math.sqrt(by_seed + by_image), fewest, metric)
+    whole = by_seed + by_image
+    freedom = min(whole**2 / doubt, MANY) if doubt else MANY
+    half = float(student.ppf((1.0 + CONFIDENCE) / 2.0, freedom)) * math.sqrt(whole)
+    return Verdict(best.name, means[0] - means[1], half, fewest, metric)
 
 
 def _right(trainings: Sequence[Finished], classes: int) -> NDArray[np.float64] | None:
