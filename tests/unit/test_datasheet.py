@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import datasheet
 import numpy as np
@@ -95,6 +96,9 @@ def test_the_command_prints_a_table_and_keeps_the_figures(table, tmp_path, capsy
     assert told["version"]
 
 
-def test_a_game_of_another_table_is_refused():
+def test_a_game_of_another_table_is_refused(monkeypatch):
+    monkeypatch.setattr(
+        datasheet.ma2ml_env, "make_game", lambda *_, **__: SimpleNamespace(evaluator=SimpleNamespace(source=None))
+    )
     with pytest.raises(SystemExit, match="no measured game"):
         datasheet.Sheet("jahs-early-v0", None)
