@@ -49,7 +49,7 @@ def test_control_the_wall_clock_is_seen(source):
 
 
 HARMLESS = {"reader.py", "kept.py", "tracker_runs.py", "page.py"}
-"""files that nothing measures or waits with: they recognise unchanged images and leftovers, or date points of trackers and a page"""
+"""files that measure nothing by it: they recognise unchanged images and leftovers, or date points of trackers and a page"""
 
 
 def test_f19_no_source_reads_the_wall_clock():
