@@ -67,6 +67,7 @@ def test_every_package_stands_in_a_contract():
         assert any(name == package or name.startswith(f"{package}.") for name in told), f"{package} is in no contract"
 
 
+@pytest.mark.slow
 def test_every_public_name_can_be_called_after_all_modules_are_imported():
     """No package or file takes the name of a public function away: `ma2ml_agents.search` stays the function."""
     program = """

@@ -20,7 +20,7 @@ from ma2ml_env.store.store import TrialStore
 POINTS = ["propose", "add_outcome", "close_batch", "write_best", "append", "fsync", "replace"]
 
 
-@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("when", ["before", pytest.param("after", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.slow) if name in ("fsync", "replace") else name for name in POINTS]
 )

@@ -302,7 +302,7 @@ DATA = {
 }
 
 
-@inputs(15, 1_000)
+@inputs(5, 1_000)
 def test_f24_what_a_retraining_left(work, number):
     (work / "retrain").mkdir()
     main(["report", str(work)])

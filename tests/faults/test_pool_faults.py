@@ -188,6 +188,7 @@ time.sleep(600)
     assert until(lambda: not any(group(pid) for pid in pids), 20)
 
 
+@pytest.mark.slow
 def test_f11_a_script_without_a_main_guard_is_told_so(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(

@@ -68,7 +68,7 @@ def test_the_letter_beats_random_and_does_not_where_its_policies_do_not_learn() 
     )  # control
 
 
-@pytest.mark.parametrize("name", [pytest.param("hybrid", marks=pytest.mark.slow), "ma2ml_exact"])
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) for name in ("hybrid", "ma2ml_exact")])
 def test_exact_critics_find_the_one_best_code_of_millions(name: str) -> None:
     """2.5 million codes, 480 proposals; the best reward of 480 random ones is .67 to .83 over 8 seeds."""
     best = {name: 0.0, "random": 0.0}

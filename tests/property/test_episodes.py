@@ -43,7 +43,7 @@ class Plain:
         return rewards, states
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(CALLS, max_size=14), st.integers(0, 3), st.sampled_from(["noise", "constant", "agent"]))
 def test_any_sequence_of_calls_plays_the_same_episodes(calls, seed, observation):
     env, plain = AutoMLEnv(GAME, seed, observation=observation), Plain(seed, observation)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -54,6 +55,7 @@ def test_equal_pipelines_have_equal_keys(codes, random):
     assert GAME.recipe(same).key == GAME.recipe(codes).key
 
 
+@pytest.mark.slow
 def test_different_pipelines_have_different_keys():
     codes = random_codes(GAME.spec.nvec, 5000)
     recipes = [GAME.recipe({a: tuple(c[i].tolist()) for a, c in codes.items()}) for i in range(5000)]

@@ -64,7 +64,9 @@ def test_going_on_is_bit_equal_to_not_stopping(tmp_path: Path, pauses: tuple[int
     assert resumed.checkpoint is None
 
 
-@pytest.mark.parametrize("recipe", [RECIPE, AVERAGED], ids=["plain", "averaged"])
+@pytest.mark.parametrize(
+    "recipe", [pytest.param(RECIPE, id="plain"), pytest.param(AVERAGED, id="averaged", marks=pytest.mark.slow)]
+)
 def test_a_curve_changes_no_bit_and_is_that_of_shorter_looks(tmp_path: Path, recipe: Recipe) -> None:
     """Each point is what a training that pauses there measures; through checkpoints it is the same curve."""
     whole, looked = fit(recipe), fit(recipe, curve=(1, 3, 6, 9))

@@ -40,6 +40,7 @@ def test_correlations_by_hand():
     assert ranks(np.array([5.0, 1.0, 5.0])).tolist() == [2.5, 1.0, 2.5]
 
 
+@pytest.mark.slow
 def test_interval_covers_the_truth_and_shrinks():
     """Spearman's correlation of a bivariate normal with rho 0.6 is 6/pi asin(0.3) = 0.582.
 

@@ -358,7 +358,7 @@ def test_an_agent_that_reads_another_one_keeps_its_codes():
     assert (same[:, 0] == 0).all(), "without one, all are the base recipe"
 
 
-@pytest.mark.parametrize(("name", "side"), [("digits", 8), ("fashion", 14)])
+@pytest.mark.parametrize(("name", "side"), [("digits", 8), pytest.param("fashion", 14, marks=pytest.mark.slow)])
 def test_half_of_all_pipelines_have_more_macs_than_the_limit(name, side):
     game = make_game(f"trio-{name}-macs-v0", "surrogate")
     nas = game.modules["nas"]

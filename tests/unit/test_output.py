@@ -88,6 +88,7 @@ def test_a_search_whose_reader_leaves_goes_on_to_its_end(tmp_path):
         assert len(list(store.trials())) == 8
 
 
+@pytest.mark.slow
 def test_a_list_that_nobody_reads_is_no_error():
     assert unread("-m", "ma2ml_agents.cli.main", "list") == (0, "")
 

@@ -89,7 +89,7 @@ def test_what_is_inside_can_be_reached():
         assert inner.heard == ["remember", "close"]
 
 
-@pytest.mark.parametrize("grace", [1, 600])
+@pytest.mark.parametrize("grace", [1, pytest.param(600, marks=pytest.mark.slow)])
 def test_clean_up_that_hangs_is_ended_by_the_alarm(grace):
     code = f"""
 import os, signal, threading

@@ -14,7 +14,7 @@ def mixed(number, rng):
     return failed(number, rng) if number == 3 else good(number, rng)
 
 
-@pytest.mark.parametrize("name", ["study.db", "study.log"])
+@pytest.mark.parametrize("name", [pytest.param("study.db", marks=pytest.mark.slow), "study.log"])
 def test_study_holds_the_trials(name, tmp_path, capsys):
     run, out = make_run(tmp_path / "run", 12, mixed, game="digits-continuous-v0"), tmp_path / name
     assert main(["study", str(run), "--out", str(out)]) == 0
