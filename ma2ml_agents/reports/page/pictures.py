@@ -21,8 +21,7 @@ from ma2ml_env.metrics import Predictions
 from ma2ml_env.recipe import Recipe
 from ma2ml_env.registry import resolve
 from ma2ml_env.training.data.dataset import Dataset
-from ma2ml_env.training.images import augment
-from ma2ml_env.training.images.resized_crop import resized_crop
+from ma2ml_env.training.images.batches import augmented
 
 ROWS, DRAWS = 4, 7
 """images that are augmented, and how often each"""
@@ -94,19 +93,11 @@ def _samples(dataset: Dataset) -> list[tuple[str, list[Shown]]]:
 
 
 def _augmented(dataset: Dataset, recipe: Recipe, draws: torch.Generator) -> list[tuple[Shown, list[Shown]]]:
-    """As `training/images/batches.py` does it, without the normalisation."""
+    """Of the first classes an image, and what the training would have made of it."""
     first = [int((dataset.train_y == label).nonzero()[0, 0]) for label in sorted(set(dataset.train_y.tolist()))[:ROWS]]
-    fill = tuple(round(255 * mean) for mean in dataset.mean)
     made = []
     for row in first:
-        images = dataset.train_x[torch.tensor([row])].repeat(DRAWS, 1, 1, 1)
-        if recipe.crop_area > 0.0:
-            images = resized_crop(images, recipe.crop_area, recipe.resolution or dataset.size, draws)
-        images = augment.crop(images, recipe.crop_padding, draws)
-        if recipe.flip:
-            images = augment.flip(images, draws)
-        images = augment.augment(images, recipe.augment, draws, fill)
-        images = augment.cutout(images, recipe.cutout, draws, fill)
+        images = augmented(dataset.train_x[torch.tensor([row])].repeat(DRAWS, 1, 1, 1), recipe, dataset, draws)
         name = str(dataset.class_names[int(dataset.train_y[row])])
         made.append((Shown(_url(dataset.train_x[torch.tensor(row)]), name), [Shown(_url(image)) for image in images]))
     return made

@@ -25,19 +25,23 @@ def epoch(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """One epoch of (images (B, C, H, W) float32, labels (B,)). A single image left over is left out: batch norm needs two."""
     order = torch.randperm(len(dataset.train_x), generator=draws)
-    fill = tuple(round(255 * mean) for mean in dataset.mean)
     chunk = size * max(1, CHUNK // (size * math.prod(dataset.train_x.shape[1:])))
     for images, labels in _chunks(dataset, torch.split(order, chunk), device):
-        if recipe.crop_area > 0.0:
-            images = resized_crop(images, recipe.crop_area, recipe.resolution or dataset.size, draws)
-        images = augment.crop(images, recipe.crop_padding, draws)
-        if recipe.flip:
-            images = augment.flip(images, draws)
-        images = augment.augment(images, recipe.augment, draws, fill)
-        images = augment.cutout(images, recipe.cutout, draws, fill)
+        images = augmented(images, recipe, dataset, draws)
         for x, y in zip(torch.split(normalise(images, dataset), size), torch.split(labels, size), strict=True):
             if len(x) > 1:
                 yield resize(x, recipe.resolution), y
+
+
+def augmented(images: Tensor, recipe: Recipe, dataset: Dataset, draws: Generator) -> Tensor:
+    """All that a recipe does to uint8 images (n, C, H, W) before they are normalised; every image draws its own."""
+    fill = tuple(round(255 * mean) for mean in dataset.mean)
+    if recipe.crop_area > 0.0:
+        images = resized_crop(images, recipe.crop_area, recipe.resolution or dataset.size, draws)
+    images = augment.crop(images, recipe.crop_padding, draws)
+    if recipe.flip:
+        images = augment.flip(images, draws)
+    return augment.cutout(augment.augment(images, recipe.augment, draws, fill), recipe.cutout, draws, fill)
 
 
 def _chunks(dataset: Dataset, rows: Sequence[Tensor], device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
