@@ -14,7 +14,7 @@ from tyro.conf import arg
 from ma2ml_agents.learner import Learner
 from ma2ml_agents.run.config import RunConfig
 from ma2ml_agents.run.data import KnownData
-from ma2ml_agents.run.signals import Loading, Stopped
+from ma2ml_agents.run.signals import Loading, Signals, Stopped
 from ma2ml_agents.run.ticker import working
 from ma2ml_env.evaluators.base import NoWorker
 from ma2ml_env.store.store import TrialStore
@@ -59,7 +59,7 @@ def drive(
         accept_changed_data: whether other data than those of before are meant.
         again: which stored outcomes are to be played again first; None are none.
     """
-    began = time.monotonic()
+    began = Signals.began or time.monotonic()  # of the command: its data were read since
     with Loading():
         import torch
 

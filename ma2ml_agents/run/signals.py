@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Self
@@ -57,6 +58,9 @@ class Signals:
             come back.
     """
 
+    began: float | None = None
+    """when the command that runs now began, on the monotonic clock; None while there is none"""
+
     def __init__(self, own: bool) -> None:
         self._own = own
         self.begun = False
@@ -64,6 +68,7 @@ class Signals:
         self._before: dict[signal.Signals, object] = {}
 
     def __enter__(self) -> Self:
+        Signals.began = time.monotonic()
         if threading.current_thread() is threading.main_thread():  # which alone can
             self._before = {each: signal.signal(each, self._handle) for each in heard()}
         return self
@@ -71,6 +76,7 @@ class Signals:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        Signals.began = None
         if self._before:
             signal.alarm(0)
         if self._done is None:

@@ -1,6 +1,7 @@
 """A limit on time: what is started ends in time, the run holds what it would hold without, and goes on."""
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,8 @@ import pytest
 from ma2ml_agents.cli.main import main
 from ma2ml_agents.registry import make_learner
 from ma2ml_agents.run.loop import search
+from ma2ml_agents.run.signals import Signals
+from ma2ml_env.evaluators import deadline
 from ma2ml_env.evaluators.base import Evaluator, Job
 from ma2ml_env.evaluators.deadline import Deadline, NoTime
 from ma2ml_env.evaluators.train import Train
@@ -239,3 +242,19 @@ def test_extend_is_a_budget_by_a_difference(tmp_path, capsys):
         assert main(["resume", str(run), *args]) == 2
         assert message in capsys.readouterr().err
     assert len(json.loads((run / "trials.jsonl").read_text().splitlines()[-1])) > 1
+
+
+def test_the_limit_counts_from_the_start_of_the_command(tmp_path, monkeypatch):
+    """Reading the data takes its time, too."""
+    made = []
+
+    def noted(seconds, **told):
+        made.append(told["began"])
+        return Deadline(seconds, **told)
+
+    monkeypatch.setattr(deadline, "Deadline", noted)
+    before = time.monotonic()
+    words = ["search", "digits-v0", "--evaluator", "surrogate", "--learner", "random", "--budget", "2", "--batch", "2"]
+    assert main([*words, "--hours", "1", "--run", str(tmp_path / "run")]) == 0
+    assert before <= made[0] < before + 0.05  # what is imported since takes longer
+    assert Signals.began is None
