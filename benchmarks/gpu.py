@@ -39,6 +39,7 @@ from ma2ml_env.training.data.dataset import Dataset
 from ma2ml_env.training.data.source import DataSource
 from ma2ml_env.training.images import batches
 from ma2ml_env.training.networks.base import Image
+from ma2ml_env.training.rate import rate
 from ma2ml_env.trial import trial_seed
 
 CUDA = torch.device("cuda")
@@ -126,7 +127,7 @@ def plain(recipe: Recipe, data: Dataset) -> float:
             x = images.to(CUDA, non_blocking=True, memory_format=torch.channels_last)
             y = labels.to(CUDA, non_blocking=True)
             for group in optimizer.param_groups:
-                group["lr"] = loop.rate(recipe, epoch * len(loader) + number, 3 * len(loader))
+                group["lr"] = rate(recipe, epoch * len(loader) + number, 3 * len(loader))
             optimizer.zero_grad()
             with torch.autocast("cuda", torch.bfloat16):
                 loss = criterion(network(x), y)

@@ -49,10 +49,11 @@ from ma2ml_env.evaluators.train import Train
 from ma2ml_env.evaluators.workers.pool import Pool
 from ma2ml_env.recipe import Recipe
 from ma2ml_env.testing import random_codes
-from ma2ml_env.training import loop, parts
+from ma2ml_env.training import parts
 from ma2ml_env.training.data.dataset import Dataset
 from ma2ml_env.training.data.source import DataSource
 from ma2ml_env.training.networks.base import Image
+from ma2ml_env.training.rate import rate
 from ma2ml_env.trial import Outcome, trial_seed
 
 GAME, WORKERS = "fashion-mnist-small-v0", 2
@@ -120,7 +121,7 @@ def plain(recipe: Recipe, data: Dataset, epochs: int, seed: int, loaders: int = 
     for epoch in range(epochs):
         for number, (images, labels) in enumerate(loader):
             for group in optimizer.param_groups:
-                group["lr"] = loop.rate(recipe, epoch * len(loader) + number, epochs * len(loader))
+                group["lr"] = rate(recipe, epoch * len(loader) + number, epochs * len(loader))
             optimizer.zero_grad()
             criterion(network(images.contiguous(memory_format=layout)), labels).backward()
             nn.utils.clip_grad_norm_(network.parameters(), recipe.clip_norm)

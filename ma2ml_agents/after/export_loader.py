@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ma2ml_env.training.data.pixels import Look, colour, square, to_bytes
+from ma2ml_env.training.data.pixels import HALF, Look, colour, square, to_bytes
 from ma2ml_env.training.data.squares import squared
 from ma2ml_env.training.networks.base import Image
 from ma2ml_env.training.networks.nasnet import NASNet as Network
@@ -61,7 +61,7 @@ def read_files(paths: Sequence[str | Path], folder: Path = FOLDER) -> Tensor:
         if found.depth != "byte" and (found.low < low or found.high > high):
             beyond = f"{found.low:g} to {found.high:g}, and those of the training {low:g} to {high:g}"
             warnings.warn(f"{path} has values from {beyond}: what lies beyond is cut off", stacklevel=2)
-        if found.mode.endswith(";16") and 0 < found.high < 128:
+        if found.mode.endswith(";16") and 0 < found.high < HALF:
             warnings.warn(
                 f"{path} uses less than half of its 16 bits a colour, so it is read as a dark picture: save it with 8 bits",
                 stacklevel=2,

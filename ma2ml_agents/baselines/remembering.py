@@ -1,5 +1,6 @@
 """What rivals share that remember all trials: memory, generator, and codes that are new."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -13,11 +14,10 @@ from ma2ml_env.trial import GameSpec, Proposal, Trial
 
 
 class Remembering:
-    """A learner of decisions alone that remembers all trials.
+    """What a learner of decisions alone has that remembers all trials; a subclass asks.
 
-    A subclass says in `pick` which codes come next. It makes a model of somebody else's package anew from the trials, with a
-    seed from the learner's own generator. So a state holds nothing of the package's, and what is asked and never told leaves no
-    trace.
+    It makes a model of somebody else's package anew from the trials, with a seed from the learner's own generator. So a state
+    holds nothing of the package's, and what is asked and never told leaves no trace.
     """
 
     name: ClassVar[str]
@@ -29,10 +29,6 @@ class Remembering:
         self.moves = Moves(self.joint.nvec, self.generator)
         self.memory = Memory(len(self.joint.nvec))
 
-    def pick(self, n: int) -> Codes:
-        """The next n >= 1 codes, (n, L)."""
-        raise NotImplementedError
-
     def new(self, codes: Codes) -> Codes:
         """The codes, those moved on that are known or stand further up."""
         return moved_on(codes, self.memory, self.moves)
@@ -40,12 +36,6 @@ class Remembering:
     def seed(self) -> int:
         """Draw a seed for somebody else's generator."""
         return int(self.moves.below(2**31 - 1, 1))
-
-    def ask(self, n: int, states: States | None = None) -> list[Proposal]:
-        """The next n codes, none of them known while there are others; see `Learner.ask`."""
-        s = self.joint.states(n, states, self.generator)
-        codes = self.new(self.pick(n)) if n else self.memory.codes[:0]
-        return self.joint.proposals(torch.from_numpy(codes), s, None, [self.name] * n)
 
     def tell(self, trials: Sequence[Trial]) -> dict[str, float]:
         """Remember trials; see `Learner.tell`."""
@@ -63,3 +53,17 @@ class Remembering:
         """Inverse of `state_dict`."""
         self.memory.load_state_dict(state["memory"])
         self.generator.set_state(state["generator"])
+
+
+class Picking(Remembering, ABC):
+    """One that says in `pick` which codes come next, whatever the states."""
+
+    @abstractmethod
+    def pick(self, n: int) -> Codes:
+        """The next n >= 1 codes, (n, L)."""
+
+    def ask(self, n: int, states: States | None = None) -> list[Proposal]:
+        """The next n codes, none of them known while there are others; see `Learner.ask`."""
+        s = self.joint.states(n, states, self.generator)
+        codes = self.new(self.pick(n)) if n else self.memory.codes[:0]
+        return self.joint.proposals(torch.from_numpy(codes), s, None, [self.name] * n)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ma2ml_agents.baselines.remembering import Remembering
+from ma2ml_agents.baselines.remembering import Picking
 from ma2ml_agents.joint import Codes
 from ma2ml_env.io.settings import check_ranges
 from ma2ml_env.trial import GameSpec
@@ -38,7 +38,7 @@ class SMACConfig:
         check_ranges(self, at_least_one=("start", "at_once", "trees", "challengers", "searches"))
 
 
-class SMAC(Remembering):
+class SMAC(Picking):
     """SMAC3's random forest, log-scaled costs, expected improvement and its local and random search, fitted anew each batch.
 
     The package's own `ask` of a batch gives six to eight proposals of the forest and fills up at random, since it knows of no

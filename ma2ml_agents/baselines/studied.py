@@ -2,18 +2,19 @@
 
 import importlib
 import warnings
+from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
-from ma2ml_agents.baselines.remembering import Remembering
+from ma2ml_agents.baselines.remembering import Picking
 from ma2ml_agents.joint import Codes
 from ma2ml_env.trial import GameSpec
 
 
-class Studied(Remembering):
+class Studied(Picking):
     """A sampler of Optuna over one distribution per decision: integers where choices are ordered, else names.
 
     A study and a sampler are made anew for every batch. Each proposal of a batch knows those before it, as running trials.
@@ -31,9 +32,9 @@ class Studied(Remembering):
             for d, (size, ordered) in enumerate(zip(self.joint.nvec, self.joint.ordered, strict=True))
         }
 
+    @abstractmethod
     def sampler(self, seed: int) -> Any:
         """The sampler, with this seed."""
-        raise NotImplementedError
 
     def seen(self) -> list[int]:
         """Rows of the memory that the sampler may see, in order."""

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ma2ml_agents.baselines.remembering import Remembering
+from ma2ml_agents.baselines.remembering import Picking
 from ma2ml_agents.gaussian import GaussianProcess
 from ma2ml_agents.joint import Codes
 from ma2ml_agents.returns import ranks
@@ -49,7 +49,7 @@ class TrustRegionConfig:
             raise ValueError(f"factor is above 1 and at most 10, not {self.factor}")
 
 
-class TrustRegion(Remembering):
+class TrustRegion(Picking):
     """Thompson sampling by a Gaussian process over overlaps, within some decisions of the best trial; it restarts when stuck.
 
     Kept: Gaussian ranks of rewards, a kernel that is an exponential of weighted overlaps, candidates that differ from the best

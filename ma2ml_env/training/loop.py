@@ -29,6 +29,7 @@ from ma2ml_env.training.losses import ClassWeights, weights_of_classes
 from ma2ml_env.training.networks.base import BaseNetwork, Drops, Image
 from ma2ml_env.training.numerics import half_type, seeded
 from ma2ml_env.training.predict import predict
+from ma2ml_env.training.rate import rate
 from ma2ml_env.training.step import Gradient
 from ma2ml_env.trial import trial_seed
 
@@ -286,14 +287,6 @@ class _Training:
         """All that a checkpoint has to hold, beside the generators."""
         held: dict[str, Stateful] = {"network": self.network, "optimizer": self.optimizer, "scaler": self.scaler}
         return held if self.average is None else {**held, "average": self.average}
-
-
-def rate(recipe: Recipe, step: int, steps: int) -> float:
-    """Learning rate of a step in 0..steps-1: linear warm-up to the recipe's rate, then a cosine towards zero."""
-    warm = round(recipe.warmup * steps)
-    if step < warm:
-        return recipe.learning_rate * (step + 1) / warm
-    return recipe.learning_rate * 0.5 * (1.0 + math.cos(math.pi * (step - warm) / (steps - warm)))
 
 
 def _on(device: torch.device) -> AbstractContextManager[object]:

@@ -12,6 +12,7 @@ from ma2ml_env.training import loop, numerics, parts
 from ma2ml_env.training.data.dataset import Dataset
 from ma2ml_env.training.data.source import DataSource
 from ma2ml_env.training.images import batches
+from ma2ml_env.training.rate import rate
 from tests.unit.test_recipe_knobs import accuracy
 
 PLAIN = ((0, "conv_3x3", 1, "conv_3x3", "add"),)
@@ -143,12 +144,12 @@ def test_drop_path_and_auxiliary_head_act_at_full_fidelity_only() -> None:
 
 
 def test_rate_warms_up_and_falls_to_zero() -> None:
-    rates = [loop.rate(replace(TINY, warmup=0.1), step, 100) for step in range(100)]
+    rates = [rate(replace(TINY, warmup=0.1), step, 100) for step in range(100)]
     assert rates[:10] == pytest.approx([0.01 * step for step in range(1, 11)])
     assert max(rates) == rates[9] == pytest.approx(0.1)
     assert rates[10:] == sorted(rates[10:], reverse=True)
     assert rates[-1] < 1e-4
-    assert loop.rate(replace(TINY, warmup=0.0), 0, 10) == 0.1
+    assert rate(replace(TINY, warmup=0.0), 0, 10) == 0.1
 
 
 @pytest.mark.parametrize(("side", "policy"), [(4, ()), (0, ((Operation("cutout", 1.0, 9),),))], ids=["fixed", "policy"])

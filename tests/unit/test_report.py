@@ -12,7 +12,7 @@ from reported import HOSTILE, Parsed, failed, good, identity_of, make_run, retra
 
 from ma2ml_agents.cli.main import main
 from ma2ml_agents.reports.page import page as pages
-from ma2ml_agents.reports.page.answer import rate
+from ma2ml_agents.reports.page.answer import schedule
 from ma2ml_agents.reports.page.facts import gather
 from ma2ml_agents.reports.page.importance import importance
 from ma2ml_agents.reports.page.page import inert, write_report
@@ -20,6 +20,7 @@ from ma2ml_agents.reports.page.progress import reached, still_rising
 from ma2ml_agents.run.standing import Standing
 from ma2ml_env.recipe import Recipe
 from ma2ml_env.store.store import TrialStore
+from ma2ml_env.training.rate import rate
 from ma2ml_env.trial import Outcome
 
 TEN = [str(digit) for digit in range(10)]
@@ -235,10 +236,13 @@ def test_importance_of_noise_is_not_claimed(tmp_path, quick):
 
 
 def test_schedule_is_the_trainers():
-    from ma2ml_env.training.loop import rate as trained
-
-    recipe = Recipe(learning_rate=0.1, warmup=0.1)
-    assert [rate(recipe, step, 50) for step in range(50)] == [trained(recipe, step, 50) for step in range(50)]
+    recipe = Recipe(learning_rate=0.1, warmup=0.1, epochs=10)
+    rows = schedule(recipe).rows
+    assert len(rows) == 200
+    assert [row["rate"] for row in rows] == pytest.approx([rate(recipe, 5 * n, 1000) for n in range(200)], rel=1e-5)
+    assert max(row["rate"] for row in rows) == pytest.approx(0.1, rel=1e-3)
+    assert rows[20]["epoch"] == 1.0  # the warm-up ends with the first of ten epochs
+    assert rows[0]["rate"] < rows[10]["rate"] < rows[20]["rate"] > rows[100]["rate"] > rows[199]["rate"]
 
 
 def test_figures_are_written_as_png_and_csv(tmp_path, quick):

@@ -12,6 +12,7 @@ from ma2ml_agents.reports.page.steps import next_steps
 from ma2ml_agents.reports.tables import amount, mark
 from ma2ml_env.metrics import metric, value
 from ma2ml_env.recipe import Recipe
+from ma2ml_env.training.rate import rate
 from ma2ml_env.trial import Outcome, Trial
 
 Z = 1.96
@@ -82,7 +83,7 @@ def answer(facts: Facts, rising: bool) -> Answer:
 
 
 def schedule(recipe: Recipe) -> Chart:
-    """The learning rate over the epochs, as `training/loop.py` sets it for each step."""
+    """The learning rate over the epochs, as the training sets it for each step."""
     steps = POINTS * 5
     rows = [
         {"epoch": round(recipe.epochs * step / steps, 4), "rate": float(f"{rate(recipe, step, steps):.6g}")}
@@ -98,14 +99,6 @@ def schedule(recipe: Recipe) -> Chart:
     }
     title = f"Learning rate: up to {recipe.learning_rate:.4g}, then down by a cosine"
     return Chart("schedule", title, rows, spec, height=160)
-
-
-def rate(recipe: Recipe, step: int, steps: int) -> float:
-    """Learning rate of a step in 0..steps-1, the trainer's own; that file imports torch, and a report need not."""
-    warm = round(recipe.warmup * steps)
-    if step < warm:
-        return recipe.learning_rate * (step + 1) / warm
-    return recipe.learning_rate * 0.5 * (1.0 + math.cos(math.pi * (step - warm) / (steps - warm)))
 
 
 def _nothing(facts: Facts) -> str:

@@ -32,6 +32,8 @@ TURNS = {
 """what undoes it; from 5 on width and height change places. `exif_transpose` would write all tags anew, and fail on odd ones"""
 DRAFT = 2
 """a JPEG is decoded at a half, a quarter or an eighth of its size while that is at least so many times what it becomes"""
+HALF = 128
+"""what the upper 8 of 16 bits reach at least, or they are no picture of 16 bits"""
 LEVELS = 16
 """grey levels of 256 that the brightest value of floats has to reach, or the data's own extremes are taken for the range"""
 
@@ -251,7 +253,7 @@ def value_range(seen: Sequence[tuple[str, str, float, float]]) -> tuple[str, flo
         counts = ", ".join(f"{sum(each[0] == depth for each in seen)} of {_DEPTHS[depth]}" for depth in sorted(depths))
         raise ValueError(f"no one range of values fits all images ({counts}): save all of them with 8 bits, or none")
     upper = [high for _, mode, _, high in seen if mode.endswith(";16") and not mode.startswith("I")]
-    if upper and max(upper) < 128:
+    if upper and max(upper) < HALF:
         raise ValueError(
             "the colours of 16 bits use less than half of their range, and only their upper 8 bits are read: save them with 8 "
             "bits a channel"
