@@ -53,6 +53,8 @@ class Watch:
         self._open.callback(self._clear)
         self._open.enter_context(self._bar)
         self._show()
+        if self._bar.disable and self._running:
+            self._say(self._name, f"{self._epochs_done()} of {self._total} epochs")
         self._open.enter_context(Ticker(SILENCE / 10, self._tick))
         return self
 

@@ -34,7 +34,8 @@ class Data:
 
     def execute(self, console: Console) -> int:
         """Read them, then print what was seen."""
-        with working(console, "loading"):
+        aside = Console(stderr=True) if self.json else console  # what is read by a program is JSON alone
+        with working(aside, "loading"):
             from ma2ml_agents.run.data import KnownData, known_data
             from ma2ml_agents.run.stored import stored_config, training_options
             from ma2ml_env.store.store import TrialStore
@@ -53,7 +54,7 @@ class Data:
             raise ValueError(
                 "--verify: of ImageNet the sizes of files stand for their bytes, of which there are too many"
             )
-        with working(console, "reading the data"):
+        with working(aside, "reading the data"):
             before = source.identity() if self.verify else None
             source = replace(source, verify=self.verify)
             raw, chosen = source.read()

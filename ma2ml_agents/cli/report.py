@@ -8,6 +8,7 @@ from rich.console import Console
 from tyro.conf import Positional, arg
 
 from ma2ml_agents.run.options import OptionalFile, OptionalFolder, Run
+from ma2ml_agents.run.ticker import working
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,8 @@ class Report:
                 raise ValueError("--watch is for the page of one run: leave out the others, and --figures")
             watch(self.runs[0], path, lambda line: console.print(line, soft_wrap=True), images=not self.no_images)
             return 0
-        page = write_report(self.runs, path, images=not self.no_images)
+        with working(console, "writing the report"):
+            page = write_report(self.runs, path, images=not self.no_images)
         console.print(f"written: {path}", soft_wrap=True)
         if self.figures is not None:
             count = len(write_figures(page.charts, self.figures))

@@ -2,13 +2,16 @@
 
 import json
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pictures import two_classes
 from PIL import Image
 
 from ma2ml_agents.cli.main import main
+from ma2ml_agents.run import ticker
 from ma2ml_env.training.data.source import DataSource
 from ma2ml_env.training.data.survey import Survey, survey
 
@@ -88,3 +91,13 @@ def test_the_command_takes_arrays_and_refuses_what_is_neither(tmp_path: Path, ca
     assert "npz, 3 classes" in capsys.readouterr().out
     assert main(["data", str(tmp_path / "none")]) == 2
     assert "no folder" in capsys.readouterr().err
+
+
+def test_json_is_alone_on_stdout_however_long_the_reading_takes(tmp_path, monkeypatch, capsys):
+    read = DataSource.read
+    monkeypatch.setattr(ticker, "SILENCE", 0.01)
+    monkeypatch.setattr(DataSource, "read", lambda self: (time.sleep(0.2), read(self))[1])
+    assert main(["data", str(two_classes(tmp_path / "data")), "--json"]) == 0
+    told = capsys.readouterr()
+    assert json.loads(told.out)["changes"] == []
+    assert "reading the data, " in told.err
