@@ -59,7 +59,7 @@ class PerClass:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "PerClass":
-        """Inverse of `to_json`; what is missing or of another kind raises LookupError, TypeError or ValueError."""
+        """Inverse of `to_json`; what is missing, of another kind or impossible raises LookupError, TypeError or ValueError."""
         rows = tuple(
             ClassRow(
                 str(row["name"]), int(row["images"]), *(float(row[share]) for share in ("precision", "recall", "f1"))
@@ -67,7 +67,18 @@ class PerClass:
             for row in data["rows"]
         )
         confusion = data["confusion"] and tuple(tuple(map(int, row)) for row in data["confusion"])
-        return cls(int(data["trainings"]), rows, confusion)
+        found = cls(int(data["trainings"]), rows, confusion)
+        found._check()
+        return found
+
+    def _check(self) -> None:
+        if self.trainings < 1 or any(row.images < 0 for row in self.rows):
+            raise TypeError("there is no training, or a class has fewer than no images")
+        matrix = self.confusion
+        if matrix is not None and {len(matrix), *map(len, matrix)} != {len(self.rows)}:
+            raise TypeError(f"the confusion matrix is not one of {len(self.rows)} classes")
+        if any(count < 0 for row in matrix or () for count in row):
+            raise TypeError("a count of the confusion matrix is negative")
 
 
 def per_class(weights: Sequence[Path], names: Sequence[str]) -> PerClass | None:

@@ -1,6 +1,7 @@
 """A run as a study of Optuna, for optuna-dashboard. Optuna is the extra `optuna`."""
 
 import contextlib
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,9 @@ def write_study(run: Path, out: Path) -> str:
     try:
         storage = _storage(half)
         study = optuna.create_study(storage=storage, study_name=run.resolve().name, direction="maximize")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            study.set_metric_names(["reward"])  # what the dashboard calls the axis
         for name, told in facts.config.to_json().items():
             study.set_user_attr(name, told)
         distributions = _distributions(facts)

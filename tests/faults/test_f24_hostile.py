@@ -302,7 +302,27 @@ DATA = {
 }
 
 
-@inputs(5, 1_000)
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"rows": SUMMARY["classes"]["rows"][:1]},
+        {"confusion": [[1, 2]]},
+        {"confusion": [[1, 2], [2]]},
+        {"confusion": [[-1, 4], [2, 1]]},
+        {"trainings": 0},
+        {"rows": [SUMMARY["classes"]["rows"][0] | {"images": -3}] * 2},
+    ],
+    ids=["rows", "short", "ragged", "negative", "trainings", "images"],
+)
+def test_f24_classes_that_contradict_each_other(work, capsys, wrong):
+    (work / "retrain").mkdir()
+    summary = SUMMARY | {"classes": SUMMARY["classes"] | wrong}
+    (work / "retrain" / "summary.json").write_text(json.dumps(summary))
+    assert main(["report", str(work)]) == 2
+    assert "summary.json is damaged" in capsys.readouterr().err
+
+
+@inputs(5, 300)
 def test_f24_what_a_retraining_left(work, number):
     (work / "retrain").mkdir()
     main(["report", str(work)])

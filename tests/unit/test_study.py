@@ -26,6 +26,7 @@ def test_study_holds_the_trials(name, tmp_path, capsys):
     study = optuna.load_study(study_name="run", storage=storage)
     with TrialStore(run) as store:
         trials = list(store.trials())
+    assert study.metric_names == ["reward"]
     found = study.get_trials()
     assert len(found) == len(trials) == 12
     assert study.best_value == max(trial.reward for trial in trials)

@@ -122,7 +122,7 @@ def bars(label: str, value: str, title: str) -> Spec:
 
 
 def marginal(title: str) -> Spec:
-    """A dot with an interval for each choice, and how often it was played."""
+    """A dot with an interval for each choice, hollow where it was played once and has none."""
     vertical = {"field": "choice", "type": "nominal", "title": None, "sort": None}
     told = tips({"choice": "choice", "mean": "mean reward", "low": "from", "high": "to", "count": "trials"})
     return {
@@ -132,8 +132,13 @@ def marginal(title: str) -> Spec:
                 "encoding": {"y": vertical, "x": quantity("low", title), "x2": {"field": "high"}},
             },
             {
-                "mark": {"type": "point", "filled": True, "opacity": 1, "color": STRONG, "size": 60},
-                "encoding": {"y": vertical, "x": quantity("mean", title), "tooltip": told},
+                "mark": {"type": "point", "opacity": 1, "stroke": STRONG, "fill": STRONG, "size": 60},
+                "encoding": {
+                    "y": vertical,
+                    "x": quantity("mean", title),
+                    "fillOpacity": {"condition": {"test": "datum.count > 1", "value": 1}, "value": 0},
+                    "tooltip": told,
+                },
             },
         ]
     }

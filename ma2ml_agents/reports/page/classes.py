@@ -25,6 +25,8 @@ class Classes:
     """(right class, predicted, images, share of the class)"""
     charts: Sequence[Chart]
     missing: Sequence[str]
+    trainings: int = 1
+    """of the winner, whose predictions are counted together"""
 
 
 def classes(facts: Facts) -> Classes:
@@ -59,7 +61,7 @@ def classes(facts: Facts) -> Classes:
                 else f"{len(told.rows)} classes are too many."
             )
         )
-    return Classes(sentence, rows, pairs, charts, missing)
+    return Classes(sentence, rows, pairs, charts, missing, told.trainings)
 
 
 def _confusion(told: PerClass) -> tuple[list[Chart], list[tuple[str, str, int, float]]]:
