@@ -1,4 +1,4 @@
-"""What a measured game is like: `python benchmarks/datasheet.py trio-digits-v0 [--data FILE] [--out FILE.json]`.
+"""What a measured game is like: `python benchmarks/datasheet.py trio-digits-v0 [--data FILE] [--out FILE]`.
 
 Prints the tables of a game's datasheet as Markdown and keeps the figures as JSON. All are of the table alone, so they are exact
 but for the noise of its trainings:
@@ -17,6 +17,7 @@ but for the noise of its trainings:
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Sequence
 from itertools import permutations
@@ -233,6 +234,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--beside", default=None, help="another game of the same pipelines")
     parser.add_argument("--beside-data", default=None, help="its file of trainings")
     parser.add_argument("--out", type=Path, default=None, help="keeps the figures as JSON")
+    parser.add_argument("--page", type=Path, default=None, help="docs/trio.md, whose table of figures is written anew")
     args = parser.parse_args(argv)
     sheet = Sheet(args.id, args.data)
     told = sheet.figures()
@@ -241,6 +243,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(as_markdown(told))
     if args.out:
         args.out.write_text(json.dumps({**header(), "game": args.id, **told}, indent=2) + "\n", encoding="utf-8")
+    if args.page:
+        old = re.compile(r"^\| what \| figure \|.*?\n(?=\n)", re.MULTILINE | re.DOTALL)
+        page = old.sub(lambda _: as_markdown(told) + "\n", args.page.read_text("utf-8"))
+        args.page.write_text(page, encoding="utf-8")
     return 0
 
 

@@ -1,7 +1,7 @@
 """The best pipelines of a measured game: `python benchmarks/trio_top.py trio-digits-v0 --data FILE.npz --out top.json`.
 
-What matters most about a game is told by its best pipelines, so they are trained more often than the others: the list is for
-`ma2ml collect` (`of = "file"`). A pipeline is named by the first of its codes; the best by the mean of its trainings comes first.
+What matters most about a game is told by its best pipelines, so they are trained more often. The list is for
+`ma2ml collect` (`of = "file"`). A pipeline is named by the first of its codes; the best by their mean comes first.
 """
 
 import argparse

@@ -32,6 +32,7 @@ TRIO_DIGITS = NamedGame(
     modules=(("aug_trio", {}), ("nas_trio", {}), ("hpo_trio", {})),
     source={"limit": 150, "validation": 1000},
     digest="443886fd4de4271e56c057585968e0a0",
+    measured="trio-digits-v0.npz",
 )  # fmt: skip
 TRIO_FASHION = replace(
     TRIO_DIGITS,
@@ -41,6 +42,7 @@ TRIO_FASHION = replace(
     size=14,
     source={"limit": 500, "validation": 1000},
     digest="bf0ebe7e3a3b90f3f1f04ad81348317f",
+    measured=None,
 )
 TRIO_DIGITS_MACS = replace(
     TRIO_DIGITS,
@@ -60,5 +62,6 @@ TRIO_DIGITS_LARGE = replace(
     title="the data of trio-digits-v0 with 40 decisions: too many pipelines to train them all",
     base=replace(TRIO_DIGITS.base, network=_LARGE_NETWORK),
     protocol=replace(TRIO_DIGITS.protocol, budget=504, top_k=30),
+    measured=None,
     modules=(("aug", {"sub_policies": 2}), ("nas_trio_large", {}), ("hpo_trio_large", {})),
 )

@@ -1,0 +1,27 @@
+"""The datasheet's figures are those of the table that comes with the package."""
+
+import json
+from pathlib import Path
+
+import datasheet
+
+ROOT = Path(__file__).parents[2]
+GAME = "trio-digits-v0"
+
+
+def test_the_page_has_the_figures_of_the_packaged_table():
+    told = datasheet.Sheet(GAME, None).figures()
+    assert datasheet.as_markdown(told) in (ROOT / "docs" / "trio.md").read_text("utf-8")
+    kept = json.loads((ROOT / "benchmarks" / "results" / "trio" / f"{GAME}.json").read_text("utf-8"))
+    assert datasheet.rows(kept) == datasheet.rows(told)
+
+
+def test_the_levels_are_those_that_the_pilots_wanted():
+    """As docs/history.md has it: no agent decides alone, and the noise is a quarter of what there is to find."""
+    kept = json.loads((ROOT / "benchmarks" / "results" / "trio" / f"{GAME}.json").read_text("utf-8"))
+    variance = kept["variance"]
+    assert min(variance["total"].values()) >= 0.15
+    assert variance["across_agents"] >= 0.10
+    assert variance["no_policy_is_best"] <= 0.5
+    assert kept["noise"]["over_deviation"] <= 0.25
+    assert kept["counts"]["below_half"] <= 0.10
