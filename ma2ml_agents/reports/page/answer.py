@@ -10,6 +10,7 @@ from ma2ml_agents.reports.page.charts import STRONG, Chart, quantity, tips
 from ma2ml_agents.reports.page.facts import Facts
 from ma2ml_agents.reports.page.steps import next_steps
 from ma2ml_agents.reports.tables import amount, mark
+from ma2ml_env.evaluators.surrogate import Surrogate
 from ma2ml_env.metrics import metric, value
 from ma2ml_env.recipe import Recipe
 from ma2ml_env.training.rate import rate
@@ -138,8 +139,8 @@ def _over_base(facts: Facts, winner: Trial) -> str:
     if base is None:
         if not facts.trained:
             begun = [trial.reward for trial in facts.trials[: facts.config.batch]]
-            first = f"The best of the first {len(begun)} trials has a reward of {max(begun):.4f}"
-            return f"{first}, the winner {winner.reward:.4f}."
+            first = f"The best of the first batch, of {len(begun)} trials, has a reward of {max(begun):.4f}"
+            return f"{first}, the winner {winner.reward:.4f}.{_by_noise(facts, winner.reward - max(begun))}"
         return "It is not compared with the base recipe: the search did not begin with it (--start base)."
     if base.number == winner.number:
         return "That is the game's base recipe itself: the search has found nothing better."
@@ -154,6 +155,15 @@ def _over_base(facts: Facts, winner: Trial) -> str:
     half = Z * math.sqrt(sum(each * (1 - each) for each in (mine, its)) / images)
     sure = "more than" if mine - its > half else "not more than"
     return f"{told} +- {half:.4f} (95 %, of {images:,} images), {sure} chance would give two equal pipelines."
+
+
+def _by_noise(facts: Facts, difference: float) -> str:
+    """Whether a difference of two rewards is more than the noise of a synthetic landscape; "" where it has none or is none."""
+    if not isinstance(facts.game.evaluator, Surrogate) or not (noise := facts.game.evaluator.landscape.noise):
+        return ""
+    half = Z * noise * math.sqrt(2)
+    sure = "more" if difference > half else "not more"
+    return f" Each reward has noise (deviation {noise:g}): the difference is {sure} than that would give two equal pipelines."
 
 
 def _retrained(facts: Facts, winner: Trial) -> tuple[str, str, str, list[tuple[str, str, str]]]:
@@ -187,8 +197,8 @@ def _retrained(facts: Facts, winner: Trial) -> tuple[str, str, str, list[tuple[s
     if made.verdict is None:
         margin = "It is not compared with what needs no search: the retraining has trained no floors."
         return sentence, f"{margin} {_over_base(facts, winner)}", how, rows
-    said = str(made.verdict["sentence"])
-    return sentence, f"{said[0].upper()}{said[1:]}.", how, rows
+    said = str(made.verdict["sentence"]).removeprefix("THE SEARCH DID NOT PAY: ")  # the first sentence says so
+    return sentence, f"{said[:1].upper()}{said[1:]}.", how, rows
 
 
 def _interval(trial: Trial, chosen: str, images: int) -> str:
@@ -239,7 +249,7 @@ def _around(recipe: Recipe) -> list[str]:
     if recipe.crop_padding:
         made.append(f"a random shift by up to {recipe.crop_padding} pixels")
     if recipe.flip:
-        made.append("a flip of half of them")
+        made.append("half of them mirrored")
     if recipe.cutout:
         made.append(f"an erased square of {recipe.cutout} pixels")
     if recipe.mixup:

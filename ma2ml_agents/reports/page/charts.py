@@ -15,6 +15,8 @@ COLOURS = ["#2f81d8", "#e07b1a", "#2aa876", "#c2519c", "#8a6fd1", "#b8a11b", "#d
 """of series: legible on white and on black"""
 MANY = 300
 """dots that are drawn small"""
+TICKS = 8
+"""about so many numbers beside an axis"""
 STRONG, SOFT = "#2f81d8", "#8b95a1"
 
 
@@ -55,12 +57,12 @@ def theme(dark: bool) -> Spec:
         "background": None,
         "font": "system-ui, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif",
         "view": {"stroke": None},
-        "axis": {**text, "gridColor": grid, "domainColor": grid, "tickColor": grid, "labelLimit": 210},
+        "axis": {**text, "gridColor": grid, "domainColor": grid, "tickColor": grid, "labelLimit": 260},
         "legend": {
             **text,
             "orient": "top",
             "title": None,
-            "columns": 4,
+            "columns": 6,
             "labelLimit": 190,
             "symbolStrokeWidth": 2,
             "symbolOpacity": 1,
@@ -75,8 +77,8 @@ def theme(dark: bool) -> Spec:
 def quantity(name: str, title: str, **scale: Any) -> Spec:
     """A channel that shows numbers."""
     usual = {} if scale.get("type") == "log" else {"zero": False, "nice": True}
-    axis = {"axis": {"tickMinStep": 1, "format": ",d"}} if name == "trial" else {}
-    return {"field": name, "type": "quantitative", "title": title, "scale": {**usual, **scale}, **axis}
+    axis = {"tickCount": TICKS, **({"tickMinStep": 1, "format": ",d"} if name == "trial" else {})}
+    return {"field": name, "type": "quantitative", "title": title, "scale": {**usual, **scale}, "axis": axis}
 
 
 def tips(names: Mapping[str, str]) -> list[Spec]:
@@ -84,9 +86,11 @@ def tips(names: Mapping[str, str]) -> list[Spec]:
     return [{"field": name, "title": title} for name, title in names.items()]
 
 
-def lines(x: str, y: str, series: str, x_title: str, y_title: str, band: bool = False) -> Spec:
-    """A line for each value of `series`, over `low` and `high` of the rows if there is a band."""
-    colour = {"field": series, "type": "nominal", "title": None}
+def lines(x: str, y: str, series: str, x_title: str, y_title: str, band: bool = False, long: bool = False) -> Spec:
+    """A line for each value of `series`, over `low` and `high` of the rows if there is a band; long names stand in full."""
+    colour: Spec = {"field": series, "type": "nominal", "title": None}
+    if long:
+        colour["legend"] = {"columns": 1, "labelLimit": 0}
     across, up = quantity(x, x_title), quantity(y, y_title)
     told = tips({series: series, x: x_title, y: y_title})
     line = {
@@ -144,7 +148,9 @@ def marginal(title: str) -> Spec:
     }
 
 
-def trials_over(x: str, x_title: str, y_title: str, low: float, top: str, count: int) -> Spec:
+def trials_over(
+    x: str, x_title: str, y_title: str, low: float, top: str, count: int, winner: int | None = None
+) -> Spec:
     """Every trial as a dot, with the best so far and the mean of the top so far.
 
     Args:
@@ -154,6 +160,7 @@ def trials_over(x: str, x_title: str, y_title: str, low: float, top: str, count:
         low: what lies below it stands on the lower edge.
         top: name of the mean of the top.
         count: of the trials: a few dots are drawn larger.
+        winner: number of the trial that has a ring; None for none.
     """
     across = quantity(x, x_title, nice=False)
     scale = {"domainMin": low, "clamp": True}
@@ -187,7 +194,17 @@ def trials_over(x: str, x_title: str, y_title: str, low: float, top: str, count:
             "color": {"value": COLOURS[6]},
         },
     }
-    return {"layer": [dots, reached]}
+    place = 0.5 if winner is None else winner / max(1, count)
+    side = "left" if place < 0.1 else "right" if place > 0.9 else "center"  # of a word that shall not leave the chart
+    ring = {
+        "transform": [{"filter": f"datum.trial === {winner}"}],
+        "encoding": {"x": across, "y": quantity("reward", y_title, **scale)},
+        "layer": [
+            {"mark": {"type": "point", "filled": False, "size": 200, "strokeWidth": 2, "color": COLOURS[6]}},
+            {"mark": {"type": "text", "dy": 18, "align": side}, "encoding": {"text": {"value": "winner"}}},
+        ],
+    }
+    return {"layer": [dots, reached] if winner is None else [dots, reached, ring]}
 
 
 def front(y_title: str, limits: Sequence[float]) -> Spec:

@@ -127,7 +127,7 @@ def _chart(facts: Facts, agent: str, name: str) -> Chart | None:
         )
     title = f"{agent}: {name}" + (f", the {MOST_CHOICES} most played" if len(counts) > MOST_CHOICES else "")
     file = "".join(c if c.isascii() and c.isalnum() else "-" for c in f"choices-{agent}-{name}".lower())
-    spec = marginal("mean reward, 95 % interval; hollow: one trial")
+    spec = marginal("mean reward")
     return Chart(file, title, rows, spec, height=max(60, 26 * len(rows)))
 
 

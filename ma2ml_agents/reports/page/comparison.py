@@ -146,7 +146,9 @@ def _curves(by_arm: dict[str, list[list[float | None]]]) -> list[Chart]:
     if not rows:
         return []
     title = "Mean of the top k so far" + (", with 95 % bands over the runs of an arm" if banded else "")
-    return [Chart("runs", title, rows, lines("trial", "top", "arm", "trials", "reward", band=banded), height=300)]
+    return [
+        Chart("runs", title, rows, lines("trial", "top", "arm", "trials", "reward", band=banded, long=True), height=300)
+    ]
 
 
 def _pair(a: str, b: str, by_arm: dict[str, list[list[float | None]]], common: int) -> PairRow:

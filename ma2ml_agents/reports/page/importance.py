@@ -21,7 +21,7 @@ MOST = 1500
 """trials that it is fitted on: the last ones"""
 FOLDS, TREES, SHUFFLES = 3, 40, 3
 SHOWN = 20
-LONGEST = 18
+LONGEST = 30
 """characters of a decision's name beside its bar"""
 
 Floats = NDArray[np.float64]
@@ -115,10 +115,14 @@ def weights(facts: Facts) -> Weights:
     (agent, name), first = order[0], agents[0][0]
     whole = agents[0][1][0]
     (share, spread) = found.decisions[order[0]]
-    of_agents = f"Of the agents {first} mattered most ({whole:.0%} of the variance); of" if len(agents) > 1 else "Of"
+    each = f"{name.replace('_', ' ')} of {agent} ({share:.0%} ± {spread:.0%})"
+    if len(agents) > 1:
+        which = f"Of the agents {first} mattered most ({whole:.0%} ± {agents[0][1][1]:.0%}); of the decisions {each}"
+    else:
+        which = f"Of the decisions {each} mattered most"
     sentence = (
-        f"{of_agents} the decisions, {name.replace('_', ' ')} of {agent} ({share:.0%} ± {spread:.0%}). What a search came to "
-        "prefer is more frequent in late trials, so this describes the search and proves no cause"
+        f"{which}: so much worse a random forest forecasts rewards, as a share of their variance, when it is not told. What a "
+        "search came to prefer is more frequent in late trials, so this describes the search and proves no cause"
     )
     noise = (
         " That is little: most of the differences are noise, or are not understood." if found.explained < 0.2 else ""

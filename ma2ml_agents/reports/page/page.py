@@ -27,7 +27,7 @@ from ma2ml_agents.reports.page.facts import Facts, gather
 from ma2ml_agents.reports.page.importance import weights
 from ma2ml_agents.reports.page.learning import learning
 from ma2ml_agents.reports.page.listing import listing
-from ma2ml_agents.reports.page.progress import progress, trial_rows
+from ma2ml_agents.reports.page.progress import ORIGINS, progress, trial_rows
 from ma2ml_agents.reports.page.running import running
 from ma2ml_agents.reports.tables import amount
 from ma2ml_env.io.files import write_atomic
@@ -100,6 +100,7 @@ def render(facts: Facts, *, images: bool = True, refresh: int = 0) -> Page:
     parts: dict[str, Any] = {
         "answer": answer(facts, went.still),
         "progress": went,
+        "origins": ORIGINS,
         "weights": heavy,
         "choices": choices(facts, heavy.order, bool(heavy.charts)),
         "learning": learning(facts),

@@ -20,12 +20,26 @@ STILL = 0.1
 """share of the whole rise of the top k that its last quarter must bring to be called rising; a straight line brings .25"""
 FEWEST = 8
 """trials of which one may say how they went on"""
+ORIGINS = {
+    "base": "the game's base recipe",
+    "start": "given at the start",
+    "policy": "drawn by the agents' policies",
+    "redraw": "drawn by the policies once more, as the first draw was known",
+    "response": "what a critic of single decisions likes best",
+    "screened": "of many draws of the policies, what a critic likes best",
+    "mutant": "a good pipeline with some changes that a critic likes",
+    "mutation": "a good pipeline with one change",
+    "neighbour": "the best pipeline with one change",
+    "predictor": "what a model of the rewards likes best",
+    "random": "drawn by chance",
+}
+"""what is meant by the origin of a proposal"""
 _DRAWN = ("trial", "reward", "origin", "open", "best", "top")
 
 
 @dataclass(frozen=True)
 class Reached:
-    """After each trial: the best reward and the mean of the top k pipelines so far; None before any succeeded."""
+    """After each trial: the best reward so far, None before there is one; the mean of the top k, None before there are k."""
 
     best: list[float | None]
     top: list[float | None]
@@ -61,7 +75,7 @@ def reached(trials: Sequence[Trial], keys: dict[int, str], top_k: int) -> Reache
                 if len(top) < top_k or trial.reward > top[-1]:
                     top = heapq.nlargest(top_k, best_of.values())
         made.best.append(top[0] if top else None)
-        made.top.append(sum(top) / len(top) if top else None)
+        made.top.append(sum(top) / top_k if len(top) == top_k else None)
     return made
 
 
@@ -103,21 +117,21 @@ def still_rising(top: Sequence[float | None], top_k: int, images: int = 0) -> tu
     """Whether the mean of the top k was still rising at the end, and a sentence that says so or why nobody knows.
 
     Args:
-        top: the mean of the top k after each trial; None before there is one.
+        top: the mean of the top k after each trial; None before there are k.
         top_k: its k.
         images: that rewards were measured on; 0 if they have no such chance in them.
     """
     known = [each for each in top if each is not None]
-    if len(known) < max(FEWEST, top_k + 1):
-        few = f"{len(known)} successful trials are too few"
+    if len(known) < FEWEST:
+        few = f"{len(top)} trials are too few"
         return False, f"Nobody can say whether the search was still rising: {few}."
-    first, late, last = known[min(top_k, len(known) - 1) - 1], known[-1 - len(known) // 4], known[-1]
+    first, late, last = known[0], known[-1 - len(known) // 4], known[-1]
     whole, quarter = last - first, last - late
     if whole <= 0:
         return False, f"The search did not rise: the mean of its top {top_k} is {last:.4f}, as after its first trials."
     told = (
         f"the last quarter of the trials raised the mean of the top {top_k} from {late:.4f} to {last:.4f}, "
-        f"{quarter / whole:.0%} of its whole rise"
+        f"{quarter / whole:.0%} of its rise since the first {top_k}, from {first:.4f}"
     )
     chance = 1.96 * math.sqrt(2.0 * max(last * (1.0 - last), 0.0) / (images * top_k)) if images else 0.0
     if quarter / whole >= STILL and quarter <= chance:
@@ -173,12 +187,13 @@ def progress(facts: Facts, rows: Sequence[dict[str, Any]]) -> Progress:
     charts, missing = [], []
     good = [row for row in rows if row["status"] == "ok"]
     if good:
+        winner = None if facts.winner is None else facts.winner.number
         low, below = lower_edge([row["reward"] for row in good])
         clock = hours(facts)
         ways = [("trial", "trial", "search-by-trial", "trials")]
         ways += [("hours", clock[1], "search-by-hour", clock[1])] if clock is not None else []
         for field, axis, name, over in ways:
-            spec = trials_over(field, axis, "reward", low, f"mean of the top {top_k}", len(good))
+            spec = trials_over(field, axis, "reward", low, f"mean of the top {top_k}", len(good), winner)
             points = [{key: row[key] for key in (field, *_DRAWN) if key in row} for row in good]
             charts.append(Chart(name, f"Reward over {over}", points, spec, height=300))
         if below:

@@ -26,9 +26,15 @@ def next_steps(facts: Facts, rising: bool) -> list[tuple[str, str]]:
     verdict = facts.retraining.verdict if facts.retraining is not None else None
     lost = verdict is not None and not verdict["better"]
     if verdict is not None and lost:
+        again = (
+            "searches as long again, as it was still rising"
+            if rising
+            else "searches as long again, which may bring little: it had levelled off; where short trainings mislead, begin a "
+            "new search with longer ones"
+        )
         steps += [
             (f"ma2ml fidelity {run}", "tells whether the search's short trainings rank pipelines as full ones do"),
-            (more, "searches as long again; if short trainings mislead, begin a new search with longer ones instead"),
+            (more, again),
         ]
     if facts.retraining is not None:
         what = (
