@@ -19,7 +19,7 @@ test: install-dev
 # All that `test` leaves out: slow tests, integrations, export into a clean environment, the kill suite; and what skips there
 # for want of a package. `gpu` needs a device.
 test-full: install-dev lint
-	$(PYTEST) -m "(slow or extra) and not gpu" --timeout 1800
+	$(PYTEST) -m "(slow or extra) and not gpu" --timeout 1800 --durations 20
 
 # The lowest version of every range in pyproject.toml, in an environment of its own, and the conformance tests on them.
 lowest:

@@ -47,7 +47,8 @@ def train(run: Path, learner: str, seed: int) -> None:
         words = ["resume", str(run)]
     else:
         words = ["search", GAME, "--run", str(run), "--learner", learner, "--seed", str(seed), "--budget", str(BUDGET)]
-        words += ["--evaluator", "train", "--device", "cpu", "--workers", "1", "--set", f"curve={MARKS}", "test=true"]
+        words += ["--evaluator", "train", "--device", "cpu", "--workers", "1", "--set", f"curve={MARKS}"]
+        words += ["--set", "test=true"]
     if code := ma2ml(words):
         raise SystemExit(code)
 

@@ -18,7 +18,7 @@ from ma2ml_env.io.files import write_atomic
 
 
 def best(id: str, data: str | None, number: int) -> list[dict[str, Any]]:
-    """Values of the `number` best different pipelines, as `agent.decision` -> value."""
+    """Values of the `number` best different pipelines: agent -> decision -> value."""
     source: Any = ma2ml_env.make_game(id, "table", data=data).evaluator
     source = source.source
     own = np.unique(source.same)
@@ -29,7 +29,7 @@ def best(id: str, data: str | None, number: int) -> list[dict[str, Any]]:
         row = {}
         for agent, space in source.spaces.items():
             own_code, code = code[: len(space.nvec)], code[len(space.nvec) :]
-            row |= {f"{agent}.{name}": value for name, value in space.decode(tuple(own_code)).items()}
+            row[agent] = dict(space.decode(tuple(own_code)))
         rows.append(row)
     return rows
 

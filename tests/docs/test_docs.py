@@ -48,12 +48,16 @@ def test_python_block_runs(code, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-def commands():
+def commands_in_blocks(programs=("ma2ml",)):
     for block in blocks(""):
         for line in block.values[0].splitlines():
             words = shlex.split(line, comments=True)
-            if words and words[0] in ("ma2ml", "make"):
+            if words and words[0] in programs:
                 yield pytest.param(words, id=" ".join(words))
+
+
+def commands():
+    yield from commands_in_blocks(("ma2ml", "make"))
     for page in PAGES:
         for line in dict.fromkeys(re.findall(r"`(ma2ml [a-z0-9]+ [^`|]+)`", page.read_text())):
             yield pytest.param(shlex.split(line), id=f"{page.name}: {line}")
@@ -68,6 +72,16 @@ def test_command_exists(words):
     for flag in (word for word in words[2:] if word.startswith("--")):
         assert flag in help_of(words[1]), f"{flag} is not an option of ma2ml {words[1]}"
     assert help_of(words[1])
+
+
+@pytest.mark.parametrize("words", list(commands_in_blocks()))
+def test_command_in_a_block_is_understood(words):
+    """As it stands, up to a pipe, and without the plugin, which is imported."""
+    words = words[1 : words.index("|") if "|" in words else None]
+    if "--plugin" in words:
+        at = words.index("--plugin")
+        words = words[:at] + words[at + 2 :]
+    parse(words)
 
 
 @cache

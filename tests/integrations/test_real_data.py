@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from ma2ml_env.games.make import make_game
+from ma2ml_env.registry import resolve
 from ma2ml_env.training.data.source import DataSource
 from ma2ml_env.trial import Proposal
 
@@ -38,6 +39,13 @@ def test_fashion_mnist_is_split_as_its_game_says():
     assert data.classes == 10
     assert np.bincount(data.validation_y.numpy()).tolist() == [500] * 10
     assert (data.train_x.float() / 255).mean().item() == pytest.approx(data.mean[0], abs=0.002)
+
+
+@needs_fashion
+def test_the_data_of_a_measured_game_have_their_digest():
+    for id in ("trio-fashion-v0", "trio-fashion-macs-v0"):
+        game = make_game(id, "train", data=FASHION, device="cpu")
+        assert game.evaluator.inner.source.identity().digest == resolve("games", id).digest
 
 
 @needs_fashion

@@ -376,11 +376,10 @@ def test_options_of_images_as_they_are_unless_told_are_no_reason_to_refuse():
         check_options(trio.TRIO_DIGITS, usual | {"fit": "pad"})
 
 
-NO_TABLE = pytest.param("", marks=pytest.mark.skip(reason="no game comes with a table of its trainings yet"))
 PACKAGED = [id for id in registry.names("games") if registry.resolve("games", id).measured]
 
 
-@pytest.mark.parametrize("id", PACKAGED or [NO_TABLE])
+@pytest.mark.parametrize("id", PACKAGED)
 def test_the_packaged_tables_are_whole(id):
     source = make_game(id).evaluator.source
     assert source.tests is not None
