@@ -31,29 +31,36 @@ from provenance import header
 
 from ma2ml_env.evaluators.base import Job
 from ma2ml_env.evaluators.train import Train
+from ma2ml_env.games.named import NamedGame
 from ma2ml_env.games.trio import TRIO_DIGITS, TRIO_FASHION
-from ma2ml_env.modules.trio import AugTrio, HpoTrio, NasTrio
 from ma2ml_env.recipe import Recipe
+from ma2ml_env.registry import resolve
 from ma2ml_env.training.data.source import DataSource
 from ma2ml_env.trial import trial_seed
 
 SEED = 7
 MARKS = (1, 2, 3, 5, 8, 12, 16, 20)
-MODULES = (AugTrio(), NasTrio(), HpoTrio())
 GAMES = {game.data: game for game in (TRIO_DIGITS, TRIO_FASHION)}
+
+
+Modules = Sequence[Any]
+
+
+def modules_of(game: NamedGame) -> Modules:
+    return [resolve("modules", name)(**settings) for name, settings in game.modules]
 
 
 def codes_of(module: Any) -> list[tuple[int, ...]]:
     return list(product(*map(range, module.space.nvec)))
 
 
-def blocks(count: int, seed: int = 0) -> list[list[tuple[tuple[int, ...], ...]]]:
+def blocks(count: int, modules: Modules, seed: int = 0) -> list[list[tuple[tuple[int, ...], ...]]]:
     """For each block two codes of each agent."""
     rng = np.random.default_rng(seed)
     found = []
     for _ in range(count):
         pairs = []
-        for module in MODULES:
+        for module in modules:
             codes = codes_of(module)
             first, second = rng.choice(len(codes), 2, replace=False)
             pairs.append((codes[first], codes[second]))
@@ -61,10 +68,10 @@ def blocks(count: int, seed: int = 0) -> list[list[tuple[tuple[int, ...], ...]]]
     return found
 
 
-def trainings(count: int) -> list[dict[str, Any]]:
+def trainings(count: int, modules: Modules) -> list[dict[str, Any]]:
     """All of the pilot, in order: block, corner (three bits), repeat, codes."""
     told = []
-    for number, pairs in enumerate(blocks(count)):
+    for number, pairs in enumerate(blocks(count, modules)):
         for corner in product((0, 1), repeat=3):
             codes = [pair[bit] for pair, bit in zip(pairs, corner, strict=True)]
             for repeat in range(2 if corner in ((0, 0, 0), (1, 1, 1)) else 1):
@@ -72,9 +79,9 @@ def trainings(count: int) -> list[dict[str, Any]]:
     return told
 
 
-def recipe_of(codes: Sequence[tuple[int, ...]]) -> Recipe:
+def recipe_of(codes: Sequence[tuple[int, ...]], modules: Modules) -> Recipe:
     recipe = replace(TRIO_DIGITS.base, epochs=TRIO_DIGITS.protocol.final_epochs)  # Fashion-MNIST's is the same
-    for module, code in zip(MODULES, codes, strict=True):
+    for module, code in zip(modules, codes, strict=True):
         recipe = module.apply(recipe, module.space.decode(code))
     return recipe
 
@@ -90,7 +97,7 @@ def play(args: argparse.Namespace, wanted: Sequence[dict[str, Any]]) -> None:
             continue
         began = time.process_time()
         seed = trial_seed(SEED, number)
-        [(_, outcome)] = trainer.evaluate([Job(number, recipe_of(one["codes"]), {}, seed, 1.0)])
+        [(_, outcome)] = trainer.evaluate([Job(number, recipe_of(one["codes"], modules_of(game)), {}, seed, 1.0)])
         row = {**one, "number": number, "seed": seed, "data": args.data, "cpu": time.process_time() - began}
         with args.out.open("a") as file:
             file.write(json.dumps({**row, "outcome": outcome.to_json()}) + "\n")
@@ -101,7 +108,7 @@ def stored(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def shares(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def shares(rows: Sequence[Mapping[str, Any]], modules: Modules) -> dict[str, Any]:
     """Shares of variance, noise, and the share of pipelines below .5, of the blocks that are whole."""
     values: dict[int, dict[tuple[int, ...], list[float]]] = {}
     for row in rows:
@@ -112,7 +119,7 @@ def shares(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     noise = float(np.mean([(a - b) ** 2 / 2 for a, b in pairs]))
     cubes = np.array([[[[b[i, j, k][0] for k in (0, 1)] for j in (0, 1)] for i in (0, 1)] for b in whole.values()])
     sets = [s for size in (3, 2, 1) for s in combinations(range(3), size)]
-    sizes = [len(codes_of(module)) for module in MODULES]
+    sizes = [len(codes_of(module)) for module in modules]
     found: dict[tuple[int, ...], float] = {}
     for s in sets:
         signs = np.ones((2, 2, 2))
@@ -125,7 +132,7 @@ def shares(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
                 rest -= part * weight(s, t, sizes)
         found[s] = rest / weight(s, s, sizes)
     total = sum(found.values())
-    names = [module.name for module in MODULES]
+    names = [module.name for module in modules]
     told: dict[str, Any] = {"blocks": len(whole), "mean": float(cubes.mean()), "deviation": total**0.5}
     told["noise_over_deviation"] = (noise / total) ** 0.5
     for agent, name in enumerate(names):
@@ -142,10 +149,10 @@ def weight(s: Sequence[int], t: Sequence[int], sizes: Sequence[int]) -> float:
     return math.prod(factors)
 
 
-def by_code(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def by_code(rows: Sequence[Mapping[str, Any]], modules: Modules) -> list[str]:
     """Mean accuracy of each choice of each decision."""
     lines = []
-    for agent, module in enumerate(MODULES):
+    for agent, module in enumerate(modules):
         for place, decision in enumerate(module.space.decisions):
             means = []
             for index, choice in enumerate(decision.choices):
@@ -165,12 +172,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args(argv)
     args.part = tuple(map(int, args.part.split("/")))
+    modules = modules_of(GAMES[args.data])
     if not args.report:
-        play(args, trainings(args.blocks))
+        play(args, trainings(args.blocks, modules))
     rows = stored(args.out)
-    found = {**header(), "data": args.data, **shares(rows)}
+    found = {**header(), "data": args.data, **shares(rows, modules)}
     print(json.dumps(found, indent=2))
-    print("\n".join(by_code(rows)))
+    print("\n".join(by_code(rows, modules)))
     return 0
 
 

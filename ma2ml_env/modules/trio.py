@@ -4,7 +4,7 @@ No agent decides alone: in a pilot of 338 trainings on digits AUG had .35 of the
 they do together. docs/history.md has that pilot, and the levels that were tried before.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -150,12 +150,14 @@ class HpoTrio:
 
     Args:
         name: agent id.
+        rates: learning rates, rising.
     """
 
-    def __init__(self, name: str = "hpo") -> None:
+    def __init__(self, name: str = "hpo", rates: Sequence[float] = RATES) -> None:
         self.name = name
+        self.rates = tuple(rates)
         self.space = SearchSpace(
-            [Decision("learning_rate", RATES, ordered=True), Decision("regulariser", tuple(REGULARISERS))]
+            [Decision("learning_rate", self.rates, ordered=True), Decision("regulariser", tuple(REGULARISERS))]
         )
         self.feature_names = ("log10_learning_rate", "mixup", "dropout")
         self._told = CodeTable(
@@ -171,7 +173,7 @@ class HpoTrio:
         """The rate that is closest to the recipe's; of mixup and dropout whether there is any."""
         told = {(False, False): "none", (False, True): "dropout", (True, False): "mixup", (True, True): "both"}
         return {
-            "learning_rate": nearest(RATES, base.learning_rate),
+            "learning_rate": nearest(self.rates, base.learning_rate),
             "regulariser": told[base.mixup > 0.0, base.dropout > 0.0],
         }
 
