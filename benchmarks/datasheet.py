@@ -12,7 +12,7 @@ but for the noise of its trainings:
 - the optimum: pipelines that are not told from it, those that no single agent can better (equilibria), what separate search and
   main effects lose, Shapley values.
 
-`--beside ID [--beside-data FILE]` adds the rank correlation with another game of the same pipelines.
+`--beside ID [--beside-data FILE]` adds the rank correlation with another game, of the pipelines that both have.
 """
 
 import argparse
@@ -153,6 +153,17 @@ class Sheet:
             told["not_told_apart"] = int(analysis.not_told_apart(self.repeats).sum())
         return told
 
+    def by_values(self) -> dict[str, float]:
+        """What is decided, by the first code of each pipeline -> its mean."""
+        spaces = self.source.spaces.values()
+        sizes = [size for space in spaces for size in space.nvec]
+        told = {}
+        for code, mean in zip(np.stack(np.unravel_index(self.own, sizes), 1).tolist(), self.means, strict=True):
+            ends = np.cumsum([len(space.nvec) for space in spaces])
+            parts = [code[end - len(space.nvec) : end] for space, end in zip(spaces, ends, strict=True)]
+            told[repr([space.decode(tuple(part)) for space, part in zip(spaces, parts, strict=True)])] = float(mean)
+        return told
+
     def base(self) -> list[int]:
         """The agents' actions that come closest to the game's base recipe."""
         modules = self.game.modules.values()
@@ -165,10 +176,13 @@ def tau(one: Floats, other: Floats) -> float:
 
 
 def beside(one: Sheet, other: Sheet) -> dict[str, float]:
-    """Rank correlations of the same pipelines in two games."""
-    if one.means.shape != other.means.shape:
-        raise SystemExit("the two games have different pipelines")
-    return {"kendall": tau(one.means, other.means), "spearman": float(spearmanr(one.means, other.means).statistic)}
+    """Rank correlations of the pipelines that both games have, and their number."""
+    first, second = one.by_values(), other.by_values()
+    common = [values for values in first if values in second]
+    if len(common) < 2:
+        raise SystemExit("the two games have no pipelines in common")
+    means = [np.array([of[values] for values in common]) for of in (first, second)]
+    return {"kendall": tau(*means), "spearman": float(spearmanr(*means).statistic), "pipelines": len(common)}
 
 
 def rows(told: dict[str, Any]) -> list[tuple[str, str]]:
@@ -209,7 +223,8 @@ def rows(told: dict[str, Any]) -> list[tuple[str, str]]:
         tests = f"{short(best['its_test_accuracy'], 4)}; {short(best['best_test_accuracy'], 4)}"
         found.append(("test accuracy of the best; the best test accuracy", tests))
     for other, tau_of in told.get("beside", {}).items():
-        found.append((f"rank correlation with {other}", by_name(tau_of)))
+        taus = {name: tau_of[name] for name in ("kendall", "spearman")}
+        found.append((f"rank correlation with {other}, {tau_of['pipelines']:,} pipelines", by_name(taus)))
     return found
 
 

@@ -92,8 +92,21 @@ def test_the_command_prints_a_table_and_keeps_the_figures(table, tmp_path, capsy
     assert "| trainings | 6,912: 2,304 pipelines x 3 |" in capsys.readouterr().out
     told = json.loads(out.read_text())
     assert told["beside"][GAME]["kendall"] == pytest.approx(-1.0, abs=0.001)
+    assert told["beside"][GAME]["pipelines"] == 2304
     assert told["game"] == GAME
     assert told["version"]
+
+
+def test_games_with_other_rates_are_compared_where_they_meet(sheet):
+    whole = datasheet.Sheet(GAME, None)
+    values = whole.by_values()
+    assert values.keys() == sheet.by_values().keys()
+    few = SimpleNamespace(by_values=lambda: {key: mean for key, mean in values.items() if "0.6" in key})
+    told = datasheet.beside(whole, few)
+    assert told["pipelines"] == 2304 // 4
+    assert told["kendall"] == pytest.approx(1.0)
+    with pytest.raises(SystemExit, match="no pipelines in common"):
+        datasheet.beside(whole, SimpleNamespace(by_values=dict))
 
 
 def test_a_game_of_another_table_is_refused(monkeypatch):
