@@ -200,7 +200,7 @@ def rows(told: dict[str, Any]) -> list[tuple[str, str]]:
         ("share of the variance that an agent has alone", by_name(variance["alone"])),
         ("and in all", by_name(variance["total"])),
         ("share that lies across agents", short(variance["across_agents"])),
-        ("pairs of the others' actions for which no policy is the best", short(variance["no_policy_is_best"])),
+        ("(NAS, HPO) choices for which no augmentation is the best", short(variance["no_policy_is_best"])),
     ]
     if "noise" in told:
         found += [
@@ -211,7 +211,7 @@ def rows(told: dict[str, Any]) -> list[tuple[str, str]]:
         ]
     found += [
         ("best pipeline", values),
-        ("its accuracy; mean of all", f"{short(best['accuracy'], 4)}; {short(best['mean_of_all'], 4)}"),
+        ("its accuracy; mean of all codes", f"{short(best['accuracy'], 4)}; {short(best['mean_of_all'], 4)}"),
         ("what each agent adds to the mean (Shapley value)", by_name(best["shapley"], 3)),
         ("equilibria", str(best["equilibria"])),
         ("lost by choosing by main effects; by separate search", "; ".join(short(best[f"{name}_lose"], 4)

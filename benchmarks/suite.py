@@ -230,7 +230,9 @@ def load(name: str, own: Sequence[Path] = ()) -> Suite:
             siblings=tuple(data.get("siblings", ())),
             axis=data.get("axis", "pipelines"),
         )
-    except (KeyError, TypeError, AttributeError, RecursionError, ValueError) as error:
+    except KeyError as error:
+        raise ValueError(f"{path}: {error} is missing") from None
+    except (TypeError, AttributeError, RecursionError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from None
 
 

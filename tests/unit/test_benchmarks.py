@@ -218,6 +218,7 @@ def test_an_unknown_suite_is_one_line_and_exit_code_2(program, capsys):
 @pytest.mark.parametrize(
     ("text", "arguments", "message"),
     [
+        (TINY.replace("batch = 8\n", ""), [], "'batch' is missing"),
         (TINY.replace('"random"', '"randm"'), [], "did you mean 'random'"),
         (TINY.replace("seeds = 2", "seeds = 2\nconfig = { popultion = 3 }"), [], "popultion"),
         (TINY.replace("budget", "bugdet"), [], "budget"),
