@@ -80,8 +80,8 @@ def test_winner_of_few_or_many_classes(classes, confusion, tmp_path, quick):
     html = written(run)
     page = Parsed(html)
     assert [heading for heading, text in page.said.items() if not text] == []
-    assert "Trial 2 won: its test accuracy is 0.8100 +- 0.0100" in html
-    assert "The winner is better than its best floor, the base recipe: +0.0300 +- 0.0100." in html
+    assert "Trial 2 won: its test accuracy is 0.8100\u00a0±\u00a00.0100" in html
+    assert "The winner is better than its best floor, the base recipe: +0.0300\u00a0±\u00a00.0100." in html
     assert "95 % interval by its" in html
     assert "Rank correlation (Spearman)" in html
     assert f"ma2ml export {run}" in html
@@ -139,7 +139,7 @@ def test_the_margin_over_the_base_recipe_has_an_interval(tmp_path, quick):
     run = make_run(
         tmp_path / "run", 8, lambda n, _: Outcome(accuracy=0.5 + n / 100), identity=identity_of(names), origin="start"
     )
-    assert "The base recipe, trial 0, has 0.5000: the difference is +0.0700 +- " in written(run)
+    assert "The base recipe, trial 0, has 0.5000: the difference is +0.0700\u00a0±\u00a0" in written(run)
     assert "not more than chance would give" in written(run)
 
 

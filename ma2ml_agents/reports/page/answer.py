@@ -189,7 +189,7 @@ def _retrained(facts: Facts, winner: Trial) -> tuple[str, str, str, list[tuple[s
     rows = [
         (
             floor.name,
-            f"{floor.mean:.4f}" + ("" if floor.deviation is None else f" ± {floor.deviation:.4f}"),
+            f"{floor.mean:.4f}" + ("" if floor.deviation is None else f"\u00a0±\u00a0{floor.deviation:.4f}"),
             f"{made.mean - floor.mean:+.4f}",
         )
         for floor in sorted(made.floors, key=lambda floor: -floor.mean)

@@ -147,6 +147,7 @@ def _fill(template: str, told: Mapping[str, Any], charts: Sequence[Chart], table
         lstrip_blocks=True,
     )
     environment.filters["amount"] = amount
+    environment.filters["typeset"] = typeset
     data = {
         "charts": {
             chart.name: {"spec": chart.spec, "height": chart.height, **_columns(chart.rows)} for chart in charts
@@ -163,6 +164,11 @@ def _fill(template: str, told: Mapping[str, Any], charts: Sequence[Chart], table
         program=Markup(_asset("report.js")),
         data=Markup(inert(data)),
     )
+
+
+def typeset(text: str) -> str:
+    """A sentence of the command line as a page has it: the sign, and no line that begins or ends with it."""
+    return text.replace(" +- ", "\u00a0±\u00a0")
 
 
 @lru_cache(maxsize=1)
