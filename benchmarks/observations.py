@@ -2,7 +2,7 @@
 
 The independent PPO of `examples/ippo.py` plays the surrogate of cifar10-v0 with each `observation`, at several learning rates.
 Reported is the mean reward of 240 pipelines after 240, 504, 1,008 and 2,016, means of seeds with 95 % intervals (Student's t).
-A finished run is a line of `--out` and is not played again.
+A finished run is a line of `--out` and is not played again. `--picture FILE.svg` draws the curves (extra `bench`).
 """
 
 import argparse
@@ -17,6 +17,7 @@ from statistics import fmean, stdev
 os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 
+import numpy as np
 import torch
 from ippo import BATCH, play
 from provenance import header
@@ -43,12 +44,41 @@ def table(rows: Sequence[dict]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def draw(rows: Sequence[dict], path: Path) -> None:
+    """Mean reward of each batch, smoothed over ten, by observation; a panel for each rate, bands of 95 % over seeds."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    matplotlib.rcParams["svg.hashsalt"] = "ma2ml"  # the same file each time
+    from matplotlib import pyplot
+
+    rates = sorted({row["rate"] for row in rows})
+    figure, panels = pyplot.subplots(1, len(rates), figsize=(3.6 * len(rates), 3.2), sharey=True, squeeze=False)
+    for panel, rate in zip(panels[0], rates, strict=True):
+        for observation in OBSERVATIONS:
+            own = np.array([row["means"] for row in rows if (row["rate"], row["observation"]) == (rate, observation)])
+            if len(own) < 2:
+                continue
+            smooth = np.stack([np.convolve(means, np.full(10, 0.1), "valid") for means in own])
+            mean, x = smooth.mean(0), BATCH * np.arange(10, len(own[0]) + 1)
+            half = student.ppf(0.975, len(own) - 1) * smooth.std(0, ddof=1) / len(own) ** 0.5
+            panel.plot(x, mean, label=observation)
+            panel.fill_between(x, mean - half, mean + half, alpha=0.2)
+        panel.set(title=f"learning rate {rate:g}", xlabel="pipelines")
+    panels[0][0].set_ylabel("mean reward")
+    panels[0][0].legend(frameon=False)
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None})
+    pyplot.close(figure)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rates", type=float, nargs="+", default=[3e-4, 1e-3, 3e-3])
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--pipelines", type=int, default=MARKS[-1])
     parser.add_argument("--out", type=Path, default=RESULTS / "observations.jsonl", help="a line a run; .md beside it")
+    parser.add_argument("--picture", type=Path, help="an SVG of the curves")
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
 
@@ -65,6 +95,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{observation}, rate {rate:g}, seed {seed}: {fmean(means[-WINDOW // BATCH :]):.3f}", flush=True)
     args.out.with_suffix(".md").write_text(table(rows()))
     print(table(rows()))
+    if args.picture:
+        draw(rows(), args.picture)
     return 0
 
 

@@ -37,12 +37,12 @@ TRIO_DIGITS = NamedGame(
 TRIO_FASHION = replace(
     TRIO_DIGITS,
     id="trio-fashion-v0",
-    title="the agents of trio-digits-v0 on 500 images of Fashion-MNIST at 14 pixels, with rates from .003",
+    title="the agents of trio-digits-v0 on 500 images of Fashion-MNIST at 14 pixels, with rates from .01",
     data="fashion-mnist",
     size=14,
     source={"limit": 500, "validation": 1000},
     digest="bf0ebe7e3a3b90f3f1f04ad81348317f",
-    modules=(("aug_trio", {}), ("nas_trio", {}), ("hpo_trio", {"rates": (0.003, 0.03, 0.1, 0.6)})),
+    modules=(("aug_trio", {}), ("nas_trio", {}), ("hpo_trio", {"rates": (0.01, 0.03, 0.1, 0.6)})),
     measured=None,
 )
 TRIO_DIGITS_MACS = replace(

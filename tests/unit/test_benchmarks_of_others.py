@@ -1,10 +1,14 @@
 """The benchmarks of observations and of other people's objectives: finished runs are kept, and the tables say what is there."""
 
 import json
+import re
+from pathlib import Path
 
 import objectives
 import observations
 import pytest
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.slow
@@ -32,6 +36,25 @@ def test_the_table_of_objectives_compares_seed_by_seed():
 
 
 @pytest.mark.slow
+def test_the_page_has_the_kept_curves():
+    kept = ROOT / "benchmarks" / "results" / "observations"
+    rows = [json.loads(line) for line in kept.with_suffix(".jsonl").read_text().splitlines()]
+    assert observations.table(rows) == kept.with_suffix(".md").read_text()
+    page = (ROOT / "docs" / "environment.md").read_text()
+    for line in observations.table(rows).splitlines()[2:]:
+        assert re.sub(r"(?<!\d)0\.", ".", line) in page
+
+
+def test_the_curves_are_drawn_the_same_each_time(tmp_path):
+    pytest.importorskip("matplotlib", reason="the extra bench is not installed")
+    means = [[0.8 + 0.001 * (seed + batch) for batch in range(20)] for seed in range(3)]
+    rows = [{"observation": "noise", "rate": 0.001, "seed": seed, "means": own} for seed, own in enumerate(means)]
+    for name in ("one.svg", "two.svg"):
+        observations.draw(rows, tmp_path / name)
+    assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "two.svg").read_bytes()
+    assert (tmp_path / "one.svg").read_text().count("<path") > 10
+
+
 def test_a_run_of_observations_is_kept(tmp_path):
     out = tmp_path / "o.jsonl"
     words = ["--rates", "1e-3", "--seeds", "1", "--pipelines", "48", "--out", str(out)]
