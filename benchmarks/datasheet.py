@@ -32,6 +32,7 @@ from scipy.stats import kendalltau, spearmanr
 import ma2ml_env
 from ma2ml_env.tables import analysis
 from ma2ml_env.tables.measured import Measured
+from ma2ml_env.views.joint import JointSpace
 
 Floats = NDArray[np.float64]
 NEAR = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.93)
@@ -155,14 +156,9 @@ class Sheet:
 
     def by_values(self) -> dict[str, float]:
         """What is decided, by the first code of each pipeline -> its mean."""
-        spaces = self.source.spaces.values()
-        sizes = [size for space in spaces for size in space.nvec]
-        told = {}
-        for code, mean in zip(np.stack(np.unravel_index(self.own, sizes), 1).tolist(), self.means, strict=True):
-            ends = np.cumsum([len(space.nvec) for space in spaces])
-            parts = [code[end - len(space.nvec) : end] for space, end in zip(spaces, ends, strict=True)]
-            told[repr([space.decode(tuple(part)) for space, part in zip(spaces, parts, strict=True)])] = float(mean)
-        return told
+        space = JointSpace(self.source.spaces)
+        codes = np.stack(np.unravel_index(self.own, space.nvec), axis=1)
+        return {repr(space.values(code)): float(mean) for code, mean in zip(codes, self.means, strict=True)}
 
     def base(self) -> list[int]:
         """The agents' actions that come closest to the game's base recipe."""

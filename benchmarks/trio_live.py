@@ -54,12 +54,9 @@ def train(run: Path, learner: str, seed: int) -> None:
 
 
 def trials_of(run: Path) -> list[Trial]:
-    """Of a live search; none if it was not played to its end."""
-    if not (run / "run.sqlite").exists():
-        return []
+    """Of a live search."""
     with TrialStore(run, create=False) as store:
-        trials = list(store.trials())
-    return trials if len(trials) == BUDGET else []
+        return list(store.trials())
 
 
 def regrets(trials: Sequence[Trial], bench: Any) -> list[float]:
@@ -121,15 +118,23 @@ def as_markdown(told: Mapping[str, Any], seeds: Mapping[str, int]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def part(text: str) -> tuple[int, int]:
+    """K and n of `k/n`."""
+    k, _, n = text.partition("/")
+    if not (k.isdecimal() and n.isdecimal() and 1 <= int(k) <= int(n)):
+        raise argparse.ArgumentTypeError(f"a part is k/n, as in 1/4, not {text!r}")
+    return int(k), int(n)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=Path, default=HERE / "runs" / "trio-live", help="folder of the live searches")
-    parser.add_argument("--part", default="1/1", help="k/n: the k-th of n parts of the live searches")
+    parser.add_argument("--part", type=part, default=(1, 1), help="k/n: the k-th of n parts of the live searches")
     parser.add_argument("--seeds", type=int, default=3, help="of the live searches")
     parser.add_argument("--table-seeds", type=int, default=20, help="of those on the table")
     parser.add_argument("--out", type=Path, default=RESULTS / "live.json", help="beside it a .md and the trainings")
     args = parser.parse_args(argv)
-    k, n = map(int, args.part.split("/"))
+    k, n = args.part
     searches = [(seed, learner) for seed in range(args.seeds) for learner in LEARNERS]
     place = {each: args.runs / f"{each[1]}-{each[0]}" for each in searches}
     for seed, learner in searches[k - 1 :: n]:
@@ -151,10 +156,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.out, (json.dumps({**header(), "game": GAME, "budget": BUDGET, **told, "rows": rows}) + "\n").encode()
     )
     write_atomic(args.out.with_suffix(".md"), text.encode())
-    trainings = args.out.with_suffix(".npz")
-    trainings.unlink(missing_ok=True)
     print(text)
-    return ma2ml(["table", *map(str, place.values()), "--out", str(trainings)])
+    half = args.out.with_suffix(".part.npz")
+    half.unlink(missing_ok=True)
+    if code := ma2ml(["table", *map(str, place.values()), "--out", str(half)]):
+        return code
+    half.replace(args.out.with_suffix(".npz"))
+    return 0
 
 
 if __name__ == "__main__":

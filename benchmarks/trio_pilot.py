@@ -41,8 +41,6 @@ from ma2ml_env.trial import trial_seed
 SEED = 7
 MARKS = (1, 2, 3, 5, 8, 12, 16, 20)
 GAMES = {game.data: game for game in (TRIO_DIGITS, TRIO_FASHION)}
-
-
 Modules = Sequence[Any]
 
 
@@ -86,7 +84,7 @@ def recipe_of(codes: Sequence[tuple[int, ...]], modules: Modules) -> Recipe:
     return recipe
 
 
-def play(args: argparse.Namespace, wanted: Sequence[dict[str, Any]]) -> None:
+def play(args: argparse.Namespace, wanted: Sequence[dict[str, Any]], modules: Modules) -> None:
     game = GAMES[args.data]
     folder = str(args.fashion) if args.data == "fashion-mnist" else None
     source = DataSource(args.data, folder=folder, size=game.size, **game.source)
@@ -97,7 +95,7 @@ def play(args: argparse.Namespace, wanted: Sequence[dict[str, Any]]) -> None:
             continue
         began = time.process_time()
         seed = trial_seed(SEED, number)
-        [(_, outcome)] = trainer.evaluate([Job(number, recipe_of(one["codes"], modules_of(game)), {}, seed, 1.0)])
+        [(_, outcome)] = trainer.evaluate([Job(number, recipe_of(one["codes"], modules), {}, seed, 1.0)])
         row = {**one, "number": number, "seed": seed, "data": args.data, "cpu": time.process_time() - began}
         with args.out.open("a") as file:
             file.write(json.dumps({**row, "outcome": outcome.to_json()}) + "\n")
@@ -174,7 +172,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args.part = tuple(map(int, args.part.split("/")))
     modules = modules_of(GAMES[args.data])
     if not args.report:
-        play(args, trainings(args.blocks, modules))
+        play(args, trainings(args.blocks, modules), modules)
     rows = stored(args.out)
     found = {**header(), "data": args.data, **shares(rows, modules)}
     print(json.dumps(found, indent=2))

@@ -15,23 +15,17 @@ import numpy as np
 
 import ma2ml_env
 from ma2ml_env.io.files import write_atomic
+from ma2ml_env.views.joint import JointSpace
 
 
 def best(id: str, data: str | None, number: int) -> list[dict[str, Any]]:
     """Values of the `number` best different pipelines: agent -> decision -> value."""
-    source: Any = ma2ml_env.make_game(id, "table", data=data).evaluator
-    source = source.source
+    game: Any = ma2ml_env.make_game(id, "table", data=data)
+    source = game.evaluator.source
+    space = JointSpace(source.spaces)
     own = np.unique(source.same)
     order = own[np.argsort(-np.nanmean(source.values[own], axis=1), kind="stable")][:number]
-    sizes = [size for space in source.spaces.values() for size in space.nvec]
-    rows = []
-    for code in np.stack(np.unravel_index(order, sizes), axis=1).tolist():
-        row = {}
-        for agent, space in source.spaces.items():
-            own_code, code = code[: len(space.nvec)], code[len(space.nvec) :]
-            row[agent] = dict(space.decode(tuple(own_code)))
-        rows.append(row)
-    return rows
+    return [space.values(code) for code in np.stack(np.unravel_index(order, space.nvec), axis=1)]
 
 
 def main(argv: Sequence[str]) -> int:

@@ -1,19 +1,14 @@
 """Algorithms of other libraries train on a measured game: every pipeline is counted, and what they play gets better.
 
-They play `trio-digits-v0` on its table; until one comes with the package, on the trainings that lie in the checkout.
+They play `trio-digits-v0` on its table.
 """
-
-from pathlib import Path
 
 import numpy as np
 import pytest
 from frameworks import ALGORITHMS, algorithm, is_algorithm
 
-from ma2ml_agents.cli.main import main
 from ma2ml_env.games.make import make_game
-from ma2ml_env.games.trio import TRIO_DIGITS
 
-PARTS = Path(__file__).parents[2] / "benchmarks" / "results" / "trio"
 pytestmark = [  # the libraries' own
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning"),
@@ -30,16 +25,9 @@ MEAN, DEVIATION, WINDOW = 0.797, 0.138, 120
 
 
 @pytest.fixture(scope="module")
-def digits(tmp_path_factory):
+def digits():
     """The game on its table."""
-    if TRIO_DIGITS.measured:
-        return make_game("trio-digits-v0", "table")
-    parts = [str(file) for seed in range(12) for file in PARTS.glob(f"digits-*-of-12-seed-{seed}.npz")]
-    if not parts:
-        pytest.skip("trio-digits-v0 has no table here, and the checkout no trainings of it")
-    file = tmp_path_factory.mktemp("table") / "digits.npz"
-    assert main(["table", *parts, "--out", str(file)]) == 0
-    return make_game("trio-digits-v0", "table", data=str(file))
+    return make_game("trio-digits-v0")
 
 
 def play(name, game, pipelines=None):

@@ -64,6 +64,13 @@ def test_searches_are_played_in_parts_and_kept(tmp_path, monkeypatch):
     assert out.with_suffix(".md").read_text().count("±") == 12
 
 
+@pytest.mark.parametrize("text", ["0/2", "3/2", "1", "a/b", "-1/2"])
+def test_a_part_that_is_none_is_one_line(text, capsys):
+    with pytest.raises(SystemExit, match=r"^2$"):
+        trio_live.main([f"--part={text}"])
+    assert "a part is k/n, as in 1/4" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_a_live_search_trains_under_seeds_of_its_own(tmp_path, monkeypatch):
     monkeypatch.setattr(trio_live, "BUDGET", 3)

@@ -113,11 +113,11 @@ def weights(facts: Facts) -> Weights:
         return Weights(none, (), parts)
     agents = sorted(found.agents.items(), key=lambda each: -each[1][0])
     (agent, name), first = order[0], agents[0][0]
-    whole = agents[0][1][0]
+    whole, doubt = agents[0][1]
     (share, spread) = found.decisions[order[0]]
     each = f"{name.replace('_', ' ')} of {agent} ({share:.0%} ± {spread:.0%})"
     if len(agents) > 1:
-        which = f"Of the agents {first} mattered most ({whole:.0%} ± {agents[0][1][1]:.0%}); of the decisions {each}"
+        which = f"Of the agents {first} mattered most ({whole:.0%} ± {doubt:.0%}); of the decisions {each}"
     else:
         which = f"Of the decisions {each} mattered most"
     sentence = (

@@ -21,7 +21,6 @@ STILL = 0.1
 FEWEST = 8
 """trials of which one may say how they went on"""
 ORIGINS = {
-    "base": "the game's base recipe",
     "start": "given at the start",
     "policy": "drawn by the agents' policies",
     "redraw": "drawn by the policies once more, as the first draw was known",
@@ -123,7 +122,7 @@ def still_rising(top: Sequence[float | None], top_k: int, images: int = 0) -> tu
     """
     known = [each for each in top if each is not None]
     if len(known) < FEWEST:
-        few = f"{len(top)} trials are too few"
+        few = f"{len(known)} trials after {top_k} different pipelines had succeeded are too few"
         return False, f"Nobody can say whether the search was still rising: {few}."
     first, late, last = known[0], known[-1 - len(known) // 4], known[-1]
     whole, quarter = last - first, last - late
