@@ -29,7 +29,8 @@ from ma2ml_agents.registry import learner_class
 from ma2ml_agents.run.loop import Playable
 from ma2ml_env.evaluators.surrogate import Surrogate
 from ma2ml_env.game import Game
-from ma2ml_env.games.make import NamedGame, make_game
+from ma2ml_env.games.make import make_game
+from ma2ml_env.games.named import NamedGame
 from ma2ml_env.io.files import write_atomic
 from ma2ml_env.io.settings import MOST
 from ma2ml_env.modules.base import Module

@@ -13,7 +13,8 @@ import gymnasium
 from ma2ml_env.env import AutoMLEnv, parallel_env
 from ma2ml_env.evaluators.base import Evaluator, GroundTruth, Job, VectorEvaluator, Wrapper
 from ma2ml_env.game import Game, Protocol
-from ma2ml_env.games.make import NamedGame, make_game
+from ma2ml_env.games.make import make_game
+from ma2ml_env.games.named import NamedGame
 from ma2ml_env.modules.base import Module
 from ma2ml_env.recipe import Operation, Recipe, Spec
 from ma2ml_env.registry import TABLE, names, register

@@ -31,7 +31,7 @@ from ma2ml_agents.run.ticker import working
 from ma2ml_env.evaluators.base import Job
 from ma2ml_env.evaluators.placement import place
 from ma2ml_env.game import Game
-from ma2ml_env.games.make import NamedGame
+from ma2ml_env.games.named import NamedGame
 from ma2ml_env.io.files import FolderLock, write_atomic
 from ma2ml_env.io.reading import read_json
 from ma2ml_env.recipe import Recipe

@@ -164,7 +164,7 @@ def _check(config: RunConfig, limit: Limit) -> bool:
     """
     from ma2ml_agents.registry import learner_class, make_config
     from ma2ml_env.evaluators.train import device_named
-    from ma2ml_env.games.make import NamedGame
+    from ma2ml_env.games.named import NamedGame
     from ma2ml_env.io.settings import MOST, fits
     from ma2ml_env.plugins import loaded
     from ma2ml_env.registry import resolve

@@ -17,7 +17,7 @@ from tyro.conf import UseAppendAction
 from ma2ml_agents.run.options import BASE, GAMES_OWN, NONE, default_workers, folders, settings, starts
 from ma2ml_env.evaluators.placement import Placement
 from ma2ml_env.game import Protocol
-from ma2ml_env.games.make import NamedGame
+from ma2ml_env.games.named import NamedGame
 from ma2ml_env.io.settings import check_settings, fits
 from ma2ml_env.registry import closest, resolve
 

@@ -15,8 +15,8 @@ from typing import Any, Self
 from ma2ml_agents.run.config import RunConfig
 from ma2ml_agents.run.stored import game_trains, training_options
 from ma2ml_env.games.fitted import table_digest
-from ma2ml_env.games.make import NamedGame
 from ma2ml_env.games.measured import table_file
+from ma2ml_env.games.named import NamedGame
 from ma2ml_env.io.files import write_atomic
 from ma2ml_env.io.reading import check_fields, expected
 from ma2ml_env.registry import resolve

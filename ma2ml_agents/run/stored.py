@@ -9,7 +9,9 @@ from typing import Any
 
 from ma2ml_agents.run.config import RunConfig
 from ma2ml_env.game import Game, Protocol
-from ma2ml_env.games.make import NamedGame, Told, evaluator_of, make_game, sort_options
+from ma2ml_env.games.make import make_game
+from ma2ml_env.games.named import NamedGame
+from ma2ml_env.games.options import Told, evaluator_of, sort_options
 from ma2ml_env.plugins import loaded
 from ma2ml_env.recipe import Recipe
 from ma2ml_env.registry import resolve

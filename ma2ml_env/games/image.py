@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from ma2ml_env.game import Protocol
-from ma2ml_env.games.make import NamedGame
+from ma2ml_env.games.named import NamedGame
 from ma2ml_env.recipe import Recipe, Spec
 
 

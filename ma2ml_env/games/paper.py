@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from ma2ml_env.game import Protocol
-from ma2ml_env.games.make import NamedGame
+from ma2ml_env.games.named import NamedGame
 from ma2ml_env.modules.fbnetv3 import FBNETV3
 from ma2ml_env.recipe import Recipe, Spec
 

@@ -1,6 +1,6 @@
 """Every key of `ma2ml search GAME --set`, with what it takes, its value in that game, and its meaning.
 
-The keys are those by which `make.sort_options` sorts, the meanings the docstrings of the code that has them: nothing stands
+The keys are those by which `options.sort_options` sorts, the meanings the docstrings of the code that has them: nothing stands
 here a second time.
 """
 
@@ -13,7 +13,8 @@ from dataclasses import MISSING, dataclass, fields, is_dataclass
 from itertools import pairwise
 from typing import Any
 
-from ma2ml_env.games.make import TRAINED, NamedGame, option_kinds
+from ma2ml_env.games.named import NamedGame
+from ma2ml_env.games.options import TRAINED, option_kinds
 from ma2ml_env.io.settings import words
 from ma2ml_env.recipe import Recipe, Spec
 

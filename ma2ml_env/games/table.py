@@ -6,7 +6,7 @@ A table holds trainings at full length only: the search's fidelity is 1.
 from dataclasses import replace
 
 from ma2ml_env.game import Protocol
-from ma2ml_env.games.make import NamedGame
+from ma2ml_env.games.named import NamedGame
 from ma2ml_env.recipe import Recipe, Spec
 
 

@@ -8,7 +8,7 @@ and regularisation something to do.
 from dataclasses import replace
 
 from ma2ml_env.game import Protocol
-from ma2ml_env.games.make import NamedGame
+from ma2ml_env.games.named import NamedGame
 from ma2ml_env.modules.trio import NasTrio
 from ma2ml_env.modules.trio_large import NasTrioLarge
 from ma2ml_env.recipe import Recipe

@@ -9,7 +9,8 @@ import pytest
 from ma2ml_env.env import AutoMLEnv, parallel_env
 from ma2ml_env.evaluators.base import Evaluator, Job
 from ma2ml_env.game import Game
-from ma2ml_env.games.make import NamedGame, make_game
+from ma2ml_env.games.make import make_game
+from ma2ml_env.games.named import NamedGame
 from ma2ml_env.registry import TABLE, names, register, resolve
 from ma2ml_env.reward import FlopsReward
 from ma2ml_env.testing import check_env, check_evaluator, check_module, check_reward, random_codes, random_proposals

@@ -19,7 +19,8 @@ from test_f24_hostile import TRIAL, fuzz, inputs, text, toml
 from ma2ml_agents.cli.main import main
 from ma2ml_agents.registry import learner_class, learner_names, make_learner
 from ma2ml_env.evaluators.train import Train
-from ma2ml_env.games.make import make_game, sort_options
+from ma2ml_env.games.make import make_game
+from ma2ml_env.games.options import sort_options
 from ma2ml_env.games.settings import Setting, defaults, meanings, settings_of
 from ma2ml_env.io.settings import words
 from ma2ml_env.registry import resolve

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ma2ml_env.games.make import sort_options
+from ma2ml_env.games.options import sort_options
 from ma2ml_env.registry import resolve
 from ma2ml_env.training.data.dataset import Dataset
 from ma2ml_env.training.data.source import DataSource

@@ -9,7 +9,8 @@ from ma2ml_env.evaluators.placement import Placement
 from ma2ml_env.evaluators.train import Train
 from ma2ml_env.evaluators.wrap import Feasible
 from ma2ml_env.game import Protocol
-from ma2ml_env.games.make import DATA, make_game, sort_options
+from ma2ml_env.games.make import make_game
+from ma2ml_env.games.options import DATA, sort_options
 from ma2ml_env.modules.hpo_sgd import HpoSgd
 from ma2ml_env.recipe import Recipe
 from ma2ml_env.registry import resolve

@@ -15,8 +15,9 @@ from ma2ml_env.evaluators.table import Table, picks_of
 from ma2ml_env.evaluators.train import Train
 from ma2ml_env.evaluators.workers.pool import Pool
 from ma2ml_env.games import trio
-from ma2ml_env.games.make import DATA, make_game
+from ma2ml_env.games.make import make_game
 from ma2ml_env.games.measured import check_options, same_pipelines
+from ma2ml_env.games.options import DATA
 from ma2ml_env.games.settings import settings_of
 from ma2ml_env.recipe import Recipe
 from ma2ml_env.space import Decision, SearchSpace

@@ -8,7 +8,7 @@ from ma2ml_agents.cli.keys import keys_of
 from ma2ml_agents.cli.main import main
 from ma2ml_agents.run.config import RunConfig
 from ma2ml_agents.run.options import settings
-from ma2ml_env.games.make import sort_options
+from ma2ml_env.games.options import sort_options
 from ma2ml_env.games.settings import meanings, settings_of
 from ma2ml_env.registry import names, resolve
 from ma2ml_env.training.data.source import DataSource

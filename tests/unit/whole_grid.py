@@ -6,8 +6,9 @@ from functools import cache
 import numpy as np
 
 from ma2ml_env.game import Protocol
-from ma2ml_env.games.make import NamedGame, make_game
+from ma2ml_env.games.make import make_game
 from ma2ml_env.games.measured import levels
+from ma2ml_env.games.named import NamedGame
 from ma2ml_env.games.trio import TRIO_DIGITS
 from ma2ml_env.tables.trainings import Trainings
 from ma2ml_env.trial import ERRORS, STATUSES

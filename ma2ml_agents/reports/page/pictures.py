@@ -15,7 +15,7 @@ from PIL import Image
 
 from ma2ml_agents.reports.page.facts import Facts
 from ma2ml_agents.run.stored import training_options
-from ma2ml_env.games.make import NamedGame
+from ma2ml_env.games.named import NamedGame
 from ma2ml_env.io.predictions import predictions_path, read_predictions
 from ma2ml_env.metrics import Predictions
 from ma2ml_env.recipe import Recipe
