@@ -94,14 +94,13 @@ class Game(Playable):
         self.evaluator = as_evaluator(evaluator)
         self.reward = reward
         self.base = base
-        kinds = {module.name: tuple(d.kind for d in module.space.decisions) for module in modules}
-        ordered = {module.name: tuple(d.ordered for d in module.space.decisions) for module in modules}
+        kinds, ordered = kinds_of(modules)
         self.spec = GameSpec(
             {module.name: module.space.nvec for module in modules},
             state_dim,
             {module.name: len(module.space.intervals) for module in modules if module.space.intervals},
-            {name: each for name, each in kinds.items() if any(each)},
-            {name: each for name, each in ordered.items() if any(each)},
+            kinds,
+            ordered,
             _features(modules),
         )
         self._nvec = {agent: np.array(sizes, dtype=np.int64) for agent, sizes in self.spec.nvec.items()}
@@ -253,6 +252,13 @@ class Game(Playable):
                 f"not {positions[row, column]}"
             )
         return rows + 0.0
+
+
+def kinds_of(modules: Sequence[Module]) -> tuple[dict[str, tuple[str, ...]], dict[str, tuple[bool, ...]]]:
+    """Agent -> kind of each decision, and agent -> whether each is ordered, of agents that have any: as in `GameSpec`."""
+    kinds = {module.name: tuple(d.kind for d in module.space.decisions) for module in modules}
+    ordered = {module.name: tuple(d.ordered for d in module.space.decisions) for module in modules}
+    return {a: each for a, each in kinds.items() if any(each)}, {a: each for a, each in ordered.items() if any(each)}
 
 
 def _features(modules: Sequence[Module]) -> Features | None:

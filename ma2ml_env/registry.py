@@ -69,6 +69,8 @@ TABLE: dict[str, dict[str, str]] = {
         "fashion-mnist-v0": "ma2ml_env.games.image:FASHION_MNIST",
         "fashion-mnist-small-v0": "ma2ml_env.games.image:FASHION_MNIST_SMALL",
         "cifar10-v0": "ma2ml_env.games.image:CIFAR10",
+        "cifar10-v1": "ma2ml_env.games.image:CIFAR10_V1",
+        "cifar10-600m-v1": "ma2ml_env.games.image:CIFAR10_600M_V1",
         "cifar10-small-v0": "ma2ml_env.games.image:CIFAR10_SMALL",
         "cifar10-600m-v0": "ma2ml_env.games.image:CIFAR10_600M",
         "cifar10-600m-small-v0": "ma2ml_env.games.image:CIFAR10_600M_SMALL",

@@ -1,6 +1,6 @@
 """A synthetic landscape over any set of agents: accuracy and MACs of a code without training.
 
-`landscape.py` draws its tables; here they are read. Accuracy is a monotone squashing of a code's score z.
+`landscape.py` says what its tables are; here they are read. Accuracy is a monotone squashing of a code's score z.
 """
 
 import time
@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ma2ml_env.evaluators.base import GroundTruth, Job
-from ma2ml_env.evaluators.landscape import Floats, Ints, Landscape, build_tables, variance_of_intervals
+from ma2ml_env.evaluators.draw import build_tables
+from ma2ml_env.evaluators.landscape import Floats, Ints, Landscape, variance_of_intervals
 from ma2ml_env.trial import Code, Outcome, mix64
 
 _CHUNK = 1024  # rows a look-up handles at once: small enough for the cache, and no effect on any number
@@ -24,26 +25,37 @@ class Surrogate(GroundTruth):
     Args:
         nvec: agent -> number of choices of each decision.
         intervals: agent -> number of intervals.
+        kinds: agent -> kind of each decision, as in `GameSpec`.
+        ordered: agent -> whether each decision is ordered, as in `GameSpec`.
         **options: fields of `Landscape`.
 
     Raises:
         ValueError: if an option is unknown or out of its range.
     """
 
-    def __init__(self, nvec: Mapping[str, Sequence[int]], intervals: Mapping[str, int] = {}, **options: Any) -> None:
+    def __init__(
+        self,
+        nvec: Mapping[str, Sequence[int]],
+        intervals: Mapping[str, int] = {},
+        kinds: Mapping[str, Sequence[str]] = {},
+        ordered: Mapping[str, Sequence[bool]] = {},
+        **options: Any,
+    ) -> None:
         unknown = sorted(set(options) - {f.name for f in fields(Landscape)})
         if unknown:
             raise ValueError(f"not options of the surrogate: {', '.join(unknown)}")
         self.landscape = Landscape(**options)
         self.nvec = {agent: tuple(int(n) for n in sizes) for agent, sizes in nvec.items()}
         self.intervals = {agent: int(n) for agent, n in intervals.items() if n}
-        self._tables = build_tables(self.nvec, self.intervals, self.landscape)
+        self._tables = build_tables(self.nvec, self.intervals, self.landscape, kinds, ordered)
         z = float(self._tables.look_up(self._tables.best[None], self._peaks_of_best()[None])[0][0])
         # A third of the optimum's z, so that random pipelines lie on the nearly straight part of the squashing and the last
         # steps to the optimum are small, as they are in training; never so steep that small spaces saturate at once.
         self._scale = max(z / 3.0, 2.5)
         span = self.landscape.top - self.landscape.centre
         self._gain = span / float(_squash(np.array(z / self._scale))) if z else 0.0
+        floor = self.landscape.floor
+        self._fall = self._gain if floor is None else self.landscape.centre - floor
 
     def evaluate(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Outcome]]:
         """Outcomes in order; the numbers are those of `score`."""
@@ -109,11 +121,16 @@ class Surrogate(GroundTruth):
         z, size = self._tables.look_up(joint, positions)
         accuracy = self._accuracy(z)
         if self.landscape.noise:
-            accuracy += self.landscape.noise * self._noise(joint, positions, seeds)
+            accuracy += self._deviation(z) * self._noise(joint, positions, seeds)
         return accuracy.clip(0.0, 1.0), self._macs(size)
 
     def _accuracy(self, z: Floats) -> Floats:
-        return self.landscape.centre + self._gain * _squash(z / self._scale)
+        return np.asarray(self.landscape.centre + np.where(z < 0.0, self._fall, self._gain) * _squash(z / self._scale))
+
+    def _deviation(self, z: Floats) -> Floats:
+        """Of the noise: that of the landscape above the centre, and towards a floor more, as accuracies are further apart."""
+        more = self._fall / self._gain - 1.0 if self._gain else 0.0
+        return np.asarray(self.landscape.noise * (1.0 + more * -np.minimum(_squash(z / self._scale), 0.0)))
 
     def _macs(self, size: Floats) -> Ints:
         return (self.landscape.flops * (1.0 + 0.9 * _squash(0.6 * size))).astype(np.int64).clip(1)

@@ -19,6 +19,11 @@ _PAPER = Recipe()  # 17 cells, reductions at 5 and 11, 36 filters, 600 epochs
 _SMALL = Recipe(network=_network(4, (1, 3), 8), batch_size=64, cutout=8, drop_path=0.1, auxiliary=0.0, epochs=60)
 _SMALL_PROTOCOL = Protocol(budget=240, top_k=5, proxy_epochs=3, final_epochs=60, repeats=3)
 
+_LIKE_REAL: dict[str, Any] = {"centre": 0.85, "top": 0.94, "floor": 0.2, "noise": 0.009, "shared": 0.5, "means": 0.3}
+"""The landscape of version 1. Accuracies and noise are those of trio-digits-v0: its median, best and worst pipeline, and what
+two trainings of a good one differ by. That decisions of one kind share half of their effect, and means have as much variance
+as an agent there, is a choice."""
+
 DIGITS = NamedGame(
     id="digits-v0",
     title="scikit-learn's 8x8 digits, embedded; a search takes minutes on two cores",
@@ -53,6 +58,14 @@ CIFAR10_SMALL = replace(
 )  # fmt: skip
 CIFAR10_600M = replace(
     CIFAR10, id="cifar10-600m-v0", title="cifar10-v0 with the reward accuracy x (MACs / 600M)^-0.07", flops_limit=600e6,
+)  # fmt: skip
+CIFAR10_V1 = replace(
+    CIFAR10, id="cifar10-v1", title="cifar10-v0 whose synthetic landscape has the symmetries of its spaces",
+    landscape=_LIKE_REAL,
+)  # fmt: skip
+CIFAR10_600M_V1 = replace(
+    CIFAR10_600M, id="cifar10-600m-v1", title="cifar10-600m-v0 whose synthetic landscape has the symmetries of its spaces",
+    landscape=_LIKE_REAL,
 )  # fmt: skip
 CIFAR10_600M_SMALL = replace(
     CIFAR10_SMALL, id="cifar10-600m-small-v0",

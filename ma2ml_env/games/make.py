@@ -12,7 +12,7 @@ from typing import Any
 
 from ma2ml_env.evaluators.base import Evaluator
 from ma2ml_env.evaluators.placement import Placement, place
-from ma2ml_env.game import Game
+from ma2ml_env.game import Game, kinds_of
 from ma2ml_env.games.named import NamedGame
 from ma2ml_env.games.options import TRAINED, Told, evaluator_of, sort_options
 from ma2ml_env.io.settings import check_kind
@@ -98,7 +98,9 @@ def make_game(
         scale = {"flops": limit} if limit and "flops" not in told.player else {}
         nvec = {module.name: module.space.nvec for module in agents}
         intervals = {module.name: len(module.space.intervals) for module in agents}
-        player = resolve("evaluators", "surrogate")(nvec, intervals, seed=seed, **scale, **told.player)
+        kinds, ordered = kinds_of(agents)
+        landscape = {**named.landscape, **scale, **told.player}
+        player = resolve("evaluators", "surrogate")(nvec, intervals, kinds, ordered, seed=seed, **landscape)
     elif evaluator in TRAINED:
         max_flops = shared.limit if isinstance(shared, FlopsReward) and shared.hard else None
         if halving:

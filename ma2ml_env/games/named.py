@@ -40,6 +40,9 @@ class NamedGame:
     measured: str | None = None
     """file below `tables/data/` with trainings of all of its pipelines; with it a game that trains is looked up unless told"""
 
+    landscape: Mapping[str, Any] = field(default_factory=dict)
+    """settings of the synthetic landscape over its spaces, where they are not the usual ones"""
+
     @property
     def usual(self) -> str:
         """The evaluator that plays it unless told otherwise."""

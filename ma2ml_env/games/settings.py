@@ -65,7 +65,9 @@ def _settings(named: NamedGame, evaluator: str) -> list[Setting]:
     if evaluator == "surrogate":
         from ma2ml_env.evaluators.landscape import Landscape
 
-        usual = defaults(Landscape) | ({"flops": named.flops_limit} if named.flops_limit else {})
+        usual = (
+            defaults(Landscape) | ({"flops": named.flops_limit} if named.flops_limit else {}) | dict(named.landscape)
+        )
         homes["player"] = ("surrogate", usual, meanings(Landscape))
         kinds["player"] = {"seed": int, **kinds["player"]}
     elif evaluator in TRAINED:

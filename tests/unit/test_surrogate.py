@@ -129,3 +129,88 @@ def test_bad_options():
         Surrogate({"a": (2,)}, noisy=1)
     with pytest.raises(ValueError, match="centre < top"):
         Surrogate({"a": (2,)}, centre=0.9, top=0.5)
+
+
+KINDS = [
+    ({"a": (3, 3, 3), "b": (2, 3, 3, 2)}, {"a": ("k", "k", "k"), "b": ("", "o", "o", "")}, {"a": (True, True, True)}),
+    ({"a": (2, 4, 4, 4), "b": (3, 3)}, {"a": ("", "k", "k", "k"), "b": ("o", "o")}, {"a": (False, True, True, True)}),
+    ({"a": (3, 3, 3, 2)}, {"a": ("k", "k", "k", "")}, {"a": (True, True, True, False)}),  # nobody else moves the peak
+    ({"a": (3, 3, 3), "b": (2, 2, 2)}, {"a": ("k",) * 3, "b": ("k",) * 3}, {"a": (True,) * 3, "b": (True,) * 3}),
+]
+SYMMETRIC = {"shared": 0.5, "means": 0.3, "floor": 0.2}
+
+
+def symmetric(case, seed, **options):
+    nvec, kinds, ordered = KINDS[case]
+    return Surrogate(nvec, {}, kinds, ordered, **{"seed": seed, "noise": 0.0, **SYMMETRIC, **options}), every_code(nvec)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("case", range(len(KINDS)))
+def test_with_symmetries_the_optimum_is_the_best_of_all_codes_and_shares_are_exact(case, seed):
+    surrogate, codes = symmetric(case, seed)
+    accuracy, (best, value) = scores(surrogate, codes), surrogate.optimum()
+    assert accuracy.max() == value == pytest.approx(surrogate.landscape.top)
+    assert scores(surrogate, {a: np.array([code]) for a, code in best.items()})[0] == value
+    tables, joint = surrogate._tables, np.concatenate(list(codes.values()), axis=1)
+    z, means = tables.look_up(joint, np.empty((0, 0)))[0], tables.means.score(joint)
+    assert z.mean() == pytest.approx(0.0, abs=1e-12) == means.mean()
+    assert means.var() / z.var() == pytest.approx(surrogate.shares()["means"])
+    assert (means * (z - means)).mean() == pytest.approx(0.0, abs=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("case", range(len(KINDS)))
+def test_with_symmetries_each_agents_separate_best_is_what_enumeration_says(case, seed):
+    surrogate, codes = symmetric(case, seed)
+    z = surrogate._tables.look_up(np.concatenate(list(codes.values()), axis=1), np.empty((0, 0)))[0]
+    separate, accuracy = surrogate.separate()
+    for agent, own in codes.items():
+        unique, inverse = np.unique(own, axis=0, return_inverse=True)
+        marginal = np.bincount(inverse.ravel(), weights=z)
+        here = (unique == separate[agent]).all(axis=1).argmax()
+        assert marginal[here] == pytest.approx(marginal.max())
+    assert accuracy <= surrogate.optimum()[1]
+
+
+def test_what_symmetries_do_is_seen_and_without_them_it_is_not():
+    """Order within a kind, the common effect, the long lower tail: each beside a landscape that lacks it."""
+    game = make_game("cifar10-v1", "surrogate", seed=3, noise=0.0)
+    surrogate, plain = game.evaluator, make_game("cifar10-v0", "surrogate", seed=3, noise=0.0).evaluator
+    codes = random_codes(game.spec.nvec, 4000, seed=0)
+    rates = [i for i, kind in enumerate(game.spec.kinds["hpo"]) if kind == "learning_rate"]
+    swapped = {**codes, "hpo": codes["hpo"].copy()}
+    swapped["hpo"][:, rates] = codes["hpo"][:, rates[::-1]]
+    assert np.array_equal(scores(surrogate, codes), scores(surrogate, swapped))
+    assert not np.array_equal(scores(plain, codes), scores(plain, swapped))
+    types = [i for i, kind in enumerate(game.spec.kinds["aug"]) if kind == "type"]
+
+    def agreement(of):
+        tables = of._tables
+        own = [tables.effects[tables.main[i] : tables.main[i] + tables.sizes[i]] for i in types]
+        return np.mean(np.corrcoef(own)[np.triu_indices(len(own), 1)])
+
+    assert agreement(surrogate) > 0.3 > 0.2 > agreement(plain)
+    low, middle, high = np.quantile(scores(surrogate, codes), [0.05, 0.5, 0.95])
+    assert middle - low > 4 * (high - middle)
+    low, middle, high = np.quantile(scores(plain, codes), [0.05, 0.5, 0.95])
+    assert middle - low < 1.3 * (high - middle)
+
+
+def test_noise_grows_towards_the_floor():
+    spread = {}
+    for floor in (None, 0.2):
+        surrogate, grid = symmetric(0, 1, noise=0.01, floor=floor)
+        accuracy = surrogate.noise_free(grid)[0]
+        for name, row in (("worst", accuracy.argmin()), ("best", accuracy.argmax())):
+            repeated = {a: np.repeat(c[row : row + 1], 400, axis=0) for a, c in grid.items()}
+            spread[name, floor] = surrogate.score(repeated, np.arange(400))[0].std()
+    assert spread["best", None] == pytest.approx(0.01, rel=0.15) == spread["best", 0.2]
+    assert spread["worst", None] == pytest.approx(0.01, rel=0.15)
+    assert spread["worst", 0.2] > 0.02
+
+
+def test_symmetries_out_of_range_are_refused():
+    for options in ({"floor": 0.9}, {"floor": -0.1}, {"shared": 1.5}, {"means": 1.0}, {"means": -0.1}):
+        with pytest.raises(ValueError, match="floor is None|shared lies in"):
+            Surrogate({"a": (2,)}, **options)
