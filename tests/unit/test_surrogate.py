@@ -212,5 +212,5 @@ def test_noise_grows_towards_the_floor():
 
 def test_symmetries_out_of_range_are_refused():
     for options in ({"floor": 0.9}, {"floor": -0.1}, {"shared": 1.5}, {"means": 1.0}, {"means": -0.1}):
-        with pytest.raises(ValueError, match="floor is None|shared lies in"):
+        with pytest.raises(ValueError, match=r"floor is None|shared lies in"):
             Surrogate({"a": (2,)}, **options)
