@@ -15,22 +15,19 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import fmean, stdev
 from typing import Any
 
 os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
 
+from live import keep, mean_and_half, part, train, trials_of
 from provenance import header
 from scipy.stats import kendalltau
-from scipy.stats import t as student
 
 import ma2ml_env
 from ma2ml_agents import make_learner, search
-from ma2ml_agents.cli.main import main as ma2ml
 from ma2ml_agents.run.loop import Callback
 from ma2ml_env.game import Game
 from ma2ml_env.io.files import write_atomic
-from ma2ml_env.store.store import TrialStore
 from ma2ml_env.trial import Trial
 
 GAME, BUDGET = "trio-digits-v0", 240
@@ -39,24 +36,6 @@ SHARES = (0.25, 0.5, 1.0)
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "trio"
 MARKS = "[1,2,3,5,8,12,16,20]"
-
-
-def train(run: Path, learner: str, seed: int) -> None:
-    """Play a live search, or what is left of it."""
-    if (run / "run.sqlite").exists():
-        words = ["resume", str(run)]
-    else:
-        words = ["search", GAME, "--run", str(run), "--learner", learner, "--seed", str(seed), "--budget", str(BUDGET)]
-        words += ["--evaluator", "train", "--device", "cpu", "--workers", "1", "--set", f"curve={MARKS}"]
-        words += ["--set", "test=true"]
-    if code := ma2ml(words):
-        raise SystemExit(code)
-
-
-def trials_of(run: Path) -> list[Trial]:
-    """Of a live search."""
-    with TrialStore(run, create=False) as store:
-        return list(store.trials())
 
 
 def regrets(trials: Sequence[Trial], bench: Any) -> list[float]:
@@ -83,12 +62,6 @@ def looked_up(game: Game, learner: str, seed: int) -> list[Trial]:
     kept = Kept()
     search(game, make_learner(learner, game.spec, seed=seed), budget=BUDGET, seed=seed, callbacks=[kept])
     return kept.trials
-
-
-def mean_and_half(values: Sequence[float]) -> tuple[float, float]:
-    """With half of a 95 % interval of Student's t; NaN of one value."""
-    n = len(values)
-    return fmean(values), float(student.ppf(0.975, n - 1)) * stdev(values) / n**0.5 if n > 1 else float("nan")
 
 
 def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -118,14 +91,6 @@ def as_markdown(told: Mapping[str, Any], seeds: Mapping[str, int]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def part(text: str) -> tuple[int, int]:
-    """K and n of `k/n`."""
-    k, _, n = text.partition("/")
-    if not (k.isdecimal() and n.isdecimal() and 1 <= int(k) <= int(n)):
-        raise argparse.ArgumentTypeError(f"a part is k/n, as in 1/4, not {text!r}")
-    return int(k), int(n)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=Path, default=HERE / "runs" / "trio-live", help="folder of the live searches")
@@ -138,7 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     searches = [(seed, learner) for seed in range(args.seeds) for learner in LEARNERS]
     place = {each: args.runs / f"{each[1]}-{each[0]}" for each in searches}
     for seed, learner in searches[k - 1 :: n]:
-        train(place[seed, learner], learner, seed)
+        train(place[seed, learner], GAME, learner, seed, ["--budget", str(BUDGET), "--set", f"curve={MARKS}"])
     if n > 1:
         return 0
     bench, game = ma2ml_env.benchmark(GAME), ma2ml_env.make_game(GAME, "table")
@@ -157,12 +122,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     write_atomic(args.out.with_suffix(".md"), text.encode())
     print(text)
-    half = args.out.with_suffix(".part.npz")
-    half.unlink(missing_ok=True)
-    if code := ma2ml(["table", *map(str, place.values()), "--out", str(half)]):
-        return code
-    half.replace(args.out.with_suffix(".npz"))
-    return 0
+    return keep(list(place.values()), args.out.with_suffix(".npz"))
 
 
 if __name__ == "__main__":

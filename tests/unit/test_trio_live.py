@@ -44,7 +44,7 @@ def test_the_summary_has_intervals_and_the_orders_tau():
 
 
 def test_searches_are_played_in_parts_and_kept(tmp_path, monkeypatch):
-    def looked_up(run, learner, seed):
+    def looked_up(run, game, learner, seed, further):
         words = ["search", trio_live.GAME, "--run", str(run), "--learner", learner, "--seed", str(seed)]
         assert ma2ml([*words, "--budget", "24"]) == 0
 
@@ -57,7 +57,7 @@ def test_searches_are_played_in_parts_and_kept(tmp_path, monkeypatch):
     assert [each.name for each in runs.iterdir()] == ["evolution-0"]
     assert not out.exists()
     assert trio_live.main([*words, "--part", "2/2"]) == 0
-    monkeypatch.setattr(trio_live, "train", lambda run, learner, seed: None)
+    monkeypatch.setattr(trio_live, "train", lambda *told: None)
     assert trio_live.main(words) == 2, "there are no trainings to keep"
     kept = json.loads(out.read_text())
     assert [row["how"] for row in kept["rows"]].count("table") == 4
