@@ -83,7 +83,7 @@ def test_winner_of_few_or_many_classes(classes, confusion, tmp_path, quick):
     assert "Trial 2 won: its test accuracy is 0.8100\u00a0±\u00a00.0100" in html
     assert "The winner is better than its best floor, the base recipe: +0.0300\u00a0±\u00a00.0100." in html
     assert "95 % interval by its" in html
-    assert "Rank correlation (Spearman)" in html
+    assert "3 retrained pipelines are too few for a rank correlation." in html
     assert f"ma2ml export {run}" in html
     assert f"ma2ml resume {run} --budget 48" not in html
     assert ('data-chart="confusion"' in html) == (classes <= 60)
@@ -319,3 +319,22 @@ def test_runs_of_other_games_are_not_tested(tmp_path, quick):
 def test_report_of_no_run_is_one_line(tmp_path, capsys):
     assert main(["report", str(tmp_path / "none")]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_rank_correlation_is_told_of_five_pipelines_and_a_limit_that_the_winner_breaks(tmp_path, quick):
+    run = make_run(tmp_path / "run", 24, flops_limit=500.0, identity=identity_of(["a", "b"]))
+    retrain(run, ["a", "b"], top=(0, 1, 2, 3, 4))
+    html = written(run)
+    assert "Rank correlation (Spearman)" in html
+    assert (
+        "times the limit of 500: the reward weighs that, accuracy does not. ma2ml retrain --max-flops 500 keeps" in html
+    )
+    assert "A reward is the validation accuracy after 2 of 30 epochs, times (MACs / 500) to the power of -0.07" in html
+    assert (
+        "Broken lines are limits on MACs: 500, 5k. The reward&#39;s is soft: it costs, and nothing is refused." in html
+    )
+    (tmp_path / "run" / "retrain" / "summary.json").unlink()
+    hard = make_run(tmp_path / "hard", 24, flops_limit=500.0, reward="hard", identity=identity_of(["a", "b"]))
+    assert "after 2 of 30 epochs, and 0 above 500 MACs." in written(hard)
+    plain = make_run(tmp_path / "plain", 24, reward="accuracy", identity=identity_of(["a", "b"]))
+    assert "A reward is the validation accuracy after 2 of 30 epochs.<" in written(plain)

@@ -8,6 +8,7 @@ from ma2ml_agents.after.per_class import wilson
 from ma2ml_agents.reports.page.cells import Picture, picture
 from ma2ml_agents.reports.page.charts import STRONG, Chart, quantity, tips
 from ma2ml_agents.reports.page.facts import Facts
+from ma2ml_agents.reports.page.finals import Retraining
 from ma2ml_agents.reports.page.steps import next_steps
 from ma2ml_agents.reports.tables import amount, mark
 from ma2ml_env.evaluators.surrogate import Surrogate
@@ -181,11 +182,15 @@ def _retrained(facts: Facts, winner: Trial) -> tuple[str, str, str, list[tuple[s
         against = made.mean - made.verdict["difference"]
         sentence = (
             f"No gain: the winner, trial {winner.number}, has a test accuracy of {made.mean:.4f}{spread}{interval}; "
-            f"{made.verdict['against']}, which needs no search, has {against:.4f}."
+            f"{made.verdict['against']}, which needs no search, has {against:.4f}{_deviation_of(made, against)}."
         )
     title = metric(made.metric).title
     chosen = f"validation {title}" if made.select == "validation" else f"test {title}, which is optimistic"
-    how = f"It was chosen by {chosen} among {len(made.top)} pipelines that were trained to the end. Trained {made.trained}."
+    many = f"The {len(made.top)} trials" if len(made.top) > 1 else "The trial"
+    how = (
+        f"{many} of highest {title} in the search, whatever their reward, were trained to the end; of these the winner has the "
+        f"highest {chosen}. Its figure is of it trained {made.trained}.{_beyond(facts, winner)}"
+    )
     rows = [
         (
             floor.name,
@@ -199,6 +204,23 @@ def _retrained(facts: Facts, winner: Trial) -> tuple[str, str, str, list[tuple[s
         return sentence, f"{margin} {_over_base(facts, winner)}", how, rows
     said = str(made.verdict["sentence"]).removeprefix("THE SEARCH DID NOT PAY: ")  # the first sentence says so
     return sentence, f"{said[:1].upper()}{said[1:]}.", how, rows
+
+
+def _deviation_of(made: Retraining, mean: float) -> str:
+    """Of the floor with this mean."""
+    known = [floor.deviation for floor in made.floors if abs(floor.mean - mean) < 1e-9 and floor.deviation is not None]
+    return f" +- {known[0]:.4f}" if known else ""
+
+
+def _beyond(facts: Facts, winner: Trial) -> str:
+    """That a retraining does not keep the limit of the reward, where the winner is above it."""
+    macs = winner.outcome.flops
+    if facts.limit is None or not macs or macs <= facts.limit:
+        return ""
+    return (
+        f" Its {amount(macs)} MACs are {macs / facts.limit:.1f} times the limit of {amount(facts.limit)}: the reward weighs "
+        f"that, accuracy does not. ma2ml retrain --max-flops {facts.limit:g} keeps the limit."
+    )
 
 
 def _interval(trial: Trial, chosen: str, images: int) -> str:

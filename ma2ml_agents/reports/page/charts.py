@@ -208,8 +208,11 @@ def trials_over(
 
 
 def front(y_title: str, limits: Sequence[float]) -> Spec:
-    """Score against MACs with the front as a line, and the limits as rules."""
-    across = {**quantity("macs", "MACs", type="log", nice=False, padding=14), "axis": {"format": "~s", "tickCount": 5}}
+    """Score against MACs with the front as a line, the limits as rules, and a ring around the winner."""
+    across = {
+        **quantity("macs", "MACs (logarithmic)", type="log", nice=False, padding=14),
+        "axis": {"format": "~s", "tickCount": 5},
+    }
     up = quantity("score", y_title)
     told = tips({"trial": "trial", "macs": "MACs", "score": y_title})
     dots: Spec = {
@@ -228,7 +231,15 @@ def front(y_title: str, limits: Sequence[float]) -> Spec:
         }
         for limit in limits
     ]
-    return {"layer": [dots, line, *rules]}
+    ring: Spec = {
+        "transform": [{"filter": "datum.winner"}],
+        "encoding": {"x": across, "y": up},
+        "layer": [
+            {"mark": {"type": "point", "filled": False, "size": 200, "strokeWidth": 2, "color": COLOURS[6]}},
+            {"mark": {"type": "text", "dy": 18}, "encoding": {"text": {"value": "winner"}}},
+        ],
+    }
+    return {"layer": [dots, line, *rules, ring]}
 
 
 def pairs(x: str, y: str, x_title: str, y_title: str, series: str) -> Spec:

@@ -154,7 +154,7 @@ def _settled(facts: Facts) -> tuple[list[Settled], str]:
     firm = [each for each in found if each.late >= 0.8 and each.even < 0.8]
     free = [each for each in found if each.even < 1.0]
     said = (
-        f"In the last {quarter} of their proposals {who} made the same choice at least four times of five in {len(firm)} of "
-        f"{len(free)} decisions."
+        f"Of the last {quarter} proposals of {who}, at least 80 % made the same choice in {len(firm)} of {len(free)} "
+        "decisions."
     )
     return found, said

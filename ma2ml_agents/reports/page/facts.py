@@ -77,6 +77,12 @@ class Facts:
         return self.game.reward.limit if isinstance(self.game.reward, FlopsReward) else None
 
     @property
+    def search_epochs(self) -> str:
+        """How long the search trains a pipeline."""
+        told = self.game.protocol
+        return f"{told.proxy_epochs} of {told.final_epochs} epochs"
+
+    @property
     def trained(self) -> bool:
         """Whether pipelines were trained on images, and not looked up."""
         return self.config.evaluator == "train"

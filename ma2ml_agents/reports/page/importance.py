@@ -115,14 +115,17 @@ def weights(facts: Facts) -> Weights:
     (agent, name), first = order[0], agents[0][0]
     whole, doubt = agents[0][1]
     (share, spread) = found.decisions[order[0]]
-    each = f"{name.replace('_', ' ')} of {agent} ({share:.0%} ± {spread:.0%})"
+    each = f"{name} of {agent} ({share:.0%} ± {spread:.0%} of the rewards' variance)"
     if len(agents) > 1:
-        which = f"Of the agents {first} mattered most ({whole:.0%} ± {doubt:.0%}); of the decisions {each}"
+        which = f"Of the agents {first} seems to matter most ({whole:.0%} ± {doubt:.0%} of the rewards' variance"
+        near = [name for name, (m, s) in agents[1:] if m + s >= whole - doubt]
+        which += f"; {' and '.join(near)} may matter as much" if near else ""
+        which += f"), of the decisions {each}"
     else:
-        which = f"Of the decisions {each} mattered most"
+        which = f"Of the decisions {each} seems to matter most"
     sentence = (
-        f"{which}: so much worse a random forest forecasts rewards, as a share of their variance, when it is not told. What a "
-        "search came to prefer is more frequent in late trials, so this describes the search and proves no cause"
+        f"{which}: so much less a random forest explains when it is not told what was chosen there. A search plays more often "
+        "what it came to prefer, so this describes the search and proves no cause"
     )
     noise = (
         " That is little: most of the differences are noise, or are not understood." if found.explained < 0.2 else ""

@@ -10,8 +10,8 @@ from ma2ml_agents.reports.page.facts import Facts
 MOST_POINTS = 400
 """of a line"""
 TITLES = {
-    "credit": "Credit of each agent: its part of the shared reward, as the learner sees it",
-    "entropy": "Entropy of each agent's policy in nats: high is undecided, 0 has settled",
+    "credit": "Credit of each agent: by how much its choices moved the forecast of the reward, on average (eq. 3)",
+    "entropy": "Entropy of each agent's policy, in nats: it falls as the agent settles; more decisions have more of it",
 }
 
 

@@ -7,9 +7,11 @@ from typing import Any
 from ma2ml_agents.reports.page.charts import Chart, front
 from ma2ml_agents.reports.page.choices import label
 from ma2ml_agents.reports.page.facts import Facts
+from ma2ml_agents.reports.tables import amount
 from ma2ml_agents.run.standing import pareto
 from ma2ml_env.metrics import metric
 from ma2ml_env.metrics import score as score_of
+from ma2ml_env.reward import FlopsReward
 
 
 @dataclass(frozen=True)
@@ -65,14 +67,21 @@ def _front(facts: Facts, rows: Sequence[dict[str, Any]]) -> tuple[list[Chart], l
             "macs": row["macs"],
             "score": round(score_of(chosen, trial.outcome), 6),
             "front": row["trial"] in best,
+            "winner": facts.winner is not None and row["trial"] == facts.winner.number,
         }
         for row, trial in zip(rows, facts.trials, strict=True)
         if row["status"] == "ok" and row["macs"]
     ]
     made = facts.retraining
     limits = sorted({each for each in (facts.limit, *(limit for limit, _ in (made.levels if made else ()))) if each})
-    told = f"{len(best)} of {len(points)} trials have no other one that is better with as few MACs."
-    told += " Broken lines are limits on MACs." if limits else " The run has no limit on MACs."
+    few = "1 of" if len(best) == 1 else f"{len(best)} of"
+    told = f"On the front are {few} {len(points)} trials: none is better at as few MACs."
+    if limits:
+        told += f" Broken lines are limits on MACs: {', '.join(amount(limit) for limit in limits)}."
+        soft = isinstance(facts.game.reward, FlopsReward) and not facts.game.reward.hard
+        told += " The reward's is soft: it costs, and nothing is refused." if soft else ""
+    else:
+        told += " The run has no limit on MACs."
     chart = Chart(
         "front", f"{title[0].upper()}{title[1:]} against MACs, with the Pareto front", points, front(title, limits)
     )

@@ -119,6 +119,7 @@ def render(facts: Facts, *, images: bool = True, refresh: int = 0) -> Page:
         "decisions": parts["listing"].decisions,
         "codes": parts["listing"].codes,
         "metric": facts.config.metric,
+        "accuracy": f"accuracy after {facts.search_epochs}" if facts.trained else "accuracy",
         **_columns(rows),
     }
     title = f"{facts.config.game}, learner {facts.config.learner}"

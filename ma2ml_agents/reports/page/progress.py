@@ -13,11 +13,16 @@ import numpy as np
 from ma2ml_agents.after.correlation import bootstrap, spearman
 from ma2ml_agents.reports.page.charts import Chart, pairs, trials_over
 from ma2ml_agents.reports.page.facts import Facts
+from ma2ml_agents.reports.tables import amount
+from ma2ml_agents.run.standing import by_reward
 from ma2ml_env.metrics import metric, value
+from ma2ml_env.reward import Accuracy, FlopsReward
 from ma2ml_env.trial import Trial
 
 STILL = 0.1
 """share of the whole rise of the top k that its last quarter must bring to be called rising; a straight line brings .25"""
+FEWEST_PAIRS = 5
+"""pipelines of which a rank correlation is told"""
 FEWEST = 8
 """trials of which one may say how they went on"""
 ORIGINS = {
@@ -52,6 +57,8 @@ class Progress:
     """whether the search was still rising at its end"""
     rising: str
     """that in a sentence"""
+    reward: str
+    """what a reward is here, in a sentence"""
     opened: str
     """of the open batch, in a sentence; "" where there is none"""
     origins: Sequence[tuple[str, int]]
@@ -130,7 +137,7 @@ def still_rising(top: Sequence[float | None], top_k: int, images: int = 0) -> tu
         return False, f"The search did not rise: the mean of its top {top_k} is {last:.4f}, as after its first trials."
     told = (
         f"the last quarter of the trials raised the mean of the top {top_k} from {late:.4f} to {last:.4f}, "
-        f"{quarter / whole:.0%} of its rise since the first {top_k}, from {first:.4f}"
+        f"{quarter / whole:.0%} of its rise from {first:.4f}, where it began"
     )
     chance = 1.96 * math.sqrt(2.0 * max(last * (1.0 - last), 0.0) / (images * top_k)) if images else 0.0
     if quarter / whole >= STILL and quarter <= chance:
@@ -196,7 +203,9 @@ def progress(facts: Facts, rows: Sequence[dict[str, Any]]) -> Progress:
             points = [{key: row[key] for key in (field, *_DRAWN) if key in row} for row in good]
             charts.append(Chart(name, f"Reward over {over}", points, spec, height=300))
         if below:
-            missing.append(f"{below} trials with a reward below {low:.3g} stand on the lower edge of these charts.")
+            missing.append(
+                f"{below} trials with a reward below {low:.3g} stand on the lower edge of the charts of rewards."
+            )
         if clock is None:
             missing.append("There is no chart over hours: no time was measured.")
     else:
@@ -216,7 +225,26 @@ def progress(facts: Facts, rows: Sequence[dict[str, Any]]) -> Progress:
         )
     images = facts.images("validation") if facts.trained else 0
     still, rising = still_rising([row["top"] for row in rows], top_k, images)
-    return Progress(still, rising, opened, origins, [*charts, *finals], [*missing, *said])
+    if good:
+        best = min(facts.ok, key=by_reward)
+        last = facts.trials[-1].number
+        rising += f" The highest reward, {best.reward:.4f}, came with trial {best.number}; the last is {last}."
+    return Progress(still, rising, _reward(facts), opened, origins, [*charts, *finals], [*missing, *said])
+
+
+def _reward(facts: Facts) -> str:
+    """What a reward is in this run."""
+    given = facts.game.reward
+    title = metric(facts.config.metric).title
+    what = f"validation {title} after {facts.search_epochs}" if facts.trained else title
+    if not isinstance(given, FlopsReward):
+        return f"A reward is the {what}." if isinstance(given, Accuracy) else ""
+    if given.hard:
+        return f"A reward is the {what}, and 0 above {amount(given.limit)} MACs."
+    return (
+        f"A reward is the {what}, times (MACs / {amount(given.limit)}) to the power of {given.w:g}: more for a smaller "
+        "network, less for a larger one. A larger network is not refused."
+    )
 
 
 def lower_edge(rewards: Sequence[float]) -> tuple[float, int]:
@@ -235,7 +263,7 @@ def _finals(facts: Facts) -> tuple[list[Chart], list[str]]:
         if not facts.trained:
             return [], []
         return [], [
-            f"No pipeline was trained to its end yet, so nobody knows how well a search by {_short(facts)} ranks them."
+            f"No pipeline was trained to its end yet, so nobody knows how well {facts.search_epochs} rank them."
         ]
     title = metric(made.metric).title
     searched = {trial.number: value(made.metric, trial.outcome) for trial in facts.trials}
@@ -253,20 +281,15 @@ def _finals(facts: Facts) -> tuple[list[Chart], list[str]]:
         return [], ["No retrained pipeline has a value in the search to compare with."]
     spec = pairs("search", "end", f"{title} in the search", f"{title} trained to the end", "what")
     chart = Chart("search-and-end", f"Validation {title}: in the search, and trained to the end", rows, spec)
-    if len(rows) < 3:
+    if len(rows) < FEWEST_PAIRS:
         return [chart], [f"{len(rows)} retrained pipelines are too few for a rank correlation."]
     x, y = (np.array([row[name] for row in rows], dtype=np.float64) for name in ("search", "end"))
     found = bootstrap(spearman, x, y)
     few = " With so few pipelines this says little." if found.high - found.low > 1.0 else ""
     return [chart], [
         f"Rank correlation (Spearman) between both: {found.value:.2f}, 95 % interval {found.low:.2f} to {found.high:.2f}, of "
-        f"{len(rows)} pipelines, the best of the search alone.{few} ma2ml fidelity measures it over the whole range."
+        f"{len(rows)} pipelines, which are the best of the search.{few} ma2ml fidelity measures it over the whole range."
     ]
-
-
-def _short(facts: Facts) -> str:
-    epochs = facts.game.protocol.proxy_epochs
-    return "one epoch" if epochs == 1 else f"{epochs} epochs"
 
 
 def _rounded(number: float | None) -> float | None:

@@ -102,6 +102,6 @@ def _idle(facts: Facts, busy: float) -> str:
     idle = max(0.0, 1.0 - closed / (workers * clock))
     plural = "one worker was" if workers == 1 else f"{workers} workers were"
     return (
-        f"The {plural} idle for {idle:.0%} of the {spoken(clock)} that the closed batches took: the end of a "
-        "batch, the learner, and the start of the processes."
+        f"The {plural} idle for {idle:.0%} of the {spoken(clock)} that finished batches took: at the end of each batch, while "
+        "the learner learned, and while processes started."
     )

@@ -29,12 +29,17 @@ def next_steps(facts: Facts, rising: bool) -> list[tuple[str, str]]:
         again = (
             "searches as long again, as it was still rising"
             if rising
-            else "searches as long again, which may bring little: it had levelled off; where short trainings mislead, begin a "
-            "new search with longer ones"
+            else "searches as long again; it had levelled off, so this may bring little"
         )
+        longer = 2 * facts.game.protocol.proxy_epochs
+        search = f"ma2ml search {shlex.quote(facts.config.game)} --set proxy_epochs={longer}"
         steps += [
-            (f"ma2ml fidelity {run}", "tells whether the search's short trainings rank pipelines as full ones do"),
-            (more, again),
+            (
+                f"ma2ml fidelity {run}",
+                "first: tells whether the search's short trainings rank pipelines as full ones do",
+            ),
+            (search, "if they do not: a new search whose trainings are twice as long"),
+            (more, f"if they do: {again}"),
         ]
     if facts.retraining is not None:
         what = (

@@ -73,7 +73,7 @@
   const columns = [
     ["trial", "trial", (n, row) => n + (row.open ? " (open)" : "")],
     ["reward", "reward", fixed(4)],
-    ["accuracy", "accuracy", fixed(4)],
+    ["accuracy", report.trials.accuracy, fixed(4)],
     ...(metric === "accuracy" ? [] : [["score", metric.replaceAll("_", " "), fixed(4)]]),
     ["macs", "MACs", amount],
     ["params", "params", amount, "wide"],
