@@ -15,9 +15,9 @@ class ExactConfig:
     """
 
     lambda_: float = 0.03
-    """lambda of eq. 12, what a nat of divergence from the target policies costs. It is multiplied by the square root of what
-    trials leave open: the deviation of the value of the action that they speak for"""
-    mu: float = 0.0033
+    """lambda of eq. 12, what a nat of divergence from the target policies costs. It is multiplied by what trials leave open:
+    the deviation of the value of the action that they speak for"""
+    mu: float = 0.002
     """temperature of the target policies, which answer the critic's mean"""
     targets: str = "blend"
     """what the critic learns of the rewards: raw, standardised, ranks or blend"""

@@ -10,7 +10,6 @@ pulled to the mean; where the critic interacts, agents answer one another.
 """
 
 import hashlib
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -84,7 +83,7 @@ class MA2MLExact:
             places, log_probs = self.policies.sample(torch.zeros(self.critic.effects.size + 1, len(keys)).double())
             return self.policies.codes(places, dtype), log_probs
         mu = c.mu * heat
-        lambda_ = max(c.lambda_ * math.sqrt(self.critic.open), mu if heat > 1.0 else 0.0)  # or it would stop the heat
+        lambda_ = max(c.lambda_ * self.critic.open, mu if heat > 1.0 else 0.0)  # or it would stop the heat
         temperature, noise = 1.0 / (1.0 / lambda_ + 1.0 / mu), noise_of(keys, self.critic.noise)
         effects, together = self.critic.draw(noise, temperature / lambda_)
         if c.credit == "joint":
