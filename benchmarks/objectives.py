@@ -1,10 +1,9 @@
 """Our learners on objectives that are no AutoML game: `python benchmarks/objectives.py`.
 
 `MA2MLSampler` beside Optuna's TPE (its default, which models parameters together, and without that), its Gaussian process and
-random search, as samplers of
-the same studies: five objectives to be minimised, 100 trials each, ten seeds. Reported is the best value that was found, mean
-and 95 % interval over seeds (Student's t), and in how many seeds `MA2MLSampler` has the lower one. A finished study is a line
-of `--out` and is not played again.
+random search, as samplers of the same studies: five objectives to be minimised, 100 trials each, ten seeds. Reported is the
+best value that was found, mean and 95 % interval over seeds (Student's t), and in how many seeds `MA2MLSampler` has the lower
+one. A finished study is a line of `--out` and is not played again.
 
 - branin: two floats. rosenbrock: four floats. integers: eight integers of 21 values, a sum of squares.
 - names: twelve parameters of six names, a random sum and random signs of pairs.

@@ -13,8 +13,9 @@ from reported import HOSTILE, Parsed, failed, good, identity_of, make_run, retra
 from ma2ml_agents.cli.main import main
 from ma2ml_agents.reports.page import page as pages
 from ma2ml_agents.reports.page.answer import schedule
+from ma2ml_agents.reports.page.choices import OWN, choices, label
 from ma2ml_agents.reports.page.facts import gather
-from ma2ml_agents.reports.page.importance import importance
+from ma2ml_agents.reports.page.importance import importance, parts_of
 from ma2ml_agents.reports.page.page import inert, write_report
 from ma2ml_agents.reports.page.progress import reached, still_rising
 from ma2ml_agents.run.standing import Standing
@@ -338,3 +339,14 @@ def test_a_rank_correlation_is_told_of_five_pipelines_and_a_limit_that_the_winne
     assert "after 2 of 30 epochs, and 0 above 500 MACs." in written(hard)
     plain = make_run(tmp_path / "plain", 24, reward="accuracy", identity=identity_of(["a", "b"]))
     assert "A reward is the validation accuracy after 2 of 30 epochs.<" in written(plain)
+
+
+def test_the_winners_own_choice_is_marked_in_each_chart_of_choices(tmp_path, quick):
+    run = make_run(tmp_path / "run", 24)
+    with TrialStore(run, create=False) as store:
+        facts = gather(store)
+    for chart in choices(facts, parts_of(facts), ranked=False).charts:
+        (own,) = [row["choice"] for row in chart.rows if row["choice"].startswith(OWN)]
+        agent, _, name = chart.title.partition(", the")[0].partition(": ")
+        values = facts.game.modules[agent].space.decode(facts.winner.proposal.codes[agent])
+        assert own.startswith(OWN + label(values[name]))

@@ -164,7 +164,7 @@ def _by_noise(facts: Facts, difference: float) -> str:
         return ""
     half = Z * noise * math.sqrt(2)
     sure = "more" if difference > half else "not more"
-    return f" Each reward has noise (deviation {noise:g}): the difference is {sure} than that would give two equal pipelines."
+    return f" Each reward has noise of deviation {noise:g}: the difference is {sure} than that makes between equal pipelines."
 
 
 def _retrained(facts: Facts, winner: Trial) -> tuple[str, str, str, list[tuple[str, str, str]]]:

@@ -22,6 +22,8 @@ LONG = 28
 """letters of a choice"""
 Z = 1.96
 """standard errors of a 95 % interval"""
+OWN = "▸ "
+"""before the winner's choice"""
 POLICY = "policy"
 """origin of what a policy proposed"""
 
@@ -111,14 +113,15 @@ def _chart(facts: Facts, agent: str, name: str) -> Chart | None:
     texts, indices = labels_of(facts, agent, name), chosen(facts, agent, name, facts.ok)
     rewards = np.array([trial.reward for trial in facts.ok])
     counts = Counter(indices)
+    winner = [] if facts.winner is None else chosen(facts, agent, name, [facts.winner])
     rows = []
-    for index in sorted(index for index, _ in counts.most_common(MOST_CHOICES)):
+    for index in sorted({*(index for index, _ in counts.most_common(MOST_CHOICES)), *(counts.keys() & winner)}):
         some = rewards[np.array(indices) == index]
         half = Z * float(some.std(ddof=1)) / len(some) ** 0.5 if len(some) > 1 else 0.0
         mean = float(some.mean())
         rows.append(
             {
-                "choice": f"{texts[index]} ({len(some)})",
+                "choice": f"{OWN if index in winner else ''}{texts[index]} ({len(some)})",
                 "mean": round(mean, 5),
                 "low": round(mean - half, 5),
                 "high": round(mean + half, 5),

@@ -58,7 +58,7 @@ def running(facts: Facts) -> Running:
             Chart("seconds", "Seconds of training a pipeline", rows, histogram("seconds", "seconds"), height=180)
         )
     else:
-        sentences.append("No times: nothing was trained, or it took none.")
+        sentences.append("No times of training: nothing was trained, or it took none.")
     cached = sum(trial.outcome.cached for trial in facts.trials)
     if cached:
         sentences.append(f"{cached} trials were pipelines that had been trained before, and took no time.")
