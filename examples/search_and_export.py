@@ -17,7 +17,7 @@ if __name__ == "__main__":  # worker processes import this file
     run = Path(sys.argv[1] if len(sys.argv) > 1 else "runs/example")
     small = ["--budget", "24", "--batch", "12", "--set", "proxy_epochs=1", "--set", "final_epochs=4"]
     for command in (
-        ["search", "digits-v0", "--run", str(run), *small],  # the default learner, `hybrid`, proposes
+        ["search", "digits-v0", "--run", str(run), *small],  # the default learner, `ma2ml_exact`, proposes
         ["retrain", str(run), "--top-k", "2", "--repeats", "1"],
         ["export", str(run)],
     ):

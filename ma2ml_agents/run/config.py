@@ -73,7 +73,7 @@ class RunConfig:
     """What `ma2ml search` was told, complete: what is the game's own is filled in."""
 
     game: str = always(Option("id of the game; `ma2ml list` shows them", "run", metavar="GAME"))
-    learner: str = always(Option("who proposes; `ma2ml list` shows them", "run", "hybrid", metavar="NAME"))
+    learner: str = always(Option("who proposes; `ma2ml list` shows them", "run", "ma2ml_exact", metavar="NAME"))
     budget: int = always(Option(
         "pipelines in all", "search", None, safe=True, metavar="N", hint=GAMES_OWN,
         later="pipelines in all, those that are done included",

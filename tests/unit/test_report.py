@@ -350,3 +350,15 @@ def test_the_winners_own_choice_is_marked_in_each_chart_of_choices(tmp_path, qui
         agent, _, name = chart.title.partition(", the")[0].partition(": ")
         values = facts.game.modules[agent].space.decode(facts.winner.proposal.codes[agent])
         assert own.startswith(OWN + label(values[name]))
+
+
+def test_a_table_has_no_noise_of_a_landscape_and_its_trainings_are_of_before(tmp_path, quick):
+    looked_up = written(make_run(tmp_path / "table", 48, game="trio-digits-v0", evaluator="table"))
+    assert "Each reward has noise" not in looked_up
+    assert "When it was trained for the table, a pipeline took" in looked_up
+    assert "ma2ml verify" in looked_up
+    synthetic = written(make_run(tmp_path / "surrogate", 48, evaluator="surrogate"))
+    assert "Each reward has noise of deviation 0.003" in synthetic
+    assert "ma2ml verify" not in synthetic
+    others = written(make_run(tmp_path / "others", 48, game="nasbench201-cifar10-v0", evaluator="table"))
+    assert "ma2ml verify" not in others, "nobody can train what others measured"

@@ -40,7 +40,8 @@ def about(facts: Facts) -> About:
         )
     else:
         told = facts.data.identity
-        data = [("name", told.name), ("digest", told.digest), ("classes", str(len(told.class_names)))]
+        data = [("name", told.name), ("digest", told.digest)]
+        data += [("classes", str(len(told.class_names)))] if told.class_names else []
         data += [(key, str(each)) for key, each in told.pixels.items()]
         data += [("changed", line) for line in facts.data.changed]
         if not facts.data.verified:

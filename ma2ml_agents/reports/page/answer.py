@@ -160,8 +160,10 @@ def _over_base(facts: Facts, winner: Trial) -> str:
 
 def _by_noise(facts: Facts, difference: float) -> str:
     """Whether a difference of two rewards is more than the noise of a synthetic landscape; "" where it has none or is none."""
-    if not isinstance(facts.game.evaluator, Surrogate) or not (noise := facts.game.evaluator.landscape.noise):
+    player = facts.game.evaluator  # of a run on a table, a stand-in
+    if facts.config.evaluator != "surrogate" or not isinstance(player, Surrogate) or not player.landscape.noise:
         return ""
+    noise = player.landscape.noise
     half = Z * noise * math.sqrt(2)
     sure = "more" if difference > half else "not more"
     return f" Each reward has noise of deviation {noise:g}: the difference is {sure} than that makes between equal pipelines."
@@ -188,8 +190,8 @@ def _retrained(facts: Facts, winner: Trial) -> tuple[str, str, str, list[tuple[s
     chosen = f"validation {title}" if made.select == "validation" else f"test {title}, which is optimistic"
     many = f"The {len(made.top)} trials" if len(made.top) > 1 else "The trial"
     how = (
-        f"{many} of highest {title} in the search, whatever their reward, were trained to the end; of these the winner has the "
-        f"highest {chosen}. Its figure is of it trained {made.trained}.{_beyond(facts, winner)}"
+        f"{many} with the best {title} in the search, whatever the reward, {'were' if len(made.top) > 1 else 'was'} trained to "
+        f"the end. The winner was chosen by {chosen}; its figure is of it trained {made.trained}.{_beyond(facts, winner)}"
     )
     rows = [
         (

@@ -49,8 +49,9 @@ def running(facts: Facts) -> Running:
     sentences, charts = [], []
     if seconds:
         low, middle, high = np.quantile(seconds, (0.05, 0.5, 0.95))
+        what = "A pipeline took" if facts.trained else "When it was trained for the table, a pipeline took"
         sentences.append(
-            f"A pipeline took {_spoken(middle)} (median; nine of ten between {_spoken(low)} and {_spoken(high)}), all together "
+            f"{what} {_spoken(middle)} (median; nine of ten between {_spoken(low)} and {_spoken(high)}), all together "
             f"{_spoken(sum(seconds))} of training."
         )
         rows = [{"seconds": round(each, 3)} for each in seconds]
@@ -92,7 +93,7 @@ def _idle(facts: Facts, busy: float) -> str:
     """How long workers had nothing to do, in a sentence."""
     clock = sum(seconds for _, seconds in facts.curves.seconds)
     if not facts.trained:
-        return "There were no workers: nothing was trained."
+        return "The search itself trained nothing and had no workers."
     workers = facts.config.workers
     if workers is None:
         return "How long workers were idle is not known: the run does not say how many there were (--workers)."

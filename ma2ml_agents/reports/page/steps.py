@@ -3,6 +3,8 @@
 import shlex
 
 from ma2ml_agents.reports.page.facts import Facts
+from ma2ml_env.games.named import NamedGame
+from ma2ml_env.registry import resolve
 
 
 def next_steps(facts: Facts, rising: bool) -> list[tuple[str, str]]:
@@ -51,7 +53,9 @@ def next_steps(facts: Facts, rising: bool) -> list[tuple[str, str]]:
     elif facts.trained:
         steps.append((f"ma2ml retrain {run}", "trains the best to the end, and beside what needs no search"))
     elif facts.config.evaluator == "table":
-        steps.append((f"ma2ml verify {run}", "trains the winners again, if the table is of trainings"))
+        named: NamedGame = resolve("games", facts.config.game)
+        if named.evaluator == "train":
+            steps.append((f"ma2ml verify {run}", "trains the five best again, and compares them with the table"))
     else:
         game = shlex.quote(facts.config.game)
         steps.append(
