@@ -11,6 +11,7 @@ their curves and test accuracies, become `results/live/GAME.npz`, which `ma2ml t
 
 import argparse
 import json
+import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -97,7 +98,8 @@ def as_markdown(rows: Sequence[Mapping[str, Any]], learners: Sequence[str]) -> s
     lines = [f"| learner | seeds | {' | '.join(COLUMNS)} | `{learners[0]}` above it at 50, 100 %, p |"]
     lines.append("|---" * (len(COLUMNS) + 3) + "|")
     for name, told in own.items():
-        cells = [f"{mean:.4f} ± {half:.4f}" for mean, half in map(mean_and_half, zip(*told.values(), strict=True))]
+        pairs = map(mean_and_half, zip(*told.values(), strict=True))
+        cells = [f"{mean:.4f}" + ("" if math.isnan(half) else f" ± {half:.4f}") for mean, half in pairs]
         against = ""
         if name != learners[0]:
             seeds = sorted(told.keys() & own[learners[0]].keys())

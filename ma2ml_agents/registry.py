@@ -13,8 +13,8 @@ from ma2ml_env.trial import GameSpec
 Config = TypeVar("Config", bound=Any)
 
 LEARNERS: dict[str, str] = {
-    "hybrid": "ma2ml_agents.hybrid:Hybrid",
     "ma2ml_exact": "ma2ml_agents.ma2ml_exact:MA2MLExact",
+    "hybrid": "ma2ml_agents.hybrid:Hybrid",
     "ma2ml": "ma2ml_agents.ma2ml:MA2ML",
     "ma2ml_paper": "ma2ml_agents.variants.ma2ml_paper:MA2MLPaper",
     "on_policy": "ma2ml_agents.variants.on_policy:OnPolicy",

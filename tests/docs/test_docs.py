@@ -133,7 +133,7 @@ def test_readme_is_short_and_says_first_what_a_stranger_asks():
     assert len(re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL).split()) <= 700
     assert text.count("![") == 1
     first = "\n".join(text.splitlines()[:10])
-    for word in ("image classification", "Optuna or Ray Tune", "`hybrid`"):
+    for word in ("image classification", "Optuna or Ray Tune", "`ma2ml_exact`"):
         assert word in first
 
 

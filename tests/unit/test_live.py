@@ -65,6 +65,7 @@ def test_the_first_learner_is_compared_with_the_others():
     text = live.as_markdown(rows, ["ours", "other"])
     assert "| `other` | 5 | 0.5000 ± 0.0000 |" in text
     assert "5 of 5 (0.03), 5 of 5 (0.03) |" in text
+    assert "| `ours` | 1 | 0.5000 | 0.6000 |" in live.as_markdown(rows[:1], ["ours"]), "one seed has no interval"
     assert live.compared([1.0, 2.0], [1.0, 2.0]) == (0, 1.0)
 
 
