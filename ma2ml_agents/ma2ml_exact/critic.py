@@ -97,6 +97,11 @@ class Critic:
                 self._targets = targets[self._over.rows]
                 self.open = (self.open**2 + self._over.variance(best.to(codes.dtype))) ** 0.5
 
+    @property
+    def effects_mean(self) -> Tensor:
+        """Mean of the effects, (size + 1 + F,)."""
+        return self._effects.mean
+
     def draw(self, noise: Tensor, spread: float) -> Draws:
         """Draws by white noise (self.noise, n), each a share `spread` of its way from the mean."""
         size = self._linear

@@ -108,6 +108,9 @@ class MA2MLExact:
         if not self.config.off_policy:
             self.replay.keep_newest(len(trials))
         metrics = self.critic.learn(*self._known(), self.generator, max(1, len(trials) // _BATCH))
+        if self.critic.knows and self.config.agents == "several":
+            credit = self.policies.credit(self.critic.effects_mean, torch.from_numpy(codes), self.config.mu)
+            metrics |= {f"credit/{agent}": value for agent, value in zip(self.joint.agents, credit, strict=True)}
         return {"reward": sum(rewards) / len(rewards), "updates": float(max(1, len(trials) // _BATCH)), **metrics}
 
     def _known(self) -> tuple[Tensor, Tensor]:

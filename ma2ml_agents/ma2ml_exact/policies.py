@@ -87,6 +87,17 @@ class Policies:
             logits = logits + (target + credit / lambda_ - logits) / step
         return logits
 
+    def credit(self, mean: Tensor, codes: Tensor, mu: float) -> list[float]:
+        """How far each agent's choices move the critic's mean, (size + 1 or more,), from eq. 3's baseline.
+
+        The baseline is the mean over its target policy; told is the mean of the absolute value over joint actions (n, L).
+        """
+        table = self._table(mean[:, None])[0]  # log-probabilities, and so values but for a constant of each decision
+        value = torch.where(table.isfinite(), table, 0.0)
+        baseline = ((value / mu).masked_fill(~table.isfinite(), -torch.inf).softmax(1) * value).sum(1)
+        gain = value.gather(1, self.places(codes).T).T - baseline
+        return [float(gain[:, columns].sum(1).abs().mean()) for columns in self._slices]
+
     def codes(self, places: Tensor, dtype: torch.dtype) -> Tensor:
         """Places (n, L) as codes: of an interval a position in the place's cell of the grid, uniformly."""
         if not self._intervals.any():

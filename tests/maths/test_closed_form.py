@@ -282,6 +282,20 @@ def test_policies_maximise_equation_12() -> None:
         assert objective(other) < best
 
 
+def test_credit_is_what_choices_are_worth_beyond_equation_3s_baseline() -> None:
+    policies, of, joint = policies_of(SPEC)
+    mean = torch.randn(of.size + 4, generator=seeded(3), dtype=torch.float64)
+    codes = random_codes(50, seed=4)
+    places, mu = policies.places(codes), 0.2
+    for agent, told in zip(joint.agents, policies.credit(mean, codes, mu), strict=True):
+        worth = torch.zeros(50, dtype=torch.float64)
+        for d in range(joint.slices[agent].start, joint.slices[agent].stop):
+            values = mean[of.offsets[d] : of.offsets[d] + of.sizes[d]]
+            rho = torch.exp(values / mu) / torch.exp(values / mu).sum()
+            worth += values[places[:, d]] - rho @ values
+        assert told == pytest.approx(float(worth.abs().mean()))
+
+
 def test_samples_have_the_probabilities_that_they_are_told_with() -> None:
     policies, own, joint = policies_of(SMALL)
     logits = torch.randn(own.size + 1, 1, generator=seeded(1), dtype=torch.float64)
