@@ -24,8 +24,8 @@ Z = 1.96
 """standard errors of a 95 % interval"""
 OWN = "▸ "
 """before the winner's choice"""
-POLICY = "policy"
-"""origin of what a policy proposed"""
+POLICIES = ("policy", "redraw")
+"""origins of what policies proposed"""
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def _chart(facts: Facts, agent: str, name: str) -> Chart | None:
 
 def _settled(facts: Facts) -> tuple[list[Settled], str]:
     """Of what policies proposed, or of all proposals where there are none."""
-    proposed = [trial for trial in facts.trials if trial.proposal.origin == POLICY]
+    proposed = [trial for trial in facts.trials if trial.proposal.origin in POLICIES]
     who = "the policies"
     if not proposed:
         proposed, who = list(facts.trials), "all proposers together (no policy has proposed any)"
