@@ -6,7 +6,7 @@ first that a learner chooses: means over seeds with 95 % intervals (Student's t)
 one how many seeds it wins and Wilcoxon's one-sided p at half and end.
 
 A search is an ordinary run in `--runs`, and goes on where it stopped; `--part k/n` plays a part of them. All trainings, with
-their curves and test accuracies, become `results/live/GAME.npz`, which `ma2ml table` can join with others.
+their test accuracies, become `results/live/GAME.npz`, which `ma2ml table` can join with others.
 """
 
 import argparse
@@ -121,7 +121,7 @@ def part(text: str) -> tuple[int, int]:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("game", help="a game that trains")
-    parser.add_argument("--budget", help="pipelines, if not the game's")
+    parser.add_argument("--budget", type=int, help="pipelines, if not the game's")
     parser.add_argument("--data", help="folder of the game's data set")
     parser.add_argument("--learners", nargs="+", default=list(LEARNERS))
     parser.add_argument("--seeds", type=int, default=5)
@@ -129,9 +129,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--part", type=part, default=(1, 1), help="k/n: the k-th of n parts of the searches")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "live", help="folder of GAME.json, .md and .npz")
     args = parser.parse_args(argv)
+    if args.seeds < 1:
+        parser.error(f"--seeds is at least 1, not {args.seeds}")
     k, n = args.part
     told = {"--budget": args.budget, "--data": args.data}
-    further = [word for name, value in told.items() if value for word in (name, value)]
+    further = [word for name, value in told.items() if value for word in (name, str(value))]
     searches = [(seed, learner) for seed in range(args.seeds) for learner in args.learners]
     place = {each: args.runs / args.game / f"{each[1]}-{each[0]}" for each in searches}
     for seed, learner in searches[k - 1 :: n]:
@@ -139,14 +141,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     if n > 1:
         return 0
     game = make_game(args.game, "surrogate")  # the same modules and protocol; nothing is trained here
-    rows = [
-        {
-            "learner": learner,
-            "seed": seed,
-            "levels": levels(trials_of(place[seed, learner]), game.protocol.batch, recipe_key(game)),
-        }
-        for seed, learner in searches
-    ]
+    budget, rows = args.budget or game.protocol.budget, []
+    for seed, learner in searches:
+        trials = trials_of(place[seed, learner])
+        if len(trials) != budget:
+            print(f"error: {place[seed, learner]} has {len(trials)} trials, and not {budget}", file=sys.stderr)
+            return 2
+        rows.append({"learner": learner, "seed": seed, "levels": levels(trials, game.protocol.batch, recipe_key(game))})
     text = as_markdown(rows, args.learners)
     args.out.mkdir(parents=True, exist_ok=True)
     kept = {**header(), "game": args.game, "budget": args.budget, "columns": COLUMNS, "rows": rows}

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ma2ml_env.evaluators.landscape import Floats, Ints, Landscape, Pair, Tables, variance_of_intervals
-from ma2ml_env.evaluators.means import Means, columns_of
+from ma2ml_env.evaluators.means import FEWEST, Means, by_kind
 from ma2ml_env.evaluators.peaks import Peaks
 
 
@@ -33,15 +33,15 @@ def build_tables(
     rng = np.random.default_rng([0x5A11, landscape.seed % 2**63])
     best = rng.integers(sizes)
     named = {a: tuple(kinds.get(a, ("",) * len(own))) for a, own in nvec.items()}
-    in_order = {a: tuple(ordered.get(a, (False,) * len(own))) for a, own in nvec.items()}
+    in_order = np.array([each for a, own in nvec.items() for each in ordered.get(a, (False,) * len(own))], dtype=bool)
     means = None
-    if landscape.means and (groups := columns_of(named, in_order, sizes)):
+    if landscape.means and (groups := by_kind(named, in_order & (sizes > 1), FEWEST)):
         means = Means(
             groups, sizes, agent, landscape.means, best, np.random.default_rng([0x3EA5, landscape.seed % 2**63])
         )
     apart = np.isin(np.arange(len(sizes)), means.columns if means else [])
     free = (sizes > 1) & ~apart
-    alike = _alike(named, free) if landscape.shared else []
+    alike = by_kind(named, free, 2) if landscape.shared else []
     for columns in alike:
         best[columns] = best[columns[0]]
     contested = _choose_contested(rng, free, [agent == i for i in range(len(nvec))], landscape.contested)
@@ -85,15 +85,6 @@ def build_tables(
         peaks=peaks,
         means=means,
     )
-
-
-def _alike(kinds: Mapping[str, Sequence[str]], free: NDArray[np.bool_]) -> list[Ints]:
-    """Columns of decisions of one kind, an array a kind of two or more."""
-    found: dict[tuple[str, str], list[int]] = {}
-    for column, name in enumerate((agent, kind) for agent, own in kinds.items() for kind in own):
-        if name[1] and free[column]:
-            found.setdefault(name, []).append(column)
-    return [np.array(each, dtype=np.int64) for each in found.values() if len(each) > 1]
 
 
 def _share(rng: np.random.Generator, main: list[Floats], columns: Ints, best: int, share: float) -> None:

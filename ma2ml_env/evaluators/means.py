@@ -46,21 +46,19 @@ class _Kind:
         return np.asarray(0.5 + self.distance * side)
 
 
-def columns_of(kinds: Mapping[str, Sequence[str]], ordered: Mapping[str, Sequence[bool]], sizes: Ints) -> list[Ints]:
-    """Columns of the joint code that act through their mean, an array a kind.
+def by_kind(kinds: Mapping[str, Sequence[str]], counted: NDArray[np.bool_], fewest: int) -> list[Ints]:
+    """Columns of the joint code whose decisions are of one kind, an array a kind.
 
     Args:
         kinds: agent -> name of the kind of each decision, "" of none; of all agents, in order.
-        ordered: agent -> whether each decision is ordered.
-        sizes: number of choices, (D,).
+        counted: which columns are looked at, (D,).
+        fewest: columns that a kind must have.
     """
-    names = [(agent, kind) for agent, own in kinds.items() for kind in own]
-    orders = [each for agent in kinds for each in ordered[agent]]
     found: dict[tuple[str, str], list[int]] = {}
-    for column, (name, order) in enumerate(zip(names, orders, strict=True)):
-        if name[1] and order and sizes[column] > 1:
+    for column, name in enumerate((agent, kind) for agent, own in kinds.items() for kind in own):
+        if name[1] and counted[column]:
             found.setdefault(name, []).append(column)
-    return [np.array(each, dtype=np.int64) for each in found.values() if len(each) >= FEWEST]
+    return [np.array(each, dtype=np.int64) for each in found.values() if len(each) >= fewest]
 
 
 class Means:

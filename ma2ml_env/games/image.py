@@ -20,9 +20,9 @@ _SMALL = Recipe(network=_network(4, (1, 3), 8), batch_size=64, cutout=8, drop_pa
 _SMALL_PROTOCOL = Protocol(budget=240, top_k=5, proxy_epochs=3, final_epochs=60, repeats=3)
 
 _LIKE_REAL: dict[str, Any] = {"centre": 0.85, "top": 0.94, "floor": 0.2, "noise": 0.009, "shared": 0.5, "means": 0.3}
-"""The landscape of version 1. Accuracies and noise are those of trio-digits-v0: its median, best and worst pipeline, and what
-two trainings of a good one differ by. That decisions of one kind share half of their effect, and means have as much variance
-as an agent there, is a choice."""
+"""The landscape of version 1. Accuracies and noise are near those of trio-digits-v0: median .83, best .93, worst .25, and a
+deviation of .010 between trainings of pipelines above .9. That decisions of one kind share half of their effect, and means
+have three tenths of the variance, is a choice."""
 
 DIGITS = NamedGame(
     id="digits-v0",

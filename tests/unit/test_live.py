@@ -15,8 +15,8 @@ GAME = "trio-digits-v0"
 
 def looked_up(run, game, learner, seed, further):
     """In place of some seconds a pipeline: the game's own table."""
-    words = ["search", game, "--run", str(run), "--learner", learner, "--seed", str(seed), "--budget", "96"]
-    assert ma2ml([*words, *further]) == 0
+    words = ["search", game, "--run", str(run), "--learner", learner, "--seed", str(seed)]
+    assert ma2ml([*words, *(further or ["--budget", "96"])]) == 0
 
 
 @pytest.fixture
@@ -25,8 +25,8 @@ def words(tmp_path, monkeypatch):
     return [GAME, "--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "out"), "--seeds", "2"]
 
 
-def test_searches_are_played_in_parts_compared_and_kept(tmp_path, words, monkeypatch):
-    words += ["--learners", "evolution", "random"]
+def test_searches_are_played_in_parts_compared_and_kept(tmp_path, words, monkeypatch, capsys):
+    words += ["--learners", "evolution", "random", "--budget", "96"]
     assert live.main([*words, "--part", "1/2"]) == 0
     assert sorted(each.name for each in (tmp_path / "runs" / GAME).iterdir()) == ["evolution-0", "evolution-1"]
     assert not (tmp_path / "out").exists()
@@ -37,6 +37,8 @@ def test_searches_are_played_in_parts_compared_and_kept(tmp_path, words, monkeyp
     assert [(row["learner"], row["seed"]) for row in told["rows"]] == [
         ("evolution", 0), ("random", 0), ("evolution", 1), ("random", 1),
     ]  # fmt: skip
+    assert live.main([*words, "--budget", "120"]) == 2, "what was played with another budget is no such search"
+    assert "has 96 trials, and not 120" in capsys.readouterr().err
     assert "| `evolution` | 2 |" in (tmp_path / "out" / f"{GAME}.md").read_text()
 
 
