@@ -6,7 +6,7 @@ first that a learner chooses: means over seeds with 95 % intervals (Student's t)
 one how many seeds it wins and Wilcoxon's one-sided p at half and end.
 
 A search is an ordinary run in `--runs`, and goes on where it stopped; `--part k/n` plays a part of them. All trainings, with
-their test accuracies, become `results/live/GAME.npz`, which `ma2ml table` can join with others.
+their test accuracies, become `results/live/GAME.npz`, which `ma2ml table` can join with others. `GAME.svg` draws the means.
 """
 
 import argparse
@@ -26,6 +26,7 @@ from scipy.stats import t as student
 from scipy.stats import wilcoxon
 
 from ma2ml_agents.cli.main import main as ma2ml
+from ma2ml_agents.reports.chart import Point, panels
 from ma2ml_agents.run.standing import Key, Standing, mean_reward, recipe_key
 from ma2ml_env.games.make import make_game
 from ma2ml_env.io.files import write_atomic
@@ -78,6 +79,23 @@ def levels(trials: Sequence[Trial], batch: int, key: Key) -> list[float]:
     return [mean_reward(trials[batch : 2 * batch]), *found, 0.0 if best is None else best.reward]
 
 
+def curve(trials: Sequence[Trial], batch: int, key: Key) -> list[Point]:
+    """Mean reward of the best `TOP_K` distinct pipelines of one search after each batch; of all, while there are fewer."""
+    standing, points = Standing(TOP_K, key), []
+    for first in range(0, len(trials), batch):
+        standing.add(trials[first : first + batch])
+        points.append((float(len(standing.trials)), standing.top_mean))
+    return points
+
+
+def picture(curves: Mapping[str, Sequence[Sequence[Point]]]) -> str:
+    """An SVG of each learner's mean curve over its seeds, which have equal batches."""
+    series = {
+        name: [(at[0][0], fmean(y for _, y in at)) for at in zip(*found, strict=True)] for name, found in curves.items()
+    }
+    return panels([(series, "pipelines trained", f"mean reward of the best {TOP_K}", ())])
+
+
 def mean_and_half(values: Sequence[float]) -> tuple[float, float]:
     """With half of a 95 % interval of Student's t; NaN of one value."""
     n = len(values)
@@ -127,7 +145,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--runs", type=Path, default=HERE / "runs" / "live", help="folder of the searches")
     parser.add_argument("--part", type=part, default=(1, 1), help="k/n: the k-th of n parts of the searches")
-    parser.add_argument("--out", type=Path, default=HERE / "results" / "live", help="folder of GAME.json, .md and .npz")
+    parser.add_argument(
+        "--out", type=Path, default=HERE / "results" / "live", help="folder of GAME.json, .md, .svg and .npz"
+    )
     args = parser.parse_args(argv)
     if args.seeds < 1:
         parser.error(f"--seeds is at least 1, not {args.seeds}")
@@ -141,18 +161,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     if n > 1:
         return 0
     game = make_game(args.game, "surrogate")  # the same modules and protocol; nothing is trained here
-    budget, rows = args.budget or game.protocol.budget, []
+    budget, batch, key = args.budget or game.protocol.budget, game.protocol.batch, recipe_key(game)
+    rows, curves = list[dict[str, Any]](), dict[str, list[list[Point]]]()
     for seed, learner in searches:
         trials = trials_of(place[seed, learner])
         if len(trials) != budget:
             print(f"error: {place[seed, learner]} has {len(trials)} trials, and not {budget}", file=sys.stderr)
             return 2
-        rows.append({"learner": learner, "seed": seed, "levels": levels(trials, game.protocol.batch, recipe_key(game))})
+        rows.append({"learner": learner, "seed": seed, "levels": levels(trials, batch, key)})
+        curves.setdefault(learner, []).append(curve(trials, batch, key))
     text = as_markdown(rows, args.learners)
     args.out.mkdir(parents=True, exist_ok=True)
     kept = {**header(), "game": args.game, "budget": args.budget, "columns": COLUMNS, "rows": rows}
     write_atomic(args.out / f"{args.game}.json", (json.dumps(kept) + "\n").encode())
     write_atomic(args.out / f"{args.game}.md", text.encode())
+    write_atomic(args.out / f"{args.game}.svg", (picture(curves) + "\n").encode())
     print(text)
     return keep(list(place.values()), args.out / f"{args.game}.npz")
 

@@ -40,6 +40,7 @@ def test_searches_are_played_in_parts_compared_and_kept(tmp_path, words, monkeyp
     assert live.main([*words, "--budget", "120"]) == 2, "what was played with another budget is no such search"
     assert "has 96 trials, and not 120" in capsys.readouterr().err
     assert "| `evolution` | 2 |" in (tmp_path / "out" / f"{GAME}.md").read_text()
+    assert ">evolution</text>" in (tmp_path / "out" / f"{GAME}.svg").read_text()
 
 
 def test_levels_are_of_distinct_pipelines_and_of_the_second_batch(tmp_path):
@@ -56,6 +57,18 @@ def test_levels_are_of_distinct_pipelines_and_of_the_second_batch(tmp_path):
         best_of_each = sorted(found.values())[-30:]
         assert level == pytest.approx(sum(best_of_each) / len(best_of_each))
     assert tops[0] < tops[-1]
+
+
+def test_the_picture_has_the_mean_over_seeds_after_each_batch(tmp_path, monkeypatch):
+    looked_up(tmp_path / "run", GAME, "evolution", 0, [])
+    trials, key = live.trials_of(tmp_path / "run"), recipe_key(make_game(GAME, "table"))
+    points = live.curve(trials, 24, key)
+    assert [x for x, _ in points] == [24, 48, 72, 96]
+    assert [points[at][1] for at in (0, 1, 3)] == live.levels(trials, 24, key)[1:4]
+    drawn = []
+    monkeypatch.setattr(live, "panels", lambda charts: drawn.append(charts[0][0]) or "")
+    live.picture({"a": [[(1.0, 0.5), (2.0, 0.6)], [(1.0, 0.7), (2.0, 1.0)]]})
+    assert drawn == [{"a": [(1.0, pytest.approx(0.6)), (2.0, pytest.approx(0.8))]}]
 
 
 def test_the_first_learner_is_compared_with_the_others():
