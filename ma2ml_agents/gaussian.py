@@ -71,13 +71,20 @@ class GaussianProcess:
             with torch.no_grad():
                 self.settings[-1].clamp_(min=math.log(_LEAST_NOISE))
 
-    def posterior(self, codes: Tensor, targets: Tensor) -> "Posterior":
-        """What trials tell of all joint actions: codes (N, L), targets (N,)."""
+    def posterior(self, codes: Tensor, targets: Tensor, worth: Tensor | None = None) -> "Posterior":
+        """What trials tell of all joint actions.
+
+        Args:
+            codes: of the trials, (N, L).
+            targets: (N,).
+            worth: by which the best of more than `MOST` trials are chosen, (N,); the targets unless told. If those are mostly
+                noise, they choose by noise.
+        """
         level, scale = _unit(targets)
         rows = torch.arange(len(codes))
         if len(codes) > MOST:
             half = MOST // 2
-            older = targets[:-half].argsort(descending=True, stable=True)[:half]
+            older = (targets if worth is None else worth)[:-half].argsort(descending=True, stable=True)[:half]
             rows = torch.cat([older, rows[-half:]])
             codes, targets = codes[rows], targets[rows]
         kernel = Kernel(self.nvec, self.settings.detach().clone())

@@ -119,7 +119,7 @@ class Joint:
             nvec, code = self.spec.nvec[agent], codes[agent]
             indices, positions = code[: len(nvec)], code[len(nvec) :]
             fits = len(indices) == len(nvec) and len(positions) == self.spec.intervals.get(agent, 0)
-            if not fits or not all(0 <= c < size for c, size in zip(indices, nvec, strict=True)):
+            if not fits or not all(0 <= c < n and c == int(c) for c, n in zip(indices, nvec, strict=True)):
                 raise ValueError(f"trial {number}: the code of {agent!r} does not fit its choices {nvec}: {code}")
             if not all(0 <= u <= 1 for u in positions):
                 raise ValueError(f"trial {number}: positions of {agent!r} lie in [0, 1]: {positions}")

@@ -10,6 +10,7 @@ learner proposes some at a time, and hears of those that have ended when it is a
 """
 
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from threading import Lock
@@ -38,10 +39,14 @@ _ALL = "all"
 class MA2MLSampler(optuna.samplers.BaseSampler):
     """A learner of this project as a sampler.
 
-    Failed trials count as the worst so far; pruned ones by the last value that they reported, or else the same. A study that is
-    loaded again is gone on with: the learner is told all of its trials first. Parameters that only some trials have, or whose
-    range changes, are refused, because all agents decide in one step. Until a first trial has ended, parameters are random,
-    unless `search_space` is given.
+    Failed trials count as the worst so far; pruned ones by the last value that they reported, or else the same. An infinite
+    value counts as the best so far where it is good, as a failure where it is bad. Trials whose parameters lie outside the
+    space are left out. A study that is loaded again is gone on with: the learner is told all of its trials first. A second
+    study that the same sampler is given has a new learner.
+
+    Parameters that only some trials have, or whose range changes, are refused, because all agents decide in one step. Until a
+    first trial has ended, parameters are random, unless `search_space` is given. Threads share one learner (`n_jobs`); a
+    forked process has its own, with another seed. The sampler can be pickled.
 
     Args:
         learner: its name; `ma2ml list` shows them. Without parameters that are intervals any will do.
@@ -72,11 +77,21 @@ class MA2MLSampler(optuna.samplers.BaseSampler):
         self._given = None if search_space is None else _many_valued(search_space)
         self._random = optuna.samplers.RandomSampler(seed)
         self._seed = _fresh() if seed is None else seed
+        self._process = os.getpid()
         self._lock = Lock()  # trials of one study may be asked for by several threads
         self._forget()
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_lock"}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        vars(self).update(state)
+        self._lock = Lock()
+
     def _forget(self) -> None:
         self._space: dict[str, BaseDistribution] = {}
+        self._study: tuple[str, Any] | None = None
+        """name and direction of the study that the learner knows"""
         self._waiting = list[Proposal]()
         """proposals that no trial has taken"""
         self._taken = dict[int, Proposal]()
@@ -84,10 +99,15 @@ class MA2MLSampler(optuna.samplers.BaseSampler):
         self._told = set[int]()
 
     def reseed_rng(self) -> None:
-        """Go on with other random numbers; the learner is told everything anew."""
-        self._random.reseed_rng()
-        self._seed = _fresh()
-        self._forget()
+        """Go on with other random numbers. Optuna calls it before each trial of a thread, so the learner stays.
+
+        In another process than the sampler's there is a new learner, with another seed, which is told everything anew.
+        """
+        with self._lock:
+            self._random.reseed_rng()
+            if self._process != os.getpid():
+                self._process, self._seed = os.getpid(), _fresh()
+                self._forget()
 
     def infer_relative_search_space(self, study: "optuna.Study", trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """All parameters of the trials so far, or those that were given.
@@ -122,8 +142,10 @@ class MA2MLSampler(optuna.samplers.BaseSampler):
         if not search_space:
             return {}
         with self._lock:
-            if search_space != self._space:
+            known = (study.study_name, study.direction)
+            if search_space != self._space or known != self._study:
                 self._begin(search_space)
+                self._study = known
             if not self._waiting:
                 self._tell(study)
                 self._waiting = self._learner.ask(self._batch)
@@ -169,25 +191,30 @@ class MA2MLSampler(optuna.samplers.BaseSampler):
 
     def _tell(self, study: "optuna.Study") -> None:
         """Tell the learner of trials that have ended since, in their order, some at a time."""
-        ended = study.get_trials(deepcopy=False, states=_ENDED)
+        ended = [trial for trial in study.get_trials(deepcopy=False, states=_ENDED) if self._holds(trial)]
         sign = 1.0 if study.direction == optuna.study.StudyDirection.MAXIMIZE else -1.0
         rewards = {trial.number: sign * value for trial in ended if (value := _value(trial)) is not None}
-        worst = min(rewards.values(), default=None)
-        new = [trial for trial in ended if trial.number not in self._told and self._space.keys() <= trial.params.keys()]
+        finite = [reward for reward in rewards.values() if math.isfinite(reward)]
+        worst, best = min(finite, default=None), max(finite, default=None)
+        new = [trial for trial in ended if trial.number not in self._told]
         told = list[Trial]()
         for trial in new:
-            if worst is None:  # nothing is known yet that it could be as bad as
+            if worst is None or best is None:  # nothing is known yet that it could be as bad as
                 continue
             proposal = self._taken.pop(trial.number, None)
             codes = self._codes(trial.params)
             if proposal is None or self._values(proposal) != {name: trial.params[name] for name in self._space}:
                 proposal = Proposal(codes, origin="user")
-            ok = trial.number in rewards
-            outcome = Outcome() if ok else Outcome(status="failed", error="CRASH")
-            told.append(Trial(trial.number, trial.number, proposal, outcome, rewards.get(trial.number, worst)))
+            reward = rewards.get(trial.number, -math.inf)
+            outcome = Outcome() if reward > -math.inf else Outcome(status="failed", error="CRASH")
+            told.append(Trial(trial.number, trial.number, proposal, outcome, min(max(reward, worst), best)))
             self._told.add(trial.number)
         for start in range(0, len(told), self._batch):
             self._learner.tell(told[start : start + self._batch])
+
+    def _holds(self, trial: FrozenTrial) -> bool:
+        """Whether it has all parameters, each inside the space."""
+        return all(name in trial.params and _inside(d, trial.params[name]) for name, d in self._space.items())
 
     def _values(self, proposal: Proposal) -> dict[str, Any]:
         return {
@@ -237,7 +264,7 @@ class _Parameter:
             value = math.exp(value) if d.log else value
             if d.step is not None:
                 value = d.low + round((value - d.low) / d.step) * d.step
-            value = min(max(value, d.low), d.high)
+        value = min(max(value, d.low), d.high)  # sums of steps are rounded, as .1 + .2 is
         return int(value) if isinstance(d, IntDistribution) else float(value)
 
     def place(self, value: Any) -> float:
@@ -265,11 +292,17 @@ def _one_objective(study: "optuna.Study") -> None:
 
 
 def _value(trial: FrozenTrial) -> float | None:
-    """What came of it, or what it reported last; None of neither."""
+    """What came of it, or what it reported last; None of neither, and of NaN."""
     value = trial.value if trial.state == TrialState.COMPLETE else None
     if trial.state == TrialState.PRUNED and trial.intermediate_values:
         value = trial.intermediate_values[max(trial.intermediate_values)]
-    return value if value is not None and math.isfinite(value) else None
+    return None if value is None or math.isnan(value) else value
+
+
+def _inside(distribution: Any, value: Any) -> bool:
+    if isinstance(distribution, CategoricalDistribution):
+        return any(value == choice for choice in distribution.choices)
+    return isinstance(value, (int, float)) and bool(distribution.low <= value <= distribution.high)
 
 
 def _many_valued(space: Mapping[str, BaseDistribution]) -> dict[str, BaseDistribution]:

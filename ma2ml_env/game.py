@@ -168,10 +168,17 @@ class Game(Playable):
         waiting = [job for job in jobs if job.number not in outcomes]
         with closing(self.evaluator.evaluate(waiting)) as arriving:  # an error here cancels what is still at work
             for index, outcome in arriving:
+                if not 0 <= index < len(waiting) or waiting[index].number in outcomes:
+                    raise RuntimeError(
+                        f"the evaluator gave an outcome of job {index}, which is none of the {len(waiting)} "
+                        "or had one before"
+                    )
                 number = waiting[index].number
                 outcomes[number] = outcome
                 if on_outcome is not None:
                     on_outcome(number, outcome)
+        if missing := [index for index, job in enumerate(waiting) if job.number not in outcomes]:
+            raise RuntimeError(f"the evaluator gave no outcome of the jobs {missing}")
         return [
             Trial(job.number, job.seed, proposal, outcomes[job.number], float(self.reward(outcomes[job.number])))
             for job, proposal in zip(jobs, proposals, strict=True)

@@ -222,7 +222,7 @@ def check_learner(make: Callable[[], _Learner], spec: GameSpec, batches: int = 3
         assert nothing == [], f"ask(0) must return [], not {nothing!r}"
         metrics = each.tell([])
         assert metrics == {}, f"tell([]) must return {{}} and learn nothing, not {metrics!r}"
-    number = itertools.count()
+    number, begun = itertools.count(), copy.deepcopy(learner.state_dict())
     for _ in range(batches):
         proposals = learner.ask(batch)
         assert len(proposals) == batch, f"ask({batch}) must return {batch} proposals, not {len(proposals)}"
@@ -248,6 +248,18 @@ def check_learner(make: Callable[[], _Learner], spec: GameSpec, batches: int = 3
     for told in ([], foreign, [failed], [foreign[1]] * 3):
         assert learner.tell(told) == later.tell(told), f"a restored learner learns differently from {len(told)} trials"
         assert _as_json(learner.ask(batch)) == _as_json(later.ask(batch)), "a restored learner proposes differently"
+    learner.load_state_dict(begun)  # as where a batch that it was told is taken back
+    fresh = make()
+    fresh.load_state_dict(begun)
+    for _ in range(2):
+        proposals = learner.ask(batch)
+        assert _as_json(proposals) == _as_json(fresh.ask(batch)), (
+            "a learner that is taken back to its beginning knows more"
+        )
+        trials = [_trial(next(number), proposal) for proposal in proposals]
+        assert learner.tell(trials) == fresh.tell(trials), (
+            "a learner that is taken back to its beginning learns differently"
+        )
 
 
 def _check_proposal(proposal: Proposal, spec: GameSpec) -> None:

@@ -33,15 +33,15 @@ class GameSpec:
     """All that a learner may know of a game.
 
     Raises:
-        ValueError: if `kinds` or `ordered` do not fit `nvec`; the agent is named.
+        ValueError: if a number is out of its range, or `intervals`, `kinds` or `ordered` do not fit `nvec`; the agent is named.
     """
 
     nvec: Mapping[str, tuple[int, ...]]
-    """agent -> number of choices of each of its decisions"""
+    """agent -> number of choices of each of its decisions, at least 1"""
     state_dim: int = 8
     """length of each agent's random state S_i (paper, section 3.2)"""
     intervals: Mapping[str, int] = field(default_factory=dict)
-    """agent -> number of its intervals; agents without any are left out"""
+    """agent -> number of its intervals, at least 1; agents without any are left out"""
     kinds: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """agent -> kind of each of its decisions; choices of decisions of one kind may mean the same. "" is of no kind; agents
     whose decisions have none are left out"""
@@ -52,6 +52,14 @@ class GameSpec:
     where nothing is. Not stored"""
 
     def __post_init__(self) -> None:
+        if self.state_dim < 0:
+            raise ValueError(f"state_dim is at least 0, not {self.state_dim}")
+        for agent, choices in self.nvec.items():
+            if any(size < 1 for size in choices):
+                raise ValueError(f"decisions of agent {agent!r} have at least 1 choice each, not {tuple(choices)}")
+        for agent, count in self.intervals.items():
+            if agent not in self.nvec or count < 1:
+                raise ValueError(f"intervals of agent {agent!r}: at least 1, and of an agent of nvec, not {count}")
         for name, told in (("kinds", self.kinds), ("ordered", self.ordered)):
             for agent, each in told.items():
                 if len(each) != len(self.nvec.get(agent, ())):
@@ -249,6 +257,14 @@ class Trial:
 def code_of(row: Sequence[float], decisions: int) -> Code:
     """A code of plain numbers from a row of which the first `decisions` entries are indices, in floats perhaps."""
     return (*map(int, row[:decisions]), *row[decisions:])
+
+
+def split_row(row: Sequence[int], nvec: Mapping[str, Sequence[int]]) -> dict[str, Code]:
+    """A row of all agents' indices, agent after agent, as a code for each."""
+    codes, first = dict[str, Code](), 0
+    for agent, sizes in nvec.items():
+        codes[agent], first = tuple(row[first : first + len(sizes)]), first + len(sizes)
+    return codes
 
 
 def _without_none(data: Any, name: str) -> Any:

@@ -154,9 +154,13 @@ def verify(
         told: dict[str, Any] = {**options, "progress": str(progress), "test": table.tests is not None}
         trainer = Train(replace(source, digest=digest), **told)
         trainer.check()
-    evaluator = place(trainer, live.placement())
     folder.mkdir(exist_ok=True)
     lock = FolderLock(folder / "verify.lock")
+    try:
+        evaluator = place(trainer, live.placement())
+    except BaseException:
+        lock.release()
+        raise
     try:
         here = made_with(None if live.engine == "ray" else live.device)
         results = Results(folder / "results.jsonl", digest, made=here)
@@ -235,7 +239,7 @@ def _winner(game: Game, table: Measured, trial: Trial, fresh: bool, mean: bool) 
     now = float(table.mean_curves[point[0], -1] if mean else table.values[point[0], repeat])
     if trial.outcome.fidelity == table.fidelity and trial.outcome.accuracy != now:
         raise ValueError(
-            f"trial {trial.number} was told an accuracy of {trial.outcome.accuracy:.4f}, and the table has {now:.4f}: it has "
+            f"trial {trial.number} was told an accuracy of {trial.outcome.accuracy!r}, and the table has {now!r}: it has "
             "changed since the search"
         )
     if fresh:

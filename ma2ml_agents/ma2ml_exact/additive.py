@@ -77,12 +77,8 @@ class Additive:
         self.effects, self.meaning = effects, meaning
         self.weights = Weights(math.log(len(effects.sizes)))
         self.turn = 0
-        self._moves = [
-            "noise",
-            *["order"] * effects.in_order,
-            *["tie"] * effects.tied,
-            *["meaning"] * (meaning.size > 0),
-        ]
+        has = {"noise": True, "order": effects.in_order, "tie": effects.tied, "meaning": meaning.size > 0}
+        self._moves = [name for name, there in has.items() if there]
         self._seen, self.meant = torch.empty(0, 0), torch.empty(0, meaning.size, dtype=torch.float64)
         self._gram = torch.zeros([effects.size + 1 + meaning.size] * 2, dtype=torch.float64)
 
@@ -113,11 +109,8 @@ class Additive:
         """X^T y, y^T y and N. X^T X is kept: of whole numbers and parts, so counting on gives the bits of counting anew."""
         before = len(self._seen)
         if not before or before > len(codes) or not torch.equal(codes[:before], self._seen):
-            before, self._gram, self.meant = (
-                0,
-                torch.zeros_like(self._gram),
-                self.meant[:0],
-            )  # the oldest were forgotten
+            before, self._gram = 0, torch.zeros_like(self._gram)  # the oldest were forgotten
+            self.meant = self.meant[:0]
         for first in range(before, len(codes), _AT_ONCE):
             x = self.rows(codes[first : first + _AT_ONCE])
             self._gram += x.T @ x

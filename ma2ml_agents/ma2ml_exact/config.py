@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from ma2ml_agents.returns import TARGETS
 from ma2ml_env.io.settings import check_ranges
 
+_TARGETS = [name for name in TARGETS if name != "raw"]  # rewards have to be in their deviations
+
 
 @dataclass(frozen=True)
 class ExactConfig:
@@ -20,7 +22,7 @@ class ExactConfig:
     mu: float = 0.002
     """temperature of the target policies, which answer the critic's mean"""
     targets: str = "blend"
-    """what the critic learns of the rewards: raw, standardised, ranks or blend"""
+    """what the critic learns of the rewards: standardised, ranks or blend"""
     ties: bool = True
     """whether decisions of one kind may share effects"""
     order: bool = True
@@ -43,7 +45,11 @@ class ExactConfig:
             self,
             positive=("lambda_", "mu"),
             at_least_one=("credit_steps",),
-            choices={"targets": TARGETS, "agents": ("several", "one"), "credit": ("exact", "joint")},
+            choices={
+                "targets": _TARGETS,
+                "agents": ("several", "one"),
+                "credit": ("exact", "joint"),
+            },
         )
         if self.credit == "joint" and (self.interactions or self.features):
             raise ValueError(

@@ -53,72 +53,70 @@ class Critic:
         self._joint, self._additive = joint, Additive(self.effects, self.meaning)
         self._process = GaussianProcess(joint.nvec) if interactions else None
         self._linear = self.effects.size + 1 + self.meaning.size
-        self.noise = self._linear + FEATURES + MOST
+        self.noise_size = self._linear + FEATURES + MOST
         """numbers of white noise that a draw takes"""
+        self._waited = 0
+        self._forget()
+
+    def _forget(self) -> None:
+        """Stand where no trial was seen; settings stay."""
         self.knows = False
         """whether there is anything to draw: trials of different worth"""
         self.open = 1.0
         """what trials leave open: deviation of the value of the action that they speak for, in deviations of the targets"""
         self.interactions = 0.0 if self._process is None else self._process.share
         """share of what effects leave over that is interactions, by what makes the trials likeliest; the rest is noise"""
-        self.meanings = 0.0
+        self.features = 0.0
         """deviation of what features are worth to the trials, in deviations of the targets"""
-        self._waited = 0
 
     def learn(self, codes: Tensor, targets: Tensor, generator: torch.Generator, batches: int) -> dict[str, float]:
         """Fit to trials, of which so many batches are new: codes (N, L), targets (N,)."""
         self.see(codes, targets, batches, generator)
         weights = {f"log_{name}": value for name, value in vars(self._additive.weights).items()}
-        return {**weights, "open": self.open, "features": self.meanings, "interactions": self.interactions}
+        return {**weights, "open": self.open, "features": self.features, "interactions": self.interactions}
 
     def see(self, codes: Tensor, targets: Tensor, batches: int = 0, generator: torch.Generator | None = None) -> None:
-        """Take in trials; as many steps of all settings as there are new batches."""
+        """Take in trials; as many steps of all settings as there are new batches, of interactions by a generator."""
+        self._forget()
         self.knows = len(targets) > 1 and bool(targets.std(correction=0) > 0)
         if not self.knows:
-            self.open = 1.0
             return
         self._effects = self._additive.fit(codes, targets, batches)
         if self.meaning.size:
-            self.meanings = float(
-                (self._additive.meant @ self._effects.mean[self.effects.size + 1 :]).std(correction=0)
-            )
-        best = self.effects.best(self._effects.mean)
-        self.open = self._effects.deviation(self._additive.rows(best.to(codes.dtype))[0])
+            worth = self._additive.meant @ self._effects.mean[self.effects.size + 1 :]
+            self.features = float(worth.std(correction=0))
+        best = self.effects.best(self._effects.mean).to(codes.dtype)
+        self.open = self._effects.deviation(self._additive.rows(best)[0])
         if self._process is not None:
             rest = targets - self._values(codes, self._additive.meant, self._effects.mean[:, None])[:, 0]
             if generator is not None:
-                self._waited += 1
+                self._waited += batches
                 if self.interactions >= _LEAST or self._waited >= _SELDOM:
                     self._process.learn(codes, rest, generator, batches)
                     self._waited = 0
             self.interactions = self._process.share
             if self.interactions >= _LEAST:
-                self._over = self._process.posterior(codes, rest)
+                self._over = self._process.posterior(codes, rest, worth=targets)
                 self._targets = targets[self._over.rows]
-                self.open = (self.open**2 + self._over.variance(best.to(codes.dtype))) ** 0.5
+                self.open = (self.open**2 + self._over.variance(best)) ** 0.5
 
     @property
     def effects_mean(self) -> Tensor:
-        """Mean of the effects, (size + 1 + F,)."""
+        """Mean of the effects, (size + 1 + F,), once it `knows` anything."""
         return self._effects.mean
 
     def draw(self, noise: Tensor, spread: float) -> Draws:
-        """Draws by white noise (self.noise, n), each a share `spread` of its way from the mean."""
+        """Draws by white noise (noise_size, n), each a share `spread` of its way from the mean; once it `knows` anything."""
         size = self._linear
         effects = self._effects.mean[:, None] + spread * self._effects.deviations(noise[:size])
         together = list[Functions | Meant]()
-        if self.meanings >= _MEANS:
+        if self.features >= _MEANS:
             together.append(Meant(self.meaning, effects[self.effects.size + 1 :], self._joint))
         if self.interactions < _LEAST:
             return Draws(effects, together)
         left = self._targets[:, None] - self._values(self._over.codes, self._additive.meant[self._over.rows], effects)
         rest, basis = noise[size : size + FEATURES + len(left)], seeded(len(left))
         return Draws(effects, [*together, Functions(self._over, left, rest, spread, basis)])
-
-    def mean(self, codes: Tensor) -> Tensor:
-        """What joint actions (n, L) are expected to be worth, (n,)."""
-        effects = self._values(codes, self.meaning(codes), self._effects.mean[:, None])[:, 0]
-        return effects if self.interactions < _LEAST else effects + self._over.mean(codes)
 
     def _values(self, codes: Tensor, meant: Tensor, effects: Tensor) -> Tensor:
         """Sums (N, n) of effects (size + 1 + F, n) at joint actions (N, L) with features (N, F)."""
@@ -129,9 +127,9 @@ class Critic:
     def state_dict(self) -> dict[str, Any]:
         """Exact state, but for the trials."""
         state: dict[str, Any] = {"weights": dict(vars(self._additive.weights)), "turn": self._additive.turn}
-        return (
-            state if self._process is None else {**state, "process": self._process.state_dict(), "waited": self._waited}
-        )
+        if self._process is not None:
+            state |= {"process": self._process.state_dict(), "waited": self._waited}
+        return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Inverse of `state_dict`; then it has to `see` the trials."""
@@ -139,4 +137,5 @@ class Critic:
         self._additive.weights = Weights(**{name: float(value) for name, value in state["weights"].items()})
         if self._process is not None:
             self._process.load_state_dict(state["process"])
-            self.interactions, self._waited = self._process.share, int(state["waited"])
+            self._waited = int(state["waited"])
+        self._forget()

@@ -84,7 +84,7 @@ class MA2MLExact:
             return self.policies.codes(places, dtype), log_probs
         mu = c.mu * heat
         lambda_ = max(c.lambda_ * self.critic.open, mu if heat > 1.0 else 0.0)  # or it would stop the heat
-        temperature, noise = 1.0 / (1.0 / lambda_ + 1.0 / mu), noise_of(keys, self.critic.noise)
+        temperature, noise = 1.0 / (1.0 / lambda_ + 1.0 / mu), noise_of(keys, self.critic.noise_size)
         effects, together = self.critic.draw(noise, temperature / lambda_)
         if c.credit == "joint":
             mean, drawn = (self.critic.draw(noise, share).effects for share in (0.0, 1.0))
@@ -107,11 +107,12 @@ class MA2MLExact:
         self.replay.add(codes, states, rewards)
         if not self.config.off_policy:
             self.replay.keep_newest(len(trials))
-        metrics = self.critic.learn(*self._known(), self.generator, max(1, len(trials) // _BATCH))
+        batches = max(1, len(trials) // _BATCH)
+        metrics = self.critic.learn(*self._known(), self.generator, batches)
         if self.critic.knows and self.config.agents == "several":
             credit = self.policies.credit(self.critic.effects_mean, torch.from_numpy(codes), self.config.mu)
             metrics |= {f"credit/{agent}": value for agent, value in zip(self.joint.agents, credit, strict=True)}
-        return {"reward": sum(rewards) / len(rewards), "updates": float(max(1, len(trials) // _BATCH)), **metrics}
+        return {"reward": sum(rewards) / len(rewards), "updates": float(batches), **metrics}
 
     def _known(self) -> tuple[Tensor, Tensor]:
         """Codes (N, L) and targets (N,) of the trials that are learned from."""

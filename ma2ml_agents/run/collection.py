@@ -23,6 +23,7 @@ Codes of one pipeline are trained once a repeat. What a learner proposes is a se
 """
 
 import json
+import math
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -36,7 +37,7 @@ from ma2ml_env.game import Game
 from ma2ml_env.io.files import write_atomic
 from ma2ml_env.io.reading import check_fields, read_json
 from ma2ml_env.recipe import content_key
-from ma2ml_env.trial import Code
+from ma2ml_env.trial import Code, split_row
 
 MOST = 1_000_000
 """pipelines of a suite: more are a slip"""
@@ -115,6 +116,7 @@ def listed(suite: Suite, game: Game, beside: Path) -> list[Mapping[str, Code]]:
         try:
             for codes in _codes(entry, game, beside):
                 found.setdefault(pipeline_key(game, codes), codes)
+                _check_number(len(found))
         except ValueError as error:
             raise ValueError(f"{suite.name}: [[pipelines]] number {number}: {error}") from None
     return list(found.values())
@@ -159,9 +161,9 @@ def _codes(entry: Mapping[str, Any], game: Game, beside: Path) -> Iterator[Mappi
         if game.spec.intervals:
             raise ValueError("a game with intervals has no grid")
         sizes = [size for each in nvec.values() for size in each]
-        _check_number(_product(sizes))
+        _check_number(math.prod(sizes))
         for joint in product(*map(range, sizes)):
-            yield _split(joint, nvec)
+            yield split_row(joint, nvec)
     elif kind == "random":
         _check_number(told["number"])
         for proposal in make_learner("random", game.spec, seed=told["seed"]).ask(told["number"]):
@@ -176,18 +178,3 @@ def _codes(entry: Mapping[str, Any], game: Game, beside: Path) -> Iterator[Mappi
 def _check_number(number: int) -> None:
     if not 1 <= number <= MOST:
         raise ValueError(f"from 1 to {MOST:,} pipelines, not {number:,}")
-
-
-def _product(sizes: Sequence[int]) -> int:
-    found = 1
-    for size in sizes:
-        found *= size
-    return found
-
-
-def _split(joint: Sequence[int], nvec: Mapping[str, Sequence[int]]) -> dict[str, Code]:
-    found: dict[str, Code] = {}
-    rest = tuple(joint)
-    for agent, sizes in nvec.items():
-        found[agent], rest = rest[: len(sizes)], rest[len(sizes) :]
-    return found

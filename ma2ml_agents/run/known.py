@@ -4,7 +4,6 @@ Pipelines to start from are its first trials: they are trained, count, and the l
 `informed.py` says how it is told of another run's, which are not trained again.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -64,8 +63,8 @@ def check_known(game: Playable, start: Sequence[Mapping[str, Code]], learned: Se
     """
     for name, rows in ((START, start), ("learned", [each.codes for each in learned])):
         for number, codes in enumerate(rows):
-            if not _fits(codes, game.spec):
-                raise ValueError(f"{name}: pipeline {number} does not fit the game: {dict(codes)}")
+            if wrong := _wrong(codes, game.spec):
+                raise ValueError(f"{name}: pipeline {number} does not fit the game: {wrong}")
     if len(start) > budget:
         raise ValueError(f"there are {len(start)} pipelines to start from, more than the budget of {budget}")
     first: dict[str, int] = {}
@@ -80,10 +79,18 @@ def pipeline_key(game: Playable, codes: Mapping[str, Code]) -> str:
     return str(sorted(codes.items())) if recipe is None else recipe.key
 
 
-def _fits(codes: Mapping[str, Code], spec: GameSpec) -> bool:
-    return codes.keys() == spec.nvec.keys() and all(
-        len(codes[agent]) == len(sizes) + spec.intervals.get(agent, 0)
-        and all(isinstance(c, int) and 0 <= c < size for c, size in zip(codes[agent], sizes, strict=False))
-        and all(0.0 <= u <= 1.0 and math.isfinite(u) for u in codes[agent][len(sizes) :])
-        for agent, sizes in spec.nvec.items()
-    )
+def _wrong(codes: Mapping[str, Code], spec: GameSpec) -> str:
+    """What keeps a joint code from being one of this game; nothing if it is."""
+    if codes.keys() != spec.nvec.keys():
+        return f"it has the agents {', '.join(codes)}, not {', '.join(spec.nvec)}"
+    for agent, sizes in spec.nvec.items():
+        code, length = codes[agent], len(sizes) + spec.intervals.get(agent, 0)
+        if len(code) != length:
+            return f"the code of agent {agent!r} has {len(code)} numbers, not {length}"
+        for place, (choice, size) in enumerate(zip(code, sizes, strict=False)):
+            if not isinstance(choice, int) or not 0 <= choice < size:
+                return f"number {place} of agent {agent!r} is an int from 0 to {size - 1}, not {choice!r}"
+        for position in code[len(sizes) :]:
+            if not 0.0 <= position <= 1.0:
+                return f"a position of agent {agent!r} lies in [0, 1], and {position!r} does not"
+    return ""

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ma2ml_agents.learner import Learner
+from ma2ml_agents.learner import Learner, Saves
 from ma2ml_agents.registry import EARLIER, registry_name
 from ma2ml_agents.run.guard import tell
 from ma2ml_agents.run.informed import Informed, check_informed, due
@@ -93,13 +93,18 @@ def search(
 
     Raises:
         NoTime: a RuntimeError; if the time was over before the reward of any pipeline was known.
-        ValueError: if the budget or the batch is below 1; if the stored run has another game, learner class, batch or seed;
+        ValueError: if the budget or the batch is below 1, or `seconds` not above 0; if a learner without `state_dict` and
+            `load_state_dict` is to be stored; if the stored run has another game, learner class, batch or seed;
             if the learner does not propose again what is stored; if the budget ends within a batch that is proposed already;
             if a code of `start` does not fit, stands there twice, or the budget is too small for all.
         OSError: if the store cannot be written. What was acknowledged is stored, and the search can be resumed.
     """
     if budget < 1 or batch < 1:
         raise ValueError(f"budget and batch are at least 1, not {budget} and {batch}")
+    if store is not None and not isinstance(learner, Saves):
+        raise ValueError(
+            f"a search that is stored needs a learner with state_dict and load_state_dict, not {learner!r}"
+        )
     game = game if isinstance(game, Playable) else SomebodysGame(game)
     check_known(game, start, learned, budget)
     if learned:

@@ -92,7 +92,7 @@ def make_game(
     told = sort_options(named, evaluator, options, source=source, placement=placement, seed=seed)
     agents = _modules(named, modules)
     limit = named.flops_limit if flops_limit is None else flops_limit
-    shared = _reward(reward, limit, metric)
+    shared = _reward(reward, limit, metric, told=flops_limit is not None)
     player: Evaluator
     if evaluator == "surrogate":
         scale = {"flops": limit} if limit and "flops" not in told.player else {}
@@ -181,6 +181,8 @@ def _modules(named: NamedGame, wanted: Sequence[str | Module] | None) -> list[Mo
     own = {module.name: module for name, settings in named.modules for module in [resolve("modules", name)(**settings)]}
     if wanted is None:
         return list(own.values())
+    if isinstance(wanted, str):
+        raise ValueError(f"modules is a list of modules, as in [{wanted!r}], not {wanted!r}")
     chosen: list[Module] = []
     for item in wanted:
         if not isinstance(item, str):
@@ -190,8 +192,11 @@ def _modules(named: NamedGame, wanted: Sequence[str | Module] | None) -> list[Mo
     return chosen
 
 
-def _reward(reward: str | Reward | None, limit: float | None, metric: str) -> Reward:
+def _reward(reward: str | Reward | None, limit: float | None, metric: str, *, told: bool) -> Reward:
+    """The reward; `told` says that the limit is no game's own."""
     resolve("metrics", metric)  # an unknown one is an error here, with the closest name
+    if told and reward not in (None, "flops", "hard"):
+        raise ValueError(f"flops_limit is for the rewards flops and hard, and the reward is {reward!r}")
     if metric != "accuracy" and reward not in (None, "accuracy", "flops", "hard"):
         raise ValueError(
             f"metric {metric} is for the rewards accuracy, flops and hard; {reward} reads an outcome itself"

@@ -38,8 +38,8 @@ def not_told_apart(repeats: Values, z: float = 1.96, neighbours: int = 200) -> N
     """Which points their measurements do not tell from the best one.
 
     A deviation of a few measurements says little, and the noise is larger where accuracy is low, so a point's variance is the
-    mean over the `neighbours` points with the nearest means. A point is told apart if its mean is lower than the best one's by
-    more than z standard errors of the difference.
+    mean over the `neighbours` points around it in the order of means. A point is told apart if its mean is lower than the best
+    one's by more than z standard errors of the difference.
 
     Args:
         repeats: (points, repeats) measurements; NaN at the end of a row where a point was measured less often.
@@ -50,10 +50,9 @@ def not_told_apart(repeats: Values, z: float = 1.96, neighbours: int = 200) -> N
         (points,).
 
     Raises:
-        ValueError: if no point was measured twice.
+        ValueError: if no point was measured twice, or one not at all.
     """
-    counts = (~np.isnan(repeats)).sum(1)
-    means = np.nanmean(repeats, 1)
+    counts, means = _counted(repeats)
     variance = noise_variance(repeats, means, neighbours)
     best = int(means.argmax())
     error = np.sqrt(variance / counts + variance[best] / counts[best])
@@ -61,7 +60,7 @@ def not_told_apart(repeats: Values, z: float = 1.96, neighbours: int = 200) -> N
 
 
 def noise_variance(repeats: Values, at: Values, neighbours: int = 200) -> Values:
-    """Variance of a single measurement at these means: that of the points with the nearest means, together.
+    """Variance of a single measurement at these means: that of the points around each in the order of means, together.
 
     Args:
         repeats: as of `not_told_apart`.
@@ -72,10 +71,9 @@ def noise_variance(repeats: Values, at: Values, neighbours: int = 200) -> Values
         (n,).
 
     Raises:
-        ValueError: if no point was measured twice.
+        ValueError: if no point was measured twice, or one not at all.
     """
-    counts = (~np.isnan(repeats)).sum(1)
-    means = np.nanmean(repeats, 1)
+    counts, means = _counted(repeats)
     twice = counts > 1
     if not twice.any():
         raise ValueError("without a point that was measured twice nobody knows the noise")
@@ -87,6 +85,14 @@ def noise_variance(repeats: Values, at: Values, neighbours: int = 200) -> Values
     begin = np.clip(place - many // 2, 0, len(order) - many)
     sums, frees = (np.append(0.0, np.cumsum(each)) for each in (squares[order], freedoms))
     return np.asarray((sums[begin + many] - sums[begin]) / (frees[begin + many] - frees[begin]))
+
+
+def _counted(repeats: Values) -> tuple[NDArray[np.int64], Values]:
+    """How often each point was measured, and its mean."""
+    counts = (~np.isnan(repeats)).sum(1)
+    if not counts.all():
+        raise ValueError(f"every point has at least one measurement, and point {int(counts.argmin())} has none")
+    return counts, np.nanmean(repeats, 1)
 
 
 def shares(values: Values) -> dict[tuple[int, ...], float]:

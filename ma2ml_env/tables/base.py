@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ma2ml_env.space import SearchSpace
-from ma2ml_env.trial import Code, Outcome
+from ma2ml_env.trial import Code, Outcome, split_row
 
 Codes = Mapping[str, NDArray[np.int64]]
 """agent -> codes (n, L_i)"""
@@ -39,7 +39,12 @@ class TableSource(ABC):
             codes: as of `look_up`.
             picks: as of `look_up`.
             spans: n of them; a source that knows no epochs has whole trainings alone.
+
+        Raises:
+            NotImplementedError: if the source knows epochs; it has to say itself what came after them.
         """
+        if self.epochs:
+            raise NotImplementedError(f"{type(self).__name__} has epochs, so it needs a method outcomes() of its own")
         accuracy, flops = self.look_up(codes, picks)
         return [Outcome(accuracy=a, flops=f) for a, f in zip(accuracy.tolist(), flops.tolist(), strict=True)]
 
@@ -49,6 +54,8 @@ class TableSource(ABC):
         Raises:
             ValueError: if no accuracies are known after so many.
         """
+        if not self.epochs:
+            raise ValueError(f"this table has the accuracies of whole trainings alone, none after {epochs!r} epochs")
         if epochs not in self.epochs:
             near = min(self.epochs, key=lambda each: abs(each - epochs))
             raise ValueError(
@@ -124,8 +131,5 @@ class Grid(TableSource):
     def optimum(self) -> tuple[dict[str, Code], float]:
         """The codes with the best mean of all points, ties to the first, and that mean."""
         best = int(self._means.argmax())
-        joint = self.rows(np.array([best]))[0].tolist()
-        codes = {}
-        for agent, space in self.spaces.items():
-            codes[agent], joint = tuple(joint[: len(space.nvec)]), joint[len(space.nvec) :]
-        return codes, float(self._means[best])
+        row = self.rows(np.array([best]))[0].tolist()
+        return split_row(row, {agent: space.nvec for agent, space in self.spaces.items()}), float(self._means[best])

@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pytest
 
+from ma2ml_agents.registry import LEARNERS, make_learner
 from ma2ml_env.env import AutoMLEnv, parallel_env
 from ma2ml_env.evaluators.base import Evaluator, Job
 from ma2ml_env.game import Game
@@ -13,8 +14,16 @@ from ma2ml_env.games.make import make_game
 from ma2ml_env.games.named import NamedGame
 from ma2ml_env.registry import TABLE, names, register, resolve
 from ma2ml_env.reward import FlopsReward
-from ma2ml_env.testing import check_env, check_evaluator, check_module, check_reward, random_codes, random_proposals
-from ma2ml_env.trial import Outcome, Proposal, trial_seed, trial_seeds
+from ma2ml_env.testing import (
+    check_env,
+    check_evaluator,
+    check_learner,
+    check_module,
+    check_reward,
+    random_codes,
+    random_proposals,
+)
+from ma2ml_env.trial import GameSpec, Outcome, Proposal, trial_seed, trial_seeds
 
 
 def jobs_of(game: Game, n: int) -> list[Job]:
@@ -31,6 +40,24 @@ def test_row_resolves(kind, name):
 @pytest.mark.parametrize("name", names("modules"))
 def test_module(name):
     check_module(resolve("modules", name)())
+
+
+SMALL = {"hidden": 12, "updates": 2, "critic_steps": 2}
+SETTINGS = {name: SMALL for name in ("ma2ml", "ma2ml_paper", "on_policy", "entropy", "single_agent")} | {
+    "hybrid": {"policy_settings": SMALL, "rounds": 2}
+}
+PACKAGES = {"tpe": "optuna", "gp_sampler": "optuna", "catcma": "cmaes", "smac": "smac"}
+SLOW = {"gp_sampler", "smac"}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in LEARNERS]
+)
+def test_learner(name):
+    if name in PACKAGES:
+        pytest.importorskip(PACKAGES[name])
+    spec = GameSpec({"aug": (3, 4), "nas": (2, 5, 3), "hpo": (4,)}, state_dim=4)
+    check_learner(lambda: make_learner(name, spec, seed=3, **SETTINGS.get(name, {})), spec)
 
 
 @pytest.mark.parametrize("reward", [resolve("rewards", "accuracy")(), FlopsReward(6e8), FlopsReward(6e8, hard=True)])

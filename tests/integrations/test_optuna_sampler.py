@@ -1,6 +1,9 @@
 """MA2MLSampler: Optuna's own tests of samplers where they apply, and what it adds to them."""
 
 import json
+import math
+import os
+import pickle
 import threading
 from collections.abc import Callable, Iterator
 
@@ -95,6 +98,7 @@ def test_agents_come_from_names_or_a_mapping():
         CategoricalDistribution(["a", 1, None]), IntDistribution(-3, 7), IntDistribution(0, 30, step=3),
         IntDistribution(1, 1000), IntDistribution(1, 4096, log=True), FloatDistribution(-2, 3),
         FloatDistribution(1e-5, 10, log=True), FloatDistribution(0, 1, step=0.1), FloatDistribution(0, 100, step=0.5),
+        FloatDistribution(0, 0.3, step=0.1), FloatDistribution(0, 0.7, step=0.1),
     ],
     ids=str,
 )  # fmt: skip
@@ -188,8 +192,63 @@ def test_threads_take_proposals_of_one_learner_each_its_own():
             seen.append(trial.suggest_float("x", 0, 1))
         return 0.0
 
+    made = []
+    begin = sampler._begin
+    sampler._begin = lambda space: made.append(space) or begin(space)
     study.optimize(play, n_trials=32, n_jobs=4)
     assert len(set(seen)) == 32
+    assert len(made) == 1, "Optuna reseeds the sampler before each trial of a thread"
+
+
+def test_a_forked_process_has_another_learner(monkeypatch):
+    sampler = MA2MLSampler("random", seed=0, search_space={"x": FloatDistribution(0, 1)})
+    study = optuna.create_study(sampler=sampler)
+    study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=2)
+    seed, waiting = sampler._seed, len(sampler._waiting)
+    sampler.reseed_rng()
+    assert (sampler._seed, len(sampler._waiting)) == (seed, waiting)
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+    sampler.reseed_rng()
+    assert sampler._seed != seed
+    assert not sampler._waiting
+
+
+def test_another_study_has_another_learner():
+    sampler = MA2MLSampler("evolution", seed=0, search_space={"x": FloatDistribution(0, 1)})
+    for direction, best in (("maximize", 1.0), ("minimize", 0.0)):
+        study = optuna.create_study(direction=direction, sampler=sampler)
+        study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=60)
+        assert abs(np.mean([trial.value for trial in study.trials[30:]]) - best) < 0.3, direction
+
+
+def test_what_lies_outside_the_space_is_left_out_and_infinite_values_have_a_side():
+    space = {"x": IntDistribution(0, 9), "y": CategoricalDistribution(["a", "b"])}
+    sampler = MA2MLSampler("random", seed=0, batch=2, search_space=space)
+    study, told = optuna.create_study(sampler=sampler), []
+    wide = {"x": IntDistribution(0, 99), "y": CategoricalDistribution(["a", "b", "c"])}
+    values = [
+        ({"x": 50, "y": "a"}, 9.0),
+        ({"x": 5, "y": "c"}, 9.0),
+        ({"x": 5, "y": "a"}, 3.0),
+        ({"x": 7, "y": "b"}, 1.0),
+    ]
+    values += [({"x": 1, "y": "a"}, -math.inf), ({"x": 2, "y": "a"}, math.inf)]
+    for params, value in values:
+        study.add_trial(optuna.trial.create_trial(params=params, distributions=wide, value=value))
+    sampler._begin(space)
+    sampler._learner.tell = lambda trials: told.extend(trials)
+    sampler._tell(study)
+    assert {trial.number: trial.reward for trial in told} == {2: -3.0, 3: -1.0, 4: -1.0, 5: -3.0}
+    assert [trial.number for trial in told if trial.outcome.status == "failed"] == [5]
+
+
+def test_a_pickled_sampler_goes_on():
+    sampler = MA2MLSampler("evolution", seed=0, batch=2)
+    study = optuna.create_study(direction="maximize", sampler=sampler)
+    study.optimize(objective, n_trials=6)
+    study.sampler = pickle.loads(pickle.dumps(sampler))
+    study.optimize(objective, n_trials=6)
+    assert len(study.sampler._told) > len(sampler._told)
 
 
 def test_equal_seeds_propose_equally():

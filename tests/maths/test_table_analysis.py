@@ -150,6 +150,8 @@ def test_the_best_are_told_from_the_rest_by_their_noise():
     assert np.flatnonzero(exact).tolist() == [499]
     with pytest.raises(ValueError, match="measured twice"):
         analysis.not_told_apart(truth[:, None])
+    with pytest.raises(ValueError, match="point 1 has none"):
+        analysis.not_told_apart(np.array([[0.5, 0.6], [np.nan, np.nan]]))
 
 
 def test_points_that_were_measured_less_often_have_wider_errors():

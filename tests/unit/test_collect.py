@@ -11,7 +11,7 @@ import pytest
 
 from ma2ml_agents.cli.main import main
 from ma2ml_agents.reports.trainings import table_of
-from ma2ml_agents.run import made
+from ma2ml_agents.run import collection, made
 from ma2ml_agents.run.collection import Suite, listed, parts
 from ma2ml_agents.run.made import session_of
 from ma2ml_env.evaluators.base import Job
@@ -220,6 +220,14 @@ def test_a_suite_that_is_wrong_is_refused_in_a_line(tmp_path, capsys, old, new, 
     told = capsys.readouterr().err
     assert len(told.splitlines()) == 1
     assert re.search(message, told), told
+
+
+def test_all_entries_together_have_a_limit(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(collection, "MOST", 2)
+    (tmp_path / "suite.toml").write_text(SUITE)
+    (tmp_path / "some.json").write_text(json.dumps(SOME))
+    assert main(["collect", str(tmp_path / "suite.toml"), "--out", str(tmp_path / "out"), "--workers", "1"]) == 2
+    assert "from 1 to 2 pipelines, not 3" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("part", ["0/2", "3/2", "1", "a/b", "1/9"])

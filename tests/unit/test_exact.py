@@ -114,6 +114,15 @@ def test_a_search_finds_the_best_of_a_small_game() -> None:
 
 
 @pytest.mark.parametrize("config", [{}, {"interactions": False}], ids=["interacting", "additive"])
+def test_a_learner_that_is_taken_back_to_its_beginning_has_forgotten(config: dict[str, Any]) -> None:
+    learner, fresh = made(**config), made(**config)
+    begun = learner.state_dict()
+    learner.tell(trials(learner.ask(24)))
+    learner.load_state_dict(begun)
+    assert learner.ask(8) == fresh.ask(8)
+
+
+@pytest.mark.parametrize("config", [{}, {"interactions": False}], ids=["interacting", "additive"])
 def test_a_state_that_is_loaded_goes_on_to_the_byte(config: dict[str, Any]) -> None:
     learner = searched(batches=4, **config)
     other = made(seed=9, **config)
@@ -238,6 +247,7 @@ def test_only_the_newest_batch_is_known_on_policy() -> None:
         ({"lambda_": 0.0}, "lambda_"),
         ({"mu": float("nan")}, "mu"),
         ({"targets": "best"}, "targets"),
+        ({"targets": "raw"}, "standardised, ranks, blend"),
         ({"agents": "two"}, "agents"),
         ({"credit": "joint"}, "interactions=false"),
         ({"credit": "joint", "interactions": False}, "features=false"),

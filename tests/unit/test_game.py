@@ -127,6 +127,23 @@ def test_an_object_that_evaluates_and_nothing_else_can_be_played():
     assert Cached(Own()).evaluate([]) is not None
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ([0], r"the evaluator gave no outcome of the jobs \[1\]"),
+        ([0, 0], "job 0, which is none of the 2 or had one"),
+        ([0, -1], "job -1"),
+    ],
+)
+def test_an_evaluator_gives_one_outcome_of_each_job(given, message):
+    class Own:
+        def evaluate(self, jobs):
+            return ((index, Outcome(accuracy=0.5)) for index in given)
+
+    with pytest.raises(RuntimeError, match=message):
+        game(Own()).play(proposals(2), [1, 2])
+
+
 @pytest.mark.parametrize("wrong", [None, 3, Surrogate, lambda jobs: []])
 def test_what_cannot_evaluate_is_refused_in_one_line(wrong):
     for place in (Cached, lambda evaluator: Game([Aug(1)], evaluator)):

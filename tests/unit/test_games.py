@@ -147,7 +147,10 @@ def test_unknown_names(arguments, message):
     [
         ({"batch_sise": 3}, "unknown option 'batch_sise' of a game; did you mean 'batch_size'"),
         ({"modules": ["augm"]}, "unknown module 'augm'; did you mean 'aug'"),
+        ({"modules": "aug"}, r"modules is a list of modules, as in \['aug'\]"),
         ({"reward": "flops"}, "needs a limit on MACs"),
+        ({"reward": "accuracy", "flops_limit": 5e5}, "flops_limit is for the rewards flops and hard"),
+        ({"reward": FlopsReward(1e6), "flops_limit": 5e5}, "flops_limit is for the rewards flops and hard"),
         ({"reward": "flopps"}, "unknown reward"),
         ({"flops_limit": -5}, "must be positive"),
         ({"noise": -1}, "noise lies in"),

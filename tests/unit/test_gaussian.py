@@ -132,6 +132,8 @@ def test_of_many_trials_the_newest_and_the_best_are_kept(monkeypatch: pytest.Mon
     rows = [2, 1, 0, 25, 26, 27, 28, 29]  # four of the newest, and the best four of the others
     assert sorted(kept.codes.tolist()) == sorted(codes[rows].tolist())
     assert kept.level == pytest.approx(float(y.mean()))  # of all: what is not known is no better for it
+    by_worth = GaussianProcess(NVEC).posterior(codes, y, worth=-y)  # the best by another number than the targets
+    assert sorted(by_worth.rows.tolist()) == [3, 4, 5, 6, 26, 27, 28, 29]
 
 
 @pytest.mark.parametrize("n", [1, 40])

@@ -64,8 +64,13 @@ def test_known_pipelines_are_the_first_trials_and_count(k):
     [
         (lambda: codes(11), "11 pipelines to start from, more than the budget of 10"),
         (lambda: [*codes(2), codes(2)[0]], "pipelines 0 and 2 are the same one"),
-        (lambda: [{"loss": (0, 0)}], "start: pipeline 0 does not fit the game"),
-        (lambda: [{**codes(1)[0], "loss": (9, 0)}], "start: pipeline 0 does not fit the game"),
+        (lambda: [{"loss": (0, 0)}], "start: pipeline 0 does not fit the game: it has the agents loss, not "),
+        (lambda: [{**codes(1)[0], "loss": (0,)}], "the code of agent 'loss' has 1 numbers, not 2"),
+        (
+            lambda: [{**codes(1)[0], "loss": (9, 0)}],
+            "number 0 of agent 'loss' is an int from 0",
+        ),
+        (lambda: [{**codes(1)[0], "loss": (np.int64(0), 0)}], r"an int from 0 to \d, not np.int64\(0\)"),
         # Plain cross-entropy has no strength: two codes, one pipeline.
         (lambda: [{**codes(1)[0], "loss": (0, strength)} for strength in (0, 1)], "pipelines 0 and 1 are the same one"),
     ],
@@ -199,7 +204,7 @@ def test_a_batch_that_is_halved_is_the_first_that_is_large_enough():
         search(game(), Told(), budget=8, batch=4, learned=SCORED)
 
 
-def test_a_learner_without_a_state_cannot_go_back():
+def test_a_learner_without_a_state_cannot_go_back(tmp_path):
     class Bare:
         def ask(self, n, states=None):
             return random_proposals(game().spec, n)
@@ -210,6 +215,12 @@ def test_a_learner_without_a_state_cannot_go_back():
     assert search(game(), Bare(), budget=8, batch=8).number < 8
     with pytest.raises(ValueError, match="needs state_dict and load_state_dict"):
         search(game(), Bare(), budget=8, batch=8, learned=SCORED)
+    with (
+        TrialStore(tmp_path / "run") as store,
+        pytest.raises(ValueError, match="stored needs a learner with state_dict"),
+    ):
+        search(game(), Bare(), budget=8, batch=8, store=store)
+    assert not (tmp_path / "run").exists()
 
 
 def test_scores_are_from_the_beginning():

@@ -5,15 +5,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
+from ma2ml_agents.joint import Joint
 from ma2ml_env.evaluators.surrogate import Surrogate
 from ma2ml_env.game import Game
 from ma2ml_env.games.make import make_game
 from ma2ml_env.recipe import Recipe
 from ma2ml_env.registry import names, resolve
 from ma2ml_env.space import Decision, SearchSpace
-from ma2ml_env.trial import GameSpec
+from ma2ml_env.trial import GameSpec, Outcome, Proposal, Trial
 
 
 class Told:
@@ -67,11 +69,21 @@ def test_specs_are_equal_whatever_their_features() -> None:
         ({"ordered": {"a": (True, True, True)}}, "ordered of agent 'a' are one for each"),
         ({"ordered": {"b": (True,)}}, "ordered of agent 'b' are one for each"),
         ({"kinds": {"a": ("k", "k")}}, "the same choices, not 2 and 3"),
+        ({"nvec": {"a": (2, 0)}}, r"decisions of agent 'a' have at least 1 choice each, not \(2, 0\)"),
+        ({"state_dim": -1}, "state_dim is at least 0, not -1"),
+        ({"intervals": {"b": 1}}, "intervals of agent 'b'"),
+        ({"intervals": {"a": 0}}, "intervals of agent 'a': at least 1"),
     ],
 )
 def test_a_spec_made_by_hand_is_checked(told: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        GameSpec({"a": (2, 3)}, **told)
+        GameSpec(**{"nvec": {"a": (2, 3)}, **told})
+
+
+def test_a_choice_is_a_whole_number() -> None:
+    trial = Trial(7, 0, Proposal({"a": (1.7,)}), Outcome(accuracy=0.5), 0.5)
+    with pytest.raises(ValueError, match="trial 7: the code of 'a' does not fit its choices"):
+        Joint(GameSpec({"a": (3,)})).read([trial], torch.Generator())
 
 
 def test_decisions_of_one_kind_have_the_same_choices() -> None:

@@ -45,6 +45,17 @@ def test_grid_looks_up_what_was_stored():
         assert picked.tolist() == [row[pick % (2 if i % 2 == 0 else 3)] for i, row in enumerate(VALUES)]
 
 
+def test_a_source_that_knows_epochs_says_itself_what_came_after_them():
+    class Half(Grid):
+        epochs = (1, 10)
+
+    table = Half(AB, VALUES, np.arange(24))
+    with pytest.raises(NotImplementedError, match=r"Half has epochs, so it needs a method outcomes\(\)"):
+        table.outcomes(every_code(AB), None, [(0.0, 0.1)] * 24)
+    with pytest.raises(ValueError, match="whole trainings alone"):
+        Grid(AB, VALUES, np.arange(24)).column(1)
+
+
 def test_optimum_is_the_maximum_of_all_points():
     for seed in range(20):
         values = np.random.default_rng(seed).random((24, 2))
