@@ -69,7 +69,7 @@ def drive(
         from ma2ml_agents.run.forecast import spoken
         from ma2ml_agents.run.loop import refuse_earlier_learner, search
         from ma2ml_agents.run.made import note_made
-        from ma2ml_agents.run.sources import known
+        from ma2ml_agents.run.sources import beginning_of
         from ma2ml_agents.run.standing import Standing, recipe_key
         from ma2ml_agents.run.stop import Interruptible, stoppable
         from ma2ml_agents.run.stored import build, game_trains, known_trials, same_plugins
@@ -93,7 +93,7 @@ def drive(
             refuse_earlier_learner(store)
             learner = _learner(config, game.spec)
             _check_budget(config, store)
-            given = known(config, game, store)
+            given = beginning_of(config, game, store)
             _set_up(config, data, store, console)
             played = () if again is None else [trial.number for trial in store.trials() if again(trial.outcome)]
             here = config.evaluator == "train" and config.engine != "ray"  # a cluster's machines may have others

@@ -27,7 +27,7 @@ TOP = 5
 
 
 @dataclass(frozen=True)
-class Known:
+class Beginning:
     """What a search starts from and learns from, and what is to be said of it."""
 
     start: Sequence[Mapping[str, Code]] = ()
@@ -36,7 +36,7 @@ class Known:
     """lines for people"""
 
 
-def known(config: RunConfig, game: Game, store: TrialStore) -> Known:
+def beginning_of(config: RunConfig, game: Game, store: TrialStore) -> Beginning:
     """What the config says, read where it stands; or as the run has it, once it has begun.
 
     Raises:
@@ -52,14 +52,14 @@ def known(config: RunConfig, game: Game, store: TrialStore) -> Known:
         rows, learned = begun.get("start", []), begun.get("learned", [])
         if not isinstance(rows, list) or not isinstance(learned, list):
             raise ValueError("it is no list")
-        found = Known([codes_from_json(row) for row in rows], [Scored.from_json(each) for each in learned])
+        found = Beginning([codes_from_json(row) for row in rows], [Scored.from_json(each) for each in learned])
         check_known(game, found.start, found.learned, config.budget)
     except ValueError as error:
         raise ValueError(f"{store.folder}: its search cannot start from what is stored: {error}") from None
     return found
 
 
-def read(config: RunConfig, game: Game) -> Known:
+def read(config: RunConfig, game: Game) -> Beginning:
     """What the config says, read where it stands; see `known`."""
     start: dict[str, Mapping[str, Code]] = {}
     learned: list[Scored] = []
@@ -88,7 +88,7 @@ def read(config: RunConfig, game: Game) -> Known:
     if learned:
         check_batch(config.batch)
         check_room(config.budget, config.batch, len(start))
-    return Known(list(start.values()), learned, notes)
+    return Beginning(list(start.values()), learned, notes)
 
 
 def _base(game: Game) -> tuple[list[Mapping[str, Code]], str]:

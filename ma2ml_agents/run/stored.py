@@ -65,7 +65,7 @@ def run_metric(store: TrialStore) -> str:
 
 
 @dataclass(frozen=True)
-class Known:
+class KnownTrials:
     """All trials of a run that have an outcome.
 
     The learner hears of a batch when it closes. Whoever looks at a run, or trains on from it, need not wait for that: an
@@ -107,7 +107,7 @@ class Known:
         return f"{len(self.trials)} of {budget} trials{of_them}"
 
 
-def known_trials(store: TrialStore) -> Known:
+def known_trials(store: TrialStore) -> KnownTrials:
     """What is known of a run now; works while a search is going on.
 
     A run that was not made by `ma2ml search` does not tell the reward of an outcome: of such a one, closed batches are known.
@@ -116,7 +116,7 @@ def known_trials(store: TrialStore) -> Known:
         ValueError: if the run is damaged.
     """
     if not store.config:
-        return Known(list(store.trials()), frozenset(), store.earlier())
+        return KnownTrials(list(store.trials()), frozenset(), store.earlier())
     game: list[Game] = []  # is built where a batch is open
 
     def reward(outcome: Outcome) -> float:
@@ -125,7 +125,7 @@ def known_trials(store: TrialStore) -> Known:
         return game[0].reward(outcome)
 
     closed, unclosed = store.known_trials(reward)
-    return Known(closed + unclosed, frozenset(trial.number for trial in unclosed), store.earlier())
+    return KnownTrials(closed + unclosed, frozenset(trial.number for trial in unclosed), store.earlier())
 
 
 def trained_run(run: Path, where: Mapping[str, Any]) -> tuple[RunConfig, list[Trial]]:
