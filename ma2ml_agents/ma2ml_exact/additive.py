@@ -69,7 +69,7 @@ class Additive:
         effects: what they are, and what is believed of them.
         meaning: features.
 
-    `meant` are the features of the trials. `weights`, and whose `turn` it is to move, are all that has to be kept. How often
+    `features` are those of the trials. `weights`, and whose `turn` it is to move, are all that has to be kept. How often
     choices came together is counted on from the trials of before.
     """
 
@@ -79,7 +79,7 @@ class Additive:
         self.turn = 0
         has = {"noise": True, "order": effects.in_order, "tie": effects.tied, "meaning": meaning.size > 0}
         self._moves = [name for name, there in has.items() if there]
-        self._seen, self.meant = torch.empty(0, 0), torch.empty(0, meaning.size, dtype=torch.float64)
+        self._seen, self.features = torch.empty(0, 0), torch.empty(0, meaning.size, dtype=torch.float64)
         self._gram = torch.zeros([effects.size + 1 + meaning.size] * 2, dtype=torch.float64)
 
     def fit(self, codes: Tensor, targets: Tensor, steps: int = 0) -> Posterior:
@@ -110,16 +110,16 @@ class Additive:
         before = len(self._seen)
         if not before or before > len(codes) or not torch.equal(codes[:before], self._seen):
             before, self._gram = 0, torch.zeros_like(self._gram)  # the oldest were forgotten
-            self.meant = self.meant[:0]
+            self.features = self.features[:0]
         for first in range(before, len(codes), _AT_ONCE):
             x = self.rows(codes[first : first + _AT_ONCE])
             self._gram += x.T @ x
-            self.meant = torch.cat([self.meant, x[:, self.effects.size + 1 :]])
+            self.features = torch.cat([self.features, x[:, self.effects.size + 1 :]])
         self._seen = codes.clone()
         at, share = self.effects.entries(codes)
         b = torch.zeros(self.effects.size + 1, dtype=torch.float64)
         b.index_add_(0, at.flatten(), (share * targets[:, None]).flatten())
-        return torch.cat([b, self.meant.T @ targets]), float(targets @ targets), len(codes)
+        return torch.cat([b, self.features.T @ targets]), float(targets @ targets), len(codes)
 
     def rows(self, codes: Tensor) -> Tensor:
         """What joint actions (n, L) have of the effects, the level and the features: (n, size + 1 + F)."""

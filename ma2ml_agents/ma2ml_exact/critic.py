@@ -16,7 +16,7 @@ from ma2ml_agents.gaussian_functions import FEATURES, Functions
 from ma2ml_agents.joint import Joint
 from ma2ml_agents.ma2ml_exact.additive import Additive, Weights
 from ma2ml_agents.ma2ml_exact.effects import Effects
-from ma2ml_agents.ma2ml_exact.meant import Meant
+from ma2ml_agents.ma2ml_exact.feature_worth import FeatureWorth
 from ma2ml_agents.meaning import Meaning
 from ma2ml_agents.saving import seeded
 
@@ -33,7 +33,7 @@ class Draws(NamedTuple):
 
     effects: Tensor
     """(size + 1 + F, n) values of all choices, a level, and those of features"""
-    together: list[Functions | Meant]
+    together: list[Functions | FeatureWorth]
     """what choices are worth together; nothing where nothing speaks for it"""
 
 
@@ -83,12 +83,12 @@ class Critic:
             return
         self._effects = self._additive.fit(codes, targets, batches)
         if self.meaning.size:
-            worth = self._additive.meant @ self._effects.mean[self.effects.size + 1 :]
+            worth = self._additive.features @ self._effects.mean[self.effects.size + 1 :]
             self.features = float(worth.std(correction=0))
         best = self.effects.best(self._effects.mean).to(codes.dtype)
         self.open = self._effects.deviation(self._additive.rows(best)[0])
         if self._process is not None:
-            rest = targets - self._values(codes, self._additive.meant, self._effects.mean[:, None])[:, 0]
+            rest = targets - self._values(codes, self._additive.features, self._effects.mean[:, None])[:, 0]
             if generator is not None:
                 self._waited += batches
                 if self.interactions >= _LEAST or self._waited >= _SELDOM:
@@ -109,20 +109,21 @@ class Critic:
         """Draws by white noise (noise_size, n), each a share `spread` of its way from the mean; once it `knows` anything."""
         size = self._linear
         effects = self._effects.mean[:, None] + spread * self._effects.deviations(noise[:size])
-        together = list[Functions | Meant]()
+        together = list[Functions | FeatureWorth]()
         if self.features >= _MEANS:
-            together.append(Meant(self.meaning, effects[self.effects.size + 1 :], self._joint))
+            together.append(FeatureWorth(self.meaning, effects[self.effects.size + 1 :], self._joint))
         if self.interactions < _LEAST:
             return Draws(effects, together)
-        left = self._targets[:, None] - self._values(self._over.codes, self._additive.meant[self._over.rows], effects)
+        features = self._additive.features[self._over.rows]
+        left = self._targets[:, None] - self._values(self._over.codes, features, effects)
         rest, basis = noise[size : size + FEATURES + len(left)], seeded(len(left))
         return Draws(effects, [*together, Functions(self._over, left, rest, spread, basis)])
 
-    def _values(self, codes: Tensor, meant: Tensor, effects: Tensor) -> Tensor:
+    def _values(self, codes: Tensor, features: Tensor, effects: Tensor) -> Tensor:
         """Sums (N, n) of effects (size + 1 + F, n) at joint actions (N, L) with features (N, F)."""
         at, share = self.effects.entries(codes)
         sums = torch.einsum("nk,nkm->nm", share, effects[at])
-        return sums + meant @ effects[self.effects.size + 1 :] if self.meaning.size else sums
+        return sums + features @ effects[self.effects.size + 1 :] if self.meaning.size else sums
 
     def state_dict(self) -> dict[str, Any]:
         """Exact state, but for the trials."""

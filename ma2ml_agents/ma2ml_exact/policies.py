@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ma2ml_agents.gaussian_functions import GRID, Functions
 from ma2ml_agents.ma2ml_exact.effects import Effects
-from ma2ml_agents.ma2ml_exact.meant import Meant
+from ma2ml_agents.ma2ml_exact.feature_worth import FeatureWorth
 
 _ROUNDS = 4
 """of all agents' answers, where they interact"""
@@ -50,7 +50,7 @@ class Policies:
         return places, self._by_agent(table.gather(2, places[:, :, None])[:, :, 0])
 
     def answer(
-        self, effects: Tensor, together: Sequence[Functions | Meant], temperature: float
+        self, effects: Tensor, together: Sequence[Functions | FeatureWorth], temperature: float
     ) -> tuple[Tensor, Tensor]:
         """The same of effects and what goes across them, from where all of these stand; of everybody's last answers."""
         log_probs = torch.zeros(together[0].places.shape, dtype=torch.float64)

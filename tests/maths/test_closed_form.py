@@ -13,7 +13,7 @@ from ma2ml_agents.gaussian_functions import FEATURES, Functions
 from ma2ml_agents.joint import Joint
 from ma2ml_agents.ma2ml_exact.additive import Additive, Weights
 from ma2ml_agents.ma2ml_exact.effects import Effects, times
-from ma2ml_agents.ma2ml_exact.meant import Meant
+from ma2ml_agents.ma2ml_exact.feature_worth import FeatureWorth
 from ma2ml_agents.ma2ml_exact.policies import Policies
 from ma2ml_agents.meaning import Meaning
 from ma2ml_env.trial import GameSpec
@@ -158,20 +158,20 @@ def test_features_have_one_scale_and_those_that_never_vary_are_left_out() -> Non
 def test_what_features_are_worth_to_changes_is_what_they_are_worth_there() -> None:
     joint, own = Joint(SPEC), meaning()
     weights = torch.randn(2, 7, generator=seeded(), dtype=torch.float64)
-    meant = Meant(own, weights, joint)
+    worth = FeatureWorth(own, weights, joint)
     places = random_codes(7)
     places[:, 6] = (places[:, 6] * 32).round()  # numbers of positions
-    meant.stand(places.long())
+    worth.stand(places.long())
     for d, size in enumerate(joint.nvec):
-        values = meant.values(d)
+        values = worth.values(d)
         for choice in range(size or 33):
             changed = places.clone()
             changed[:, d] = choice
             changed[:, 6] /= 32
             assert values[:, choice].numpy() == pytest.approx((own(changed) * weights.T).sum(1).numpy())
-        meant.move(d, torch.zeros(7, dtype=torch.int64))
+        worth.move(d, torch.zeros(7, dtype=torch.int64))
         places[:, d] = 0
-    assert not meant.places.any()
+    assert not worth.places.any()
 
 
 NVEC = (4, 3, 6, 0, 2)

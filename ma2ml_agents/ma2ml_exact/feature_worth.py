@@ -11,7 +11,7 @@ from ma2ml_agents.joint import Joint
 from ma2ml_agents.meaning import Meaning
 
 
-class Meant:
+class FeatureWorth:
     """What features are worth to each of n draws, where n joint actions stand: as `gaussian_functions.Functions`.
 
     Args:
