@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass
 
-from ma2ml_agents.returns import TARGETS
 from ma2ml_env.io.settings import check_ranges
 
-_TARGETS = [name for name in TARGETS if name != "raw"]  # rewards have to be in their deviations
+_TARGETS = ("standardised", "ranks", "blend")  # raw ones are not in their deviations
 
 
 @dataclass(frozen=True)
@@ -45,11 +44,7 @@ class ExactConfig:
             self,
             positive=("lambda_", "mu"),
             at_least_one=("credit_steps",),
-            choices={
-                "targets": _TARGETS,
-                "agents": ("several", "one"),
-                "credit": ("exact", "joint"),
-            },
+            choices={"targets": _TARGETS, "agents": ("several", "one"), "credit": ("exact", "joint")},
         )
         if self.credit == "joint" and (self.interactions or self.features):
             raise ValueError(

@@ -119,6 +119,11 @@ class Critic:
         rest, basis = noise[size : size + FEATURES + len(left)], seeded(len(left))
         return Draws(effects, [*together, Functions(self._over, left, rest, spread, basis)])
 
+    def mean(self, codes: Tensor) -> Tensor:
+        """What joint actions (n, L) are expected to be worth, (n,), once it `knows` anything."""
+        effects = self._values(codes, self.meaning(codes), self._effects.mean[:, None])[:, 0]
+        return effects if self.interactions < _LEAST else effects + self._over.mean(codes)
+
     def _values(self, codes: Tensor, features: Tensor, effects: Tensor) -> Tensor:
         """Sums (N, n) of effects (size + 1 + F, n) at joint actions (N, L) with features (N, F)."""
         at, share = self.effects.entries(codes)

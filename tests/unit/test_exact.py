@@ -145,6 +145,14 @@ def test_noise_is_a_function_of_the_state_alone() -> None:
     assert float(noise.std()) == pytest.approx(1.0, abs=0.2)
 
 
+def test_the_mean_is_what_a_draw_without_spread_says() -> None:
+    critic = searched(batches=4, interactions=False, features=False).critic
+    codes = torch.tensor([[0] * sum(map(len, GAME.nvec.values())), [1] * sum(map(len, GAME.nvec.values()))])
+    drawn = critic.draw(torch.randn(critic.noise_size, 3, dtype=torch.float64), 0.0).effects
+    expected = critic.effects.rows(codes) @ drawn[: critic.effects.size + 1]
+    assert torch.allclose(expected, critic.mean(codes)[:, None].expand(-1, 3))
+
+
 def test_given_states_are_answered_as_they_are() -> None:
     learner, states = searched(), random_states(8)
     proposals = learner.ask(8, states)
