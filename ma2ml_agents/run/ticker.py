@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Self
 
@@ -32,8 +32,9 @@ class Ticker:
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._over.wait(self._seconds):
-            self._call()
+        with suppress(OSError):  # what cannot be written, as on a full disk, is for the main thread to report
+            while not self._over.wait(self._seconds):
+                self._call()
 
 
 @contextmanager

@@ -1,6 +1,8 @@
 """What a run says while it works: how long it will take, and a sign of life at least every ten seconds."""
 
+import errno
 import io
+import threading
 import time
 
 import pytest
@@ -138,6 +140,20 @@ def wait_for(text: str, out: io.StringIO) -> bool:
     while time.monotonic() < end and text not in out.getvalue():
         time.sleep(0.01)
     return text in out.getvalue()
+
+
+def test_a_sign_of_life_that_cannot_be_written_ends_quietly(capsys):
+    called = threading.Event()
+
+    def full():
+        called.set()
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    with ticker.Ticker(0.01, full) as ticking:
+        assert called.wait(10)
+        ticking._thread.join(10)
+        assert not ticking._thread.is_alive()
+    assert capsys.readouterr().err == ""
 
 
 def test_where_there_is_no_terminal_silence_is_broken(monkeypatch):
